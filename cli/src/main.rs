@@ -1,0 +1,2 @@
+//! The `secretscan` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The only user of async-nats: topology, buckets, consumers, claims and the four beats.

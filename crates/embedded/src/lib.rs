@@ -1,0 +1,1 @@
+//! The embedded nats-server: found or installed, started and stopped as a child process.

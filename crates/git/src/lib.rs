@@ -1,0 +1,1 @@
+//! Git for secretscan: mirrors, histories, batch packs, staged changes and ranges. Blocking.

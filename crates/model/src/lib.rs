@@ -1,0 +1,24 @@
+//! Domain types, ids and the request lifecycle of secretscan.
+//!
+//! Pure: no I/O, no async, no clock reads; time and randomness come in as arguments. Everything that two
+//! services must agree on is decided here, above all [`lifecycle`]: the only place where the state of a request
+//! changes. The price is that callers carry timestamps and revisions around.
+
+pub mod agent;
+pub mod finding;
+pub mod ids;
+pub mod ledger;
+pub mod lifecycle;
+pub mod plan;
+pub mod repository;
+pub mod uri;
+
+pub use agent::{Agent, Role};
+pub use finding::{Author, Finding, Fingerprint, Occurrence, SecretHash};
+pub use ids::{AgentId, BatchId, BlobId, CommitId, IdError, RepositoryId, RequestId, RuleId, Timestamp};
+pub use lifecycle::{
+    BatchEffect, BatchEvent, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch, Listing,
+    NotScanned, Priority, RepositoryScan, ScanEffect, ScanEvent, ScanState, Stamp, StepError,
+};
+pub use repository::Repository;
+pub use uri::{RepositoryUri, UriError, UriPolicy};

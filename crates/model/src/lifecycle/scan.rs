@@ -1,0 +1,534 @@
+//! The life of a repository scan request.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Claim, NotScanned, Priority, Stamp, Step, StepError, TrailEntry};
+use crate::ids::{AgentId, BatchId, RepositoryId, RequestId};
+
+/// Where a repository scan request stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name")]
+pub enum ScanState {
+    /// Taken from the door.
+    New,
+    /// Being checked.
+    Validating,
+    /// Waits for the scheduler.
+    Queued,
+    /// The scheduler has it in hand.
+    Scheduling,
+    /// Waits for a repo-agent, one of which had a free slot.
+    Scheduled,
+    /// Being fetched and cut into batches, then until its batches have ended.
+    InProgress {
+        /// The repo-agent that lists it.
+        claim: Claim,
+        /// What the listing found, once it is done.
+        listing: Option<Listing>,
+    },
+    /// Every batch has ended well.
+    Completed,
+    /// It can't be done.
+    Failed {
+        /// Why, in words for the requester.
+        reason: String,
+    },
+    /// The requester took it back.
+    Cancelled,
+}
+
+impl ScanState {
+    /// The name of the state, as the specification gives it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::New => "New",
+            Self::Validating => "Validating",
+            Self::Queued => "Queued",
+            Self::Scheduling => "Scheduling",
+            Self::Scheduled => "Scheduled",
+            Self::InProgress { .. } => "InProgress",
+            Self::Completed => "Completed",
+            Self::Failed { .. } => "Failed",
+            Self::Cancelled => "Cancelled",
+        }
+    }
+
+    /// Whether the state is never left.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::Completed | Self::Failed { .. } | Self::Cancelled => true,
+            Self::New
+            | Self::Validating
+            | Self::Queued
+            | Self::Scheduling
+            | Self::Scheduled
+            | Self::InProgress { .. } => false,
+        }
+    }
+}
+
+/// What listing the history found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listing {
+    /// Commits reachable from the refs asked for.
+    pub commits: u64,
+    /// Those of them that the ledger did not know.
+    pub unknown: u64,
+    /// What could not be listed or cut.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_scanned: Vec<NotScanned>,
+}
+
+/// How a batch of a request stands, as the request knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "camelCase")]
+pub enum BatchOutcome {
+    /// Not ended.
+    Open,
+    /// Scanned, or nothing was left to scan.
+    #[serde(rename_all = "camelCase")]
+    Completed {
+        /// Commits scanned.
+        commits: u64,
+        /// Distinct blobs scanned.
+        blobs: u64,
+        /// Bytes scanned.
+        bytes: u64,
+        /// Findings in it, known ones included.
+        findings: u64,
+        /// Things not scanned; the batch's record names them.
+        not_scanned: u64,
+    },
+    /// Failed for good.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// Cancelled with its request.
+    Cancelled,
+}
+
+/// Sums over the batches of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanTotals {
+    /// Batches created.
+    pub batches: u64,
+    /// Batches ended.
+    pub ended: u64,
+    /// Commits scanned.
+    pub commits: u64,
+    /// Distinct blobs scanned, summed over batches.
+    pub blobs: u64,
+    /// Bytes scanned.
+    pub bytes: u64,
+    /// Findings, summed over batches.
+    pub findings: u64,
+    /// Things not scanned.
+    pub not_scanned: u64,
+}
+
+/// A repository scan request, as the `requests` bucket keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryScan {
+    /// The id.
+    pub id: RequestId,
+    /// The repository; `None` until the request is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RepositoryId>,
+    /// What to fetch; empty until the request is accepted.
+    pub uri: String,
+    /// The refs to scan; all when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refs: Vec<String>,
+    /// The urgency.
+    pub priority: Priority,
+    /// Who asked, as they say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub requester: String,
+    /// Where it stands.
+    pub state: ScanState,
+    /// How many claims there were.
+    pub attempts: u32,
+    /// Why the last attempt ended without success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Every batch it created, and how each ended. A set, not a counter: telling twice is telling once.
+    #[serde(default)]
+    pub batches: BTreeMap<BatchId, BatchOutcome>,
+    /// Every state it was in.
+    pub trail: Vec<TrailEntry>,
+}
+
+impl RepositoryScan {
+    /// A new request.
+    pub fn new(
+        id: RequestId,
+        refs: Vec<String>,
+        priority: Priority,
+        requester: String,
+        stamp: Stamp<'_>,
+    ) -> Self {
+        Self {
+            id,
+            repository: None,
+            uri: String::new(),
+            refs,
+            priority,
+            requester,
+            state: ScanState::New,
+            attempts: 0,
+            last_error: None,
+            batches: BTreeMap::new(),
+            trail: vec![stamp.entry("New", 0, None)],
+        }
+    }
+
+    /// Whether a batch has not ended.
+    pub fn has_open_batches(&self) -> bool {
+        self.batches.values().any(|outcome| *outcome == BatchOutcome::Open)
+    }
+
+    /// The sums over its batches.
+    pub fn totals(&self) -> ScanTotals {
+        let mut totals = ScanTotals { batches: self.batches.len() as u64, ..ScanTotals::default() };
+        for outcome in self.batches.values() {
+            match outcome {
+                BatchOutcome::Open => continue,
+                BatchOutcome::Completed { commits, blobs, bytes, findings, not_scanned } => {
+                    totals.commits += commits;
+                    totals.blobs += blobs;
+                    totals.bytes += bytes;
+                    totals.findings += findings;
+                    totals.not_scanned += not_scanned;
+                }
+                BatchOutcome::Failed { .. } | BatchOutcome::Cancelled => {}
+            }
+            totals.ended += 1;
+        }
+        totals
+    }
+
+    /// Whether this claim is the current one, for work that is not listed yet.
+    pub fn is_claimed_by(&self, claim: &Claim) -> bool {
+        matches!(&self.state, ScanState::InProgress { claim: held, listing: None } if held == claim)
+    }
+
+    fn enter(mut self, state: ScanState, stamp: Stamp<'_>, note: Option<String>) -> Self {
+        self.trail.push(stamp.entry(state.name(), self.attempts, note));
+        self.state = state;
+        self
+    }
+
+    /// What the end still owes to the world.
+    fn owed(&self) -> Vec<ScanEffect> {
+        match &self.state {
+            ScanState::New
+            | ScanState::Validating
+            | ScanState::Queued
+            | ScanState::Scheduling
+            | ScanState::Scheduled
+            | ScanState::InProgress { .. } => vec![],
+            ScanState::Completed => vec![ScanEffect::ReleaseFetch],
+            ScanState::Failed { reason } => vec![
+                ScanEffect::ReleaseFetch,
+                ScanEffect::CancelBatches,
+                ScanEffect::DeadLetter { reason: reason.clone() },
+            ],
+            ScanState::Cancelled => vec![ScanEffect::ReleaseFetch, ScanEffect::CancelBatches],
+        }
+    }
+
+    fn end(self, state: ScanState, stamp: Stamp<'_>, note: Option<String>) -> Step<Self, ScanEffect> {
+        let next = self.enter(state, stamp, note);
+        let effects = next.owed();
+        Step::change(next, effects)
+    }
+
+    /// Ends the request if its listing is done and no batch is open.
+    fn end_if_done(self, stamp: Stamp<'_>) -> Step<Self, ScanEffect> {
+        let is_listed = matches!(self.state, ScanState::InProgress { listing: Some(_), .. });
+        if !is_listed || self.has_open_batches() {
+            return Step::change(self, vec![]);
+        }
+        let failures: Vec<&String> = self
+            .batches
+            .values()
+            .filter_map(|outcome| match outcome {
+                BatchOutcome::Failed { reason } => Some(reason),
+                BatchOutcome::Open | BatchOutcome::Completed { .. } | BatchOutcome::Cancelled => None,
+            })
+            .collect();
+        match failures.first() {
+            None => self.end(ScanState::Completed, stamp, None),
+            Some(first) => {
+                let reason = format!(
+                    "{} of {} batches failed; the first: {first}",
+                    failures.len(),
+                    self.batches.len()
+                );
+                self.end(ScanState::Failed { reason: reason.clone() }, stamp, Some(reason))
+            }
+        }
+    }
+}
+
+/// What happens to a repository scan request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanEvent {
+    /// The controller begins to check it.
+    StartValidation,
+    /// The controller refuses it.
+    Refuse {
+        /// Why.
+        reason: String,
+    },
+    /// The controller accepts it.
+    Accept {
+        /// The repository, which exists now.
+        repository: RepositoryId,
+        /// What to fetch.
+        uri: String,
+    },
+    /// The scheduler takes it in hand.
+    StartScheduling,
+    /// The scheduler saw a free slot.
+    Assign,
+    /// A repo-agent takes it, for the first time or after another was lost.
+    Claim {
+        /// The agent.
+        agent: AgentId,
+        /// How many claims there may be in all.
+        max_attempts: u32,
+    },
+    /// The agent could not finish and lets go: another attempt follows.
+    GiveBack {
+        /// The claim it held.
+        claim: Claim,
+        /// Why; `None` when the agent merely stops, which is not an attempt.
+        error: Option<String>,
+    },
+    /// The agent cut a batch.
+    CutBatch {
+        /// The claim it holds.
+        claim: Claim,
+        /// The batch.
+        batch: BatchId,
+    },
+    /// The agent has listed the history and cut all batches.
+    FinishListing {
+        /// The claim it holds.
+        claim: Claim,
+        /// What it found.
+        listing: Listing,
+    },
+    /// A batch has ended.
+    EndBatch {
+        /// The batch.
+        batch: BatchId,
+        /// How.
+        outcome: BatchOutcome,
+    },
+    /// The agent says that no attempt can succeed.
+    Fail {
+        /// The claim it holds.
+        claim: Claim,
+        /// Why.
+        reason: String,
+    },
+    /// The requester takes it back.
+    Cancel {
+        /// Who.
+        requester: String,
+    },
+}
+
+impl ScanEvent {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::StartValidation => "StartValidation",
+            Self::Refuse { .. } => "Refuse",
+            Self::Accept { .. } => "Accept",
+            Self::StartScheduling => "StartScheduling",
+            Self::Assign => "Assign",
+            Self::Claim { .. } => "Claim",
+            Self::GiveBack { .. } => "GiveBack",
+            Self::CutBatch { .. } => "CutBatch",
+            Self::FinishListing { .. } => "FinishListing",
+            Self::EndBatch { .. } => "EndBatch",
+            Self::Fail { .. } => "Fail",
+            Self::Cancel { .. } => "Cancel",
+        }
+    }
+}
+
+/// What is to be done once a step is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanEffect {
+    /// Publish it to the scheduler.
+    Queue,
+    /// Publish it to the repo-agents.
+    Dispatch,
+    /// Let another request fetch the repository.
+    ReleaseFetch,
+    /// Cancel every batch that has not ended.
+    CancelBatches,
+    /// Keep the request for people to read.
+    DeadLetter {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Moves a repository scan request on. The only place where its state changes.
+///
+/// # Errors
+/// [`StepError::LeaseLost`] when the caller's claim is not the current one; [`StepError::Illegal`] when the event
+/// contradicts the state.
+pub fn step_scan(
+    scan: &RepositoryScan,
+    event: &ScanEvent,
+    stamp: Stamp<'_>,
+) -> Result<Step<RepositoryScan, ScanEffect>, StepError> {
+    use ScanState::{
+        Cancelled, Completed, Failed, InProgress, New, Queued, Scheduled, Scheduling, Validating,
+    };
+    let illegal = || StepError::Illegal { state: scan.state.name(), event: event.name() };
+    let lease_lost = || StepError::LeaseLost { state: scan.state.name().to_owned() };
+    Ok(match event {
+        ScanEvent::StartValidation => match &scan.state {
+            New => Step::change(scan.clone().enter(Validating, stamp, None), vec![]),
+            Validating
+            | Queued
+            | Scheduling
+            | Scheduled
+            | InProgress { .. }
+            | Completed
+            | Failed { .. }
+            | Cancelled => Step::stay(vec![]),
+        },
+        ScanEvent::Refuse { reason } => match &scan.state {
+            New | Validating => {
+                scan.clone().end(Failed { reason: reason.clone() }, stamp, Some(reason.clone()))
+            }
+            Failed { .. } | Cancelled => Step::stay(scan.owed()),
+            Queued | Scheduling | Scheduled | InProgress { .. } | Completed => return Err(illegal()),
+        },
+        ScanEvent::Accept { repository, uri } => match &scan.state {
+            Validating => {
+                let mut next = scan.clone();
+                next.repository = Some(repository.clone());
+                next.uri.clone_from(uri);
+                Step::change(next.enter(Queued, stamp, None), vec![ScanEffect::Queue])
+            }
+            Queued => Step::stay(vec![ScanEffect::Queue]),
+            Scheduling | Scheduled | InProgress { .. } | Completed | Failed { .. } | Cancelled => {
+                Step::stay(vec![])
+            }
+            New => return Err(illegal()),
+        },
+        ScanEvent::StartScheduling => match &scan.state {
+            Queued => Step::change(scan.clone().enter(Scheduling, stamp, None), vec![]),
+            Scheduling | Scheduled | InProgress { .. } | Completed | Failed { .. } | Cancelled => {
+                Step::stay(vec![])
+            }
+            New | Validating => return Err(illegal()),
+        },
+        ScanEvent::Assign => match &scan.state {
+            Scheduling => {
+                Step::change(scan.clone().enter(Scheduled, stamp, None), vec![ScanEffect::Dispatch])
+            }
+            Scheduled => Step::stay(vec![ScanEffect::Dispatch]),
+            InProgress { .. } | Completed | Failed { .. } | Cancelled => Step::stay(vec![]),
+            New | Validating | Queued => return Err(illegal()),
+        },
+        ScanEvent::Claim { agent, max_attempts } => match &scan.state {
+            Scheduled | InProgress { listing: None, .. } => {
+                if scan.attempts >= *max_attempts {
+                    let last = scan.last_error.as_deref().unwrap_or("its agent was lost each time");
+                    let reason = format!("gave up after {} attempts; the last: {last}", scan.attempts);
+                    scan.clone().end(Failed { reason: reason.clone() }, stamp, Some(reason))
+                } else {
+                    let mut next = scan.clone();
+                    next.attempts += 1;
+                    let claim = Claim { agent: agent.clone(), attempt: next.attempts };
+                    Step::change(next.enter(InProgress { claim, listing: None }, stamp, None), vec![])
+                }
+            }
+            InProgress { listing: Some(_), .. } => Step::stay(vec![ScanEffect::ReleaseFetch]),
+            Completed | Failed { .. } | Cancelled => Step::stay(scan.owed()),
+            New | Validating | Queued | Scheduling => return Err(illegal()),
+        },
+        ScanEvent::GiveBack { claim, error } => {
+            if !scan.is_claimed_by(claim) {
+                return Err(lease_lost());
+            }
+            let mut next = scan.clone();
+            match error {
+                Some(error) => next.last_error = Some(error.clone()),
+                None => next.attempts -= 1,
+            }
+            Step::change(next.enter(Scheduled, stamp, error.clone()), vec![])
+        }
+        ScanEvent::CutBatch { claim, batch } => {
+            if !scan.is_claimed_by(claim) {
+                return Err(lease_lost());
+            }
+            if scan.batches.contains_key(batch) {
+                Step::stay(vec![])
+            } else {
+                let mut next = scan.clone();
+                next.batches.insert(batch.clone(), BatchOutcome::Open);
+                Step::change(next, vec![])
+            }
+        }
+        ScanEvent::FinishListing { claim, listing } => match &scan.state {
+            InProgress { claim: held, .. } if held != claim => return Err(lease_lost()),
+            InProgress { listing: Some(_), .. } => Step::stay(vec![ScanEffect::ReleaseFetch]),
+            InProgress { listing: None, .. } => {
+                let mut next = scan.clone();
+                next.state = InProgress { claim: claim.clone(), listing: Some(listing.clone()) };
+                let mut step = next.end_if_done(stamp);
+                if !step.effects.contains(&ScanEffect::ReleaseFetch) {
+                    step.effects.push(ScanEffect::ReleaseFetch);
+                }
+                step
+            }
+            Completed => Step::stay(scan.owed()),
+            New | Validating | Queued | Scheduling | Scheduled | Failed { .. } | Cancelled => {
+                return Err(lease_lost());
+            }
+        },
+        ScanEvent::EndBatch { batch, outcome } => match &scan.state {
+            // Scheduled: the batch of an attempt that gave back ends before the next attempt begins.
+            Scheduled | InProgress { .. } => match scan.batches.get(batch) {
+                Some(BatchOutcome::Open) | None => {
+                    let mut next = scan.clone();
+                    next.batches.insert(batch.clone(), outcome.clone());
+                    next.end_if_done(stamp)
+                }
+                Some(
+                    BatchOutcome::Completed { .. } | BatchOutcome::Failed { .. } | BatchOutcome::Cancelled,
+                ) => Step::stay(vec![]),
+            },
+            Completed | Failed { .. } | Cancelled => Step::stay(vec![]),
+            New | Validating | Queued | Scheduling => return Err(illegal()),
+        },
+        ScanEvent::Fail { claim, reason } => {
+            if !scan.is_claimed_by(claim) {
+                return Err(lease_lost());
+            }
+            scan.clone().end(Failed { reason: reason.clone() }, stamp, Some(reason.clone()))
+        }
+        ScanEvent::Cancel { requester } => match &scan.state {
+            New | Validating | Queued | Scheduling | Scheduled | InProgress { .. } => {
+                scan.clone().end(Cancelled, stamp, Some(format!("by {requester}")))
+            }
+            Cancelled => Step::stay(scan.owed()),
+            Completed | Failed { .. } => return Err(illegal()),
+        },
+    })
+}

@@ -1,0 +1,1 @@
+//! What every service shares: start-up, configuration, telemetry, health and shutdown. Knows no domain word.

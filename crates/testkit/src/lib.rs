@@ -1,0 +1,1 @@
+//! For tests only: a real nats-server, generated repositories, a naive oracle, eventually().

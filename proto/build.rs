@@ -1,0 +1,22 @@
+//! Generates the wire types and their canonical JSON from the .proto files; no `protoc` is needed.
+
+use std::path::PathBuf;
+
+use prost::Message;
+
+const FILES: [&str; 3] =
+    ["secretscan/v1/requests.proto", "secretscan/v1/events.proto", "secretscan/v1/ledger.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    for file in FILES {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    prost_build::Config::new().enable_type_names().compile_fds(descriptors.clone())?;
+    pbjson_build::Builder::new()
+        .register_descriptors(&descriptors.encode_to_vec())?
+        .out_dir(out)
+        .build(&[".secretscan.v1"])?;
+    Ok(())
+}

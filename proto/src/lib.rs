@@ -1,0 +1,144 @@
+//! The wire types of secretscan.
+//!
+//! They are generated from `proto/secretscan/v1/*.proto` and speak protobuf and canonical proto3 JSON alike: people and
+//! scripts publish JSON with the `nats` command, services publish protobuf. [`decode`] tells the two apart by the
+//! first byte, which `{` can't be in any of these messages (it would be a group with field number 15).
+//! Records in KV buckets are not here: they are types of `secretscan-model`, stored as JSON.
+
+use prost::Message;
+use secretscan_model::ids::{CommitId, IdError};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// Version 1 of the messages.
+#[allow(missing_docs, clippy::pedantic, clippy::unwrap_used)]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/secretscan.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/secretscan.v1.serde.rs"));
+}
+
+/// Why the bytes are not the message.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// No bytes at all.
+    #[error("the message is empty; send JSON such as {{\"uri\": \"https://host/owner/repository\"}}")]
+    Empty,
+    /// JSON that is not this message.
+    #[error("the message is not the JSON that is expected: {0}")]
+    Json(String),
+    /// Neither JSON nor this message.
+    #[error(
+        "the message is neither JSON (which begins with an opening brace) nor the protobuf message {expected}"
+    )]
+    Protobuf {
+        /// The message that was expected.
+        expected: &'static str,
+        /// What the decoder says.
+        #[source]
+        source: prost::DecodeError,
+    },
+    /// Commit ids whose bytes don't divide into ids.
+    #[error("{bytes} bytes of commit ids do not divide into ids of {length} bytes (20 or 32 are possible)")]
+    CommitIds {
+        /// How many bytes there are.
+        bytes: usize,
+        /// The length that the message gives.
+        length: u32,
+    },
+}
+
+/// Reads a message, written as protobuf or as canonical proto3 JSON. Unknown JSON fields are refused.
+///
+/// # Errors
+/// [`DecodeError`] says what is wrong, without repeating the bytes.
+pub fn decode<M: Message + Default + DeserializeOwned + prost::Name>(bytes: &[u8]) -> Result<M, DecodeError> {
+    let text = bytes.trim_ascii_start();
+    match text.first() {
+        None => Err(DecodeError::Empty),
+        Some(b'{') => serde_json::from_slice(text).map_err(|error| DecodeError::Json(error.to_string())),
+        Some(_) => M::decode(bytes).map_err(|source| DecodeError::Protobuf { expected: M::NAME, source }),
+    }
+}
+
+/// The ids one after the other, and the length of one in bytes (20 when there is none).
+pub fn pack_commit_ids(ids: &[CommitId]) -> (u32, Vec<u8>) {
+    let length = ids.first().map_or(20, |id| id.as_bytes().len());
+    let packed = ids.iter().flat_map(|id| id.as_bytes()).copied().collect();
+    (length as u32, packed)
+}
+
+/// The inverse of [`pack_commit_ids`].
+///
+/// # Errors
+/// [`DecodeError::CommitIds`] when the bytes do not divide into ids.
+pub fn unpack_commit_ids(length: u32, packed: &[u8]) -> Result<Vec<CommitId>, DecodeError> {
+    let wrong = || DecodeError::CommitIds { bytes: packed.len(), length };
+    if !matches!(length, 20 | 32) || !packed.len().is_multiple_of(length as usize) {
+        return Err(wrong());
+    }
+    packed
+        .chunks_exact(length as usize)
+        .map(|bytes| CommitId::from_bytes(bytes).map_err(|_: IdError| wrong()))
+        .collect()
+}
+
+impl From<secretscan_model::Priority> for v1::Priority {
+    fn from(priority: secretscan_model::Priority) -> Self {
+        match priority {
+            secretscan_model::Priority::Reactive => Self::Reactive,
+            secretscan_model::Priority::OnDemand => Self::OnDemand,
+            secretscan_model::Priority::Scheduled => Self::Scheduled,
+        }
+    }
+}
+
+impl From<v1::Priority> for secretscan_model::Priority {
+    fn from(priority: v1::Priority) -> Self {
+        match priority {
+            v1::Priority::Reactive => Self::Reactive,
+            v1::Priority::Unspecified | v1::Priority::OnDemand => Self::OnDemand,
+            v1::Priority::Scheduled => Self::Scheduled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn json_and_protobuf_are_told_apart() {
+        let json: v1::NewRepositoryScan =
+            decode(br#" {"uri": "https://h/a/b", "priority": "PRIORITY_REACTIVE"}"#).unwrap();
+        assert_eq!(json.uri, "https://h/a/b");
+        let again: v1::NewRepositoryScan = decode(&json.encode_to_vec()).unwrap();
+        assert_eq!(json, again);
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        let unknown = decode::<v1::NewRepositoryScan>(br#"{"url": "x"}"#).unwrap_err().to_string();
+        assert!(unknown.contains("unknown field `url`"), "{unknown}");
+        assert!(matches!(decode::<v1::NewRepositoryScan>(b"  "), Err(DecodeError::Empty)));
+        assert!(matches!(decode::<v1::NewRepositoryScan>(b"hello"), Err(DecodeError::Protobuf { .. })));
+        assert!(unpack_commit_ids(20, &[0; 30]).is_err());
+        assert!(unpack_commit_ids(0, &[0; 30]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn wire_round_trip(id in "[a-z0-9]{0,9}", uri in "\\PC{0,30}", refs in prop::collection::vec("\\PC{0,9}", 0..3), priority in 0..4) {
+            let message = v1::NewRepositoryScan { request_id: id, uri, repository_id: String::new(), refs, priority, requester: "me".into() };
+            let json = serde_json::to_vec(&message).unwrap();
+            prop_assert_eq!(&decode::<v1::NewRepositoryScan>(&json).unwrap(), &message);
+            prop_assert_eq!(&decode::<v1::NewRepositoryScan>(&message.encode_to_vec()).unwrap(), &message);
+        }
+
+        #[test]
+        fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<v1::NewRepositoryScan>(&bytes);
+            let _ = decode::<v1::NewCommitBatch>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The batch-agent service of secretscan.

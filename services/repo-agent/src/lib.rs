@@ -1,0 +1,1 @@
+//! The repo-agent service of secretscan.
