@@ -1,1 +1,176 @@
-//! The only user of async-nats: topology, buckets, consumers, claims and the four beats.
+//! The bus: everything that secretscan does with NATS JetStream, and the only user of `async-nats`.
+//!
+//! [`topology`] names the streams, consumers and buckets. [`queue`] pulls work, acknowledges it and keeps dead letters.
+//! [`requests`] is the four beats of every handler: load a record with its revision, step (pure, in the model),
+//! write on condition of the revision, perform the effects; the acknowledgement comes last. An acknowledgement fences
+//! nothing, the revision does, so a late writer changes nothing. The price: every effect must bear repetition, which
+//! derived message ids and conditional writes give.
+
+pub mod agents;
+mod bucket;
+pub mod door;
+mod error;
+pub mod findings;
+pub mod ledger;
+pub mod packs;
+pub mod queue;
+pub mod repositories;
+pub mod requests;
+pub mod topology;
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::jetstream;
+use bytes::Bytes;
+use secretscan_model::Timestamp;
+
+pub use bucket::{Bucket, Versioned};
+pub use error::{BusError, Class, chain};
+pub use tokio_util::sync::CancellationToken as Stop;
+
+/// How to reach NATS and as whom.
+#[derive(Clone, Debug, Default)]
+pub struct NatsConfig {
+    /// `nats://host:port`, several separated by commas.
+    pub url: String,
+    /// A credentials file (JWT and nkey).
+    pub credentials: Option<PathBuf>,
+    /// A file that holds an nkey seed.
+    pub nkey_seed: Option<PathBuf>,
+    /// Replicas of streams and buckets that are created.
+    pub replicas: usize,
+    /// The name of the connection and of who did what in the trail of requests.
+    pub name: String,
+}
+
+/// A connection with all buckets open. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    client: async_nats::Client,
+    jetstream: jetstream::Context,
+    name: String,
+    scans: Bucket<secretscan_model::RepositoryScan>,
+    batches: Bucket<secretscan_model::CommitBatch>,
+    repositories: Bucket<secretscan_model::Repository>,
+    findings: Bucket<secretscan_model::Finding>,
+    agents: Bucket<secretscan_model::Agent>,
+    heads: Bucket<secretscan_model::ledger::Head>,
+    packs: jetstream::object_store::ObjectStore,
+}
+
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Bus {
+    /// Connects, creates the streams and buckets that are missing, and checks those that exist.
+    ///
+    /// # Errors
+    /// [`BusError::Connect`] when no server answers, [`BusError::Topology`] when a stream exists with other settings.
+    pub async fn connect(config: &NatsConfig) -> Result<Self, BusError> {
+        let client = connect(config).await?;
+        let mut jetstream = jetstream::new(client.clone());
+        jetstream.set_timeout(Duration::from_secs(10));
+        topology::ensure(&jetstream, config.replicas.max(1)).await?;
+        let open = async |name: &str| {
+            jetstream.get_key_value(name).await.map_err(|source| BusError::Bucket {
+                bucket: name.to_owned(),
+                action: "opening",
+                source: Box::new(source),
+            })
+        };
+        let history = open(topology::HISTORY).await?;
+        let packs = jetstream.get_object_store(topology::PACKS).await.map_err(|source| BusError::Bucket {
+            bucket: topology::PACKS.to_owned(),
+            action: "opening",
+            source: Box::new(source),
+        })?;
+        Ok(Self {
+            scans: Bucket::new(open(topology::REQUESTS).await?),
+            batches: Bucket::new(open(topology::BATCHES).await?),
+            repositories: Bucket::new(open(topology::REPOSITORIES).await?),
+            findings: Bucket::new(open(topology::FINDINGS).await?),
+            agents: Bucket::new(open(topology::AGENTS).await?),
+            heads: Bucket::new(history),
+            packs,
+            name: config.name.clone(),
+            client,
+            jetstream,
+        })
+    }
+
+    /// Whether the connection is up now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Sends what is buffered. Call it before the process ends.
+    ///
+    /// # Errors
+    /// [`BusError::Publish`] when the connection is gone.
+    pub async fn flush(&self) -> Result<(), BusError> {
+        self.client
+            .flush()
+            .await
+            .map_err(|source| BusError::Publish { subject: "(flush)".into(), source: Box::new(source) })
+    }
+
+    /// Publishes to a stream and waits until it is stored. The same id within the duplicate window is stored once.
+    async fn publish(
+        &self,
+        subject: String,
+        message_id: String,
+        mut headers: async_nats::HeaderMap,
+        body: Bytes,
+    ) -> Result<(), BusError> {
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id.as_str());
+        let wrap = |source| BusError::Publish { subject: subject.clone(), source };
+        self.jetstream
+            .publish_with_headers(subject.clone(), headers, body)
+            .await
+            .map_err(|source| wrap(Box::new(source)))?
+            .await
+            .map_err(|source| wrap(Box::new(source)))?;
+        Ok(())
+    }
+}
+
+async fn connect(config: &NatsConfig) -> Result<async_nats::Client, BusError> {
+    let failed = |reason: String| BusError::Connect { url: config.url.clone(), reason };
+    let mut options = async_nats::ConnectOptions::new()
+        .name(format!("secretscan {}", config.name))
+        .connection_timeout(CONNECT_TIMEOUT)
+        .event_callback(|event| async move {
+            match event {
+                async_nats::Event::ServerError(error) => tracing::error!(%error, "NATS refuses"),
+                async_nats::Event::Disconnected => tracing::warn!("NATS connection lost"),
+                async_nats::Event::Connected => tracing::debug!("NATS connected"),
+                other => tracing::debug!(event = %other, "NATS event"),
+            }
+        });
+    if let Some(path) = &config.credentials {
+        options = options.credentials_file(path).await.map_err(|error| {
+            failed(format!("the credentials file {} can't be read: {error}", path.display()))
+        })?;
+    }
+    if let Some(path) = &config.nkey_seed {
+        let seed = tokio::fs::read_to_string(path)
+            .await
+            .map_err(|error| failed(format!("the nkey seed file {} can't be read: {error}", path.display())))?;
+        options = options.nkey(seed.trim().to_owned());
+    }
+    let servers: Vec<async_nats::ServerAddr> = config
+        .url
+        .split(',')
+        .map(|url| url.trim().parse())
+        .collect::<Result<_, _>>()
+        .map_err(|error| failed(format!("the address can't be read: {error}")))?;
+    options.connect(servers).await.map_err(|error| failed(error.to_string()))
+}
+
+/// The time now.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock of the system")]
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,214 @@
+//! The public door: answers for who asks with a reply subject.
+//!
+//! A stream does not keep the reply subject of a message. So each controller also listens to the door's subjects without
+//! the stream, remembers who asked what, and answers when it has handled the stored copy. Whichever copy comes second
+//! completes the pair. Equal messages are interchangeable, so pairing by content is enough.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::Subject;
+use futures::StreamExt;
+use secretscan_proto::v1;
+use sha2::{Digest, Sha256};
+
+use crate::queue::Delivery;
+use crate::requests::json;
+use crate::{Bus, BusError, Stop, chain, topology};
+
+/// How long one half of a pair is remembered.
+const REMEMBERED: Duration = Duration::from_secs(30);
+
+type Digest32 = [u8; 32];
+
+#[derive(Default)]
+struct Pairs {
+    askers: HashMap<Digest32, VecDeque<(Subject, Instant)>>,
+    answers: HashMap<Digest32, VecDeque<(v1::Answer, Instant)>>,
+    swept: Option<Instant>,
+}
+
+impl Pairs {
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| now.duration_since(swept) < REMEMBERED) {
+            return;
+        }
+        self.swept = Some(now);
+        let is_fresh = |at: &Instant| now.duration_since(*at) < REMEMBERED;
+        self.askers.retain(|_, queue| {
+            queue.retain(|(_, at)| is_fresh(at));
+            !queue.is_empty()
+        });
+        self.answers.retain(|_, queue| {
+            queue.retain(|(_, at)| is_fresh(at));
+            !queue.is_empty()
+        });
+    }
+}
+
+fn take<T>(map: &mut HashMap<Digest32, VecDeque<(T, Instant)>>, digest: &Digest32) -> Option<T> {
+    let queue = map.get_mut(digest)?;
+    let taken = queue.pop_front().map(|(value, _)| value);
+    if queue.is_empty() {
+        map.remove(digest);
+    }
+    taken
+}
+
+fn digest(subject: &str, message_id: Option<&str>, payload: &[u8]) -> Digest32 {
+    let mut hash = Sha256::new();
+    for part in [subject.as_bytes(), message_id.unwrap_or_default().as_bytes(), payload] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Pairs questions with answers.
+pub struct Door {
+    bus: Bus,
+    pairs: Mutex<Pairs>,
+}
+
+impl Door {
+    /// A door that knows of no question yet.
+    pub fn new(bus: Bus) -> Self {
+        Self { bus, pairs: Mutex::default() }
+    }
+
+    fn pairs(&self) -> std::sync::MutexGuard<'_, Pairs> {
+        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        pairs.sweep(Instant::now());
+        pairs
+    }
+
+    /// Listens until stopped.
+    pub async fn listen(&self, stop: &Stop) {
+        while !stop.is_cancelled() {
+            let listened = tokio::select! {
+                listened = self.listen_once() => listened,
+                () = stop.cancelled() => return,
+            };
+            if let Err(error) = listened {
+                tracing::warn!(error = chain(&error), "the door does not hear replies for a moment");
+            }
+            self.bus.pause(stop).await;
+        }
+    }
+
+    async fn listen_once(&self) -> Result<(), BusError> {
+        let subscribe = async |subject: &'static str| {
+            self.bus.client.subscribe(subject).await.map_err(|source| BusError::Publish {
+                subject: format!("(subscribe) {subject}"),
+                source: Box::new(source),
+            })
+        };
+        let new = subscribe(topology::NEW_SCAN).await?;
+        let cancel = subscribe(topology::CANCEL_SCAN).await?;
+        let mut messages = futures::stream::select(new, cancel);
+        while let Some(message) = messages.next().await {
+            let Some(reply) = message.reply else { continue };
+            let message_id = message
+                .headers
+                .as_ref()
+                .and_then(|headers| headers.get(async_nats::header::NATS_MESSAGE_ID))
+                .map(|value| value.as_str());
+            let digest = digest(&message.subject, message_id, &message.payload);
+            let answer = {
+                let mut pairs = self.pairs();
+                let answer = take(&mut pairs.answers, &digest);
+                if answer.is_none() {
+                    pairs.askers.entry(digest).or_default().push_back((reply.clone(), Instant::now()));
+                }
+                answer
+            };
+            if let Some(answer) = answer {
+                self.send(reply, &answer).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers who sent this message, if they asked for an answer.
+    pub async fn answer(&self, delivery: &Delivery, answer: v1::Answer) {
+        let digest = digest(delivery.subject(), delivery.message_id(), delivery.payload());
+        let asker = {
+            let mut pairs = self.pairs();
+            let asker = take(&mut pairs.askers, &digest);
+            if asker.is_none() {
+                pairs.answers.entry(digest).or_default().push_back((answer.clone(), Instant::now()));
+            }
+            asker
+        };
+        if let Some(reply) = asker {
+            self.send(reply, &answer).await;
+        }
+    }
+
+    async fn send(&self, reply: Subject, answer: &v1::Answer) {
+        if let Err(error) = self.bus.client.publish(reply, json(answer).into()).await {
+            tracing::warn!(%error, "an answer was not sent");
+        }
+    }
+}
+
+/// Why a question at the door got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody answered in time. The message is stored and will be handled.
+    #[error("no controller answered within {seconds} s; the message is stored and waits for one")]
+    NoAnswer {
+        /// How long it waited.
+        seconds: u64,
+    },
+    /// The message could not be sent.
+    #[error("the message could not be sent: {reason}")]
+    Send {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How long a question waits for its answer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Bus {
+    /// Sends a new request to the door and waits for the answer.
+    ///
+    /// # Errors
+    /// [`AskError`]; a refusal is an answer, not an error.
+    pub async fn request_scan(&self, request: &v1::NewRepositoryScan) -> Result<v1::Answer, AskError> {
+        self.ask(topology::NEW_SCAN, json(request)).await
+    }
+
+    /// Asks the door to cancel a request and waits for the answer.
+    ///
+    /// # Errors
+    /// [`AskError`]; a refusal is an answer, not an error.
+    pub async fn cancel_scan(&self, cancel: &v1::CancelRepositoryScan) -> Result<v1::Answer, AskError> {
+        self.ask(topology::CANCEL_SCAN, json(cancel)).await
+    }
+
+    async fn ask(&self, subject: &'static str, body: Vec<u8>) -> Result<v1::Answer, AskError> {
+        let request = async_nats::Request::new().payload(body.into()).timeout(Some(ASK_TIMEOUT));
+        let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
+            async_nats::RequestErrorKind::TimedOut => AskError::NoAnswer { seconds: ASK_TIMEOUT.as_secs() },
+            async_nats::RequestErrorKind::NoResponders
+            | async_nats::RequestErrorKind::InvalidSubject
+            | async_nats::RequestErrorKind::MaxPayloadExceeded
+            | async_nats::RequestErrorKind::Other => AskError::Send { reason: error.to_string() },
+        })?;
+        serde_json::from_slice(&reply.payload)
+            .map_err(|error| AskError::Send { reason: format!("the answer can't be read: {error}") })
+    }
+
+    /// A short rest before something is tried again.
+    #[expect(clippy::disallowed_methods, reason = "the back-off of watches")]
+    pub(crate) async fn pause(&self, stop: &Stop) {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The store of findings.
+
+use futures::{StreamExt, TryStreamExt};
+use secretscan_model::{Finding, RepositoryId};
+use secretscan_proto::v1;
+
+use crate::requests::json;
+use crate::{Bus, BusError};
+
+/// Findings written at once by one batch.
+const CONCURRENCY: usize = 32;
+
+impl Bus {
+    /// Merges findings into the store; gives how many are new. Repeats safely.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be written; what was written stays.
+    pub async fn record_findings(
+        &self,
+        repository: &RepositoryId,
+        findings: Vec<Finding>,
+    ) -> Result<u64, BusError> {
+        futures::stream::iter(findings)
+            .map(|finding| self.record_finding(repository, finding))
+            .buffer_unordered(CONCURRENCY)
+            .try_fold(0, |sum, is_new| std::future::ready(Ok(sum + u64::from(is_new))))
+            .await
+    }
+
+    async fn record_finding(&self, repository: &RepositoryId, finding: Finding) -> Result<bool, BusError> {
+        let key = format!("{repository}.{}", finding.fingerprint.0);
+        let mut merged = finding.clone();
+        let is_new = loop {
+            match self.findings.get(&key).await? {
+                None => {
+                    if self.findings.create(&key, &finding).await?.is_some() {
+                        break true;
+                    }
+                }
+                Some(known) => {
+                    merged = known.value.clone().merge(finding.clone());
+                    if merged == known.value {
+                        return Ok(false);
+                    }
+                    if self.findings.update(&key, &merged, known.revision).await?.is_some() {
+                        break false;
+                    }
+                }
+            }
+        };
+        let introduced = merged.introduced();
+        let event = v1::FindingRecorded {
+            repository_id: repository.to_string(),
+            fingerprint: merged.fingerprint.0.clone(),
+            rule_id: merged.rule_id.to_string(),
+            severity: merged.severity.clone(),
+            path: merged.display_path().into_owned(),
+            commit: introduced.commit.to_string(),
+            line: introduced.line,
+            is_new,
+        };
+        let subject = format!("secretscan.event.finding.{repository}");
+        let message_id = format!("{key}.{}.{}", introduced.commit, merged.occurrences.len());
+        self.publish(subject, message_id, async_nats::HeaderMap::new(), json(&event).into()).await?;
+        Ok(is_new)
+    }
+
+    /// The findings of one repository, or all, with the id of their repository.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn findings(
+        &self,
+        repository: Option<&RepositoryId>,
+    ) -> Result<Vec<(RepositoryId, Finding)>, BusError> {
+        let filter = repository.map_or_else(|| ">".to_owned(), |id| format!("{id}.*"));
+        let records = self.findings.list(&filter).await?;
+        Ok(records
+            .into_iter()
+            .filter_map(|(key, finding)| {
+                let id = key.split_once('.')?.0.parse().ok()?;
+                Some((id, finding))
+            })
+            .collect())
+    }
+}

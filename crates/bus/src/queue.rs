@@ -1,0 +1,314 @@
+//! Pulling work, keeping it while it is worked on, acknowledging it, and dead letters.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::{AckKind, Message};
+use futures::{Stream, StreamExt};
+use secretscan_proto::DecodeError;
+use serde::de::DeserializeOwned;
+
+use crate::topology::{PROGRESS_EVERY, Queue, dead_letter};
+use crate::{Bus, BusError, Stop, chain};
+
+/// What a handler says of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done, or no longer needed.
+    Done,
+    /// Not now: bring it again after this time.
+    RetryAfter(Duration),
+    /// Never: keep it as a dead letter with this reason.
+    Reject(String),
+}
+
+/// How long work rests after an error that may go by.
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// One pull waits this long for a message.
+const PULL_EXPIRES: Duration = Duration::from_secs(30);
+/// While it waits the server says this often that it is there.
+const PULL_HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long a puller rests after an error.
+const PULL_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// A message in hand. Dropped without a verdict, it comes back after the ack deadline.
+pub struct Delivery {
+    message: Message,
+    sequence: u64,
+    published_ms: i64,
+}
+
+impl Delivery {
+    fn new(message: Message) -> Result<Self, BusError> {
+        let (sequence, published_ms) = {
+            let info = message
+                .info()
+                .map_err(|source| BusError::Pull { consumer: message.subject.to_string(), source })?;
+            (info.stream_sequence, (info.published.unix_timestamp_nanos() / 1_000_000) as i64)
+        };
+        Ok(Self { message, sequence, published_ms })
+    }
+
+    /// The subject that it was published to.
+    pub fn subject(&self) -> &str {
+        &self.message.subject
+    }
+
+    /// The bytes.
+    pub fn payload(&self) -> &[u8] {
+        &self.message.payload
+    }
+
+    /// Its place in the stream.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// When the server stored it, in milliseconds since the Unix epoch.
+    pub fn published_ms(&self) -> i64 {
+        self.published_ms
+    }
+
+    /// The header `Nats-Msg-Id`.
+    pub fn message_id(&self) -> Option<&str> {
+        let headers = self.message.headers.as_ref()?;
+        headers.get(async_nats::header::NATS_MESSAGE_ID).map(|value| value.as_str())
+    }
+
+    /// Reads the message.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it is not `M`.
+    pub fn decode<M: prost::Message + prost::Name + Default + DeserializeOwned>(
+        &self,
+    ) -> Result<M, DecodeError> {
+        secretscan_proto::decode(&self.message.payload)
+    }
+
+    async fn progress(&self) {
+        if let Err(error) = self.message.ack_with(AckKind::Progress).await {
+            tracing::warn!(subject = %self.message.subject, %error, "can't extend the ack deadline");
+        }
+    }
+}
+
+impl Bus {
+    async fn consumer(&self, queue: Queue) -> Result<PullConsumer, BusError> {
+        self.jetstream.get_consumer_from_stream(queue.consumer(), queue.stream()).await.map_err(|source| {
+            BusError::Pull { consumer: queue.consumer(), source: Box::new(source) }
+        })
+    }
+
+    /// Messages of a queue that nobody has finished: waiting, and in hand.
+    ///
+    /// # Errors
+    /// [`BusError::Pull`] when the server can't be asked.
+    pub async fn unfinished(&self, queue: Queue) -> Result<u64, BusError> {
+        let mut consumer = self.consumer(queue).await?;
+        let info = consumer
+            .info()
+            .await
+            .map_err(|source| BusError::Pull { consumer: queue.consumer(), source: Box::new(source) })?;
+        Ok(info.num_pending + info.num_ack_pending as u64)
+    }
+
+    /// Carries out a verdict.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server did not confirm it; the message then comes back.
+    pub async fn settle(&self, delivery: &Delivery, verdict: Verdict) -> Result<(), BusError> {
+        let subject = delivery.message.subject.to_string();
+        let failed = |reason: String| BusError::Acknowledge { subject: subject.clone(), reason };
+        match verdict {
+            Verdict::Done => {
+                // Not `double_ack`: that takes the server's "no responders" for an answer.
+                let Some(reply) = delivery.message.reply.clone() else {
+                    return Err(failed("it has no ack subject".into()));
+                };
+                self.client.request(reply, "+ACK".into()).await.map_err(|error| failed(error.to_string()))?;
+            }
+            Verdict::RetryAfter(delay) => {
+                let ack = AckKind::Nak(Some(delay));
+                delivery.message.ack_with(ack).await.map_err(|error| failed(error.to_string()))?;
+            }
+            Verdict::Reject(reason) => {
+                let message_id = format!("{subject}.{}", delivery.sequence);
+                self.dead_letter(&subject, &message_id, &reason, delivery.message.payload.clone()).await?;
+                delivery.message.ack_with(AckKind::Term).await.map_err(|error| failed(error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a message that can't be done.
+    pub(crate) async fn dead_letter(
+        &self,
+        origin: &str,
+        message_id: &str,
+        reason: &str,
+        body: bytes::Bytes,
+    ) -> Result<(), BusError> {
+        let mut headers = async_nats::HeaderMap::new();
+        // A header value is one line.
+        let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        headers.insert("Secretscan-Reason", reason.as_str());
+        headers.insert("Secretscan-Origin-Subject", origin);
+        self.publish(dead_letter(origin), message_id.to_owned(), headers, body).await
+    }
+
+    /// Works on a queue with as many workers as given until stopped, each on one message at a time, and pulls only for
+    /// idle workers: long work never holds messages that another could do.
+    pub async fn work<H, F>(&self, queue: Queue, workers: usize, stop: &Stop, handler: H)
+    where
+        H: Fn(Arc<Delivery>) -> F,
+        F: Future<Output = Verdict>,
+    {
+        let workers = (0..workers).map(|_| self.worker(queue, stop, &handler));
+        futures::future::join_all(workers).await;
+    }
+
+    async fn worker<H, F>(&self, queue: Queue, stop: &Stop, handler: &H)
+    where
+        H: Fn(Arc<Delivery>) -> F,
+        F: Future<Output = Verdict>,
+    {
+        let mut consumer = None;
+        while !stop.is_cancelled() {
+            let pulled = tokio::select! {
+                pulled = self.pull_one(queue, &mut consumer) => pulled,
+                () = stop.cancelled() => return,
+            };
+            match pulled {
+                Ok(Some(delivery)) => self.handle(Arc::new(delivery), handler).await,
+                Ok(None) => {}
+                Err(error) => {
+                    consumer = None;
+                    self.rest_after(&error, stop).await;
+                }
+            }
+        }
+    }
+
+    async fn pull_one(
+        &self,
+        queue: Queue,
+        consumer: &mut Option<PullConsumer>,
+    ) -> Result<Option<Delivery>, BusError> {
+        let consumer = match consumer {
+            Some(consumer) => consumer,
+            None => consumer.insert(self.consumer(queue).await?),
+        };
+        let pull = |source| BusError::Pull { consumer: queue.consumer(), source };
+        let mut messages = consumer
+            .batch()
+            .max_messages(1)
+            .expires(PULL_EXPIRES)
+            .heartbeat(PULL_HEARTBEAT)
+            .messages()
+            .await
+            .map_err(|source| pull(Box::new(source)))?;
+        match messages.next().await {
+            Some(message) => Delivery::new(message.map_err(pull)?).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn handle<H, F>(&self, delivery: Arc<Delivery>, handler: &H)
+    where
+        H: Fn(Arc<Delivery>) -> F,
+        F: Future<Output = Verdict>,
+    {
+        let mut work = std::pin::pin!(handler(delivery.clone()));
+        let mut progress = tokio::time::interval(PROGRESS_EVERY);
+        progress.tick().await;
+        let verdict = loop {
+            tokio::select! {
+                verdict = &mut work => break verdict,
+                _ = progress.tick() => delivery.progress().await,
+            }
+        };
+        if let Verdict::Reject(reason) = &verdict {
+            tracing::warn!(subject = delivery.subject(), reason, "rejected");
+        }
+        if let Err(error) = self.settle(&delivery, verdict).await {
+            tracing::warn!(error = chain(&error), "a message was not settled and will come back");
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the back-off of the pullers")]
+    async fn rest_after(&self, error: &BusError, stop: &Stop) {
+        tracing::warn!(error = chain(error), "pulling rests for a moment");
+        tokio::select! {
+            () = tokio::time::sleep(PULL_BACK_OFF) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Handles a queue of short work: many messages at once, pulled ahead.
+    pub async fn work_ahead<H, F>(&self, queue: Queue, concurrency: usize, stop: &Stop, handler: H)
+    where
+        H: Fn(Arc<Delivery>) -> F,
+        F: Future<Output = Verdict>,
+    {
+        let deliveries = std::pin::pin!(self.deliveries(queue, concurrency, stop));
+        let handler = &handler;
+        deliveries
+            .for_each_concurrent(concurrency, |delivery| self.handle(Arc::new(delivery), handler))
+            .await;
+    }
+
+    /// The messages of a queue as they come, without verdicts: the caller settles them. Ends when stopped.
+    pub fn deliveries<'a>(
+        &'a self,
+        queue: Queue,
+        ahead: usize,
+        stop: &'a Stop,
+    ) -> impl Stream<Item = Delivery> + Send + 'a {
+        futures::stream::unfold(None, move |mut messages| async move {
+            loop {
+                let next = tokio::select! {
+                    next = self.next_of(queue, ahead, &mut messages) => next,
+                    () = stop.cancelled() => return None,
+                };
+                match next {
+                    Ok(delivery) => return Some((delivery, messages)),
+                    Err(error) => {
+                        messages = None;
+                        self.rest_after(&error, stop).await;
+                    }
+                }
+            }
+        })
+    }
+
+    async fn next_of(
+        &self,
+        queue: Queue,
+        ahead: usize,
+        messages: &mut Option<async_nats::jetstream::consumer::pull::Stream>,
+    ) -> Result<Delivery, BusError> {
+        let pull = |source| BusError::Pull { consumer: queue.consumer(), source };
+        let messages = match messages {
+            Some(messages) => messages,
+            None => messages.insert(
+                self.consumer(queue)
+                    .await?
+                    .stream()
+                    .max_messages_per_batch(ahead)
+                    .expires(PULL_EXPIRES)
+                    .heartbeat(PULL_HEARTBEAT)
+                    .messages()
+                    .await
+                    .map_err(|source| pull(Box::new(source)))?,
+            ),
+        };
+        match messages.next().await {
+            Some(Ok(message)) => Delivery::new(message),
+            Some(Err(source)) => Err(pull(Box::new(source))),
+            None => Err(pull("the server ended the pull".into())),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Known repositories, and who fetches one now.
+
+use secretscan_model::{Repository, RepositoryId, RepositoryUri, RequestId};
+use uuid::Uuid;
+
+use crate::{Bus, BusError, now};
+
+/// The name space of repository ids: a UUID version 5 (RFC 9562) of a domain name of ours under this one.
+fn repository_id(name: &str) -> RepositoryId {
+    let space = Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"repository.secretscan");
+    let id = Uuid::new_v5(&space, name.as_bytes());
+    RepositoryId::parse(&id.to_string()).expect("a UUID is an id")
+}
+
+impl Bus {
+    /// The repository of a URI; created when it is not known.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be written.
+    pub async fn know_repository(&self, uri: &RepositoryUri) -> Result<RepositoryId, BusError> {
+        let id = repository_id(uri.name());
+        if self.repositories.get(id.as_str()).await?.is_none() {
+            let repository = Repository {
+                id: id.clone(),
+                name: uri.name().to_owned(),
+                uri: uri.fetch().to_owned(),
+                created: now(),
+                fetching: None,
+            };
+            self.repositories.create(id.as_str(), &repository).await?;
+        }
+        Ok(id)
+    }
+
+    /// A known repository.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn repository(&self, id: &RepositoryId) -> Result<Option<Repository>, BusError> {
+        Ok(self.repositories.get(id.as_str()).await?.map(|record| record.value))
+    }
+
+    /// All known repositories.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn repositories(&self) -> Result<Vec<Repository>, BusError> {
+        Ok(self.repositories.list(">").await?.into_iter().map(|(_, repository)| repository).collect())
+    }
+
+    /// Lets a request fetch a repository, if no other does. A holder that is past fetching loses its hold.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be written.
+    pub async fn hold_fetch(&self, id: &RepositoryId, request: &RequestId) -> Result<bool, BusError> {
+        loop {
+            let Some(mut record) = self.repositories.get(id.as_str()).await? else {
+                return Err(BusError::Missing { what: "repository", key: id.to_string() });
+            };
+            match &record.value.fetching {
+                Some(holder) if holder == request => return Ok(true),
+                Some(holder) if !self.is_past_fetching(holder).await? => return Ok(false),
+                Some(_) | None => {}
+            }
+            record.value.fetching = Some(request.clone());
+            if self.repositories.update(id.as_str(), &record.value, record.revision).await?.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+
+    pub(crate) async fn release_fetch(
+        &self,
+        id: &RepositoryId,
+        request: &RequestId,
+    ) -> Result<(), BusError> {
+        loop {
+            let Some(mut record) = self.repositories.get(id.as_str()).await? else { return Ok(()) };
+            if record.value.fetching.as_ref() != Some(request) {
+                return Ok(());
+            }
+            record.value.fetching = None;
+            if self.repositories.update(id.as_str(), &record.value, record.revision).await?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The four beats: load with revision, step, write on condition of the revision, perform the effects.
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use prost::Message;
+use secretscan_model::lifecycle::{Step, TrailEntry, step_batch, step_scan};
+use secretscan_model::{
+    BatchEffect, BatchEvent, BatchKey, BatchState, CommitBatch, Priority, RepositoryId, RepositoryScan,
+    RequestId, ScanEffect, ScanEvent, ScanState, Stamp, StepError,
+};
+use secretscan_proto::v1;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Bucket, Bus, BusError, now, topology};
+
+/// A revision race lost this often in a row is given up; the message comes back later.
+const MAX_RACES: u32 = 100;
+
+/// A kind of request: its record, its step, its event.
+trait Record: Clone + Serialize + DeserializeOwned + Send {
+    type Event;
+    type Effect;
+    const WHAT: &'static str;
+    fn step(&self, event: &Self::Event, stamp: Stamp<'_>) -> Result<Step<Self, Self::Effect>, StepError>;
+    fn trail(&self) -> &[TrailEntry];
+    fn event(&self, entry: &TrailEntry) -> (String, Vec<u8>);
+}
+
+impl Record for RepositoryScan {
+    type Event = ScanEvent;
+    type Effect = ScanEffect;
+    const WHAT: &'static str = "repository scan request";
+
+    fn step(&self, event: &ScanEvent, stamp: Stamp<'_>) -> Result<Step<Self, ScanEffect>, StepError> {
+        step_scan(self, event, stamp)
+    }
+
+    fn trail(&self) -> &[TrailEntry] {
+        &self.trail
+    }
+
+    fn event(&self, entry: &TrailEntry) -> (String, Vec<u8>) {
+        let event = v1::RepositoryScanChanged {
+            request_id: self.id.to_string(),
+            repository_id: self.repository.as_ref().map(ToString::to_string).unwrap_or_default(),
+            state: entry.state.clone(),
+            at: entry.at.0,
+            by: entry.by.clone(),
+            attempt: entry.attempt,
+            note: entry.note.clone().unwrap_or_default(),
+        };
+        (format!("secretscan.event.repository-scan.{}", self.id), json(&event))
+    }
+}
+
+impl Record for CommitBatch {
+    type Event = BatchEvent;
+    type Effect = BatchEffect;
+    const WHAT: &'static str = "commit batch";
+
+    fn step(&self, event: &BatchEvent, stamp: Stamp<'_>) -> Result<Step<Self, BatchEffect>, StepError> {
+        step_batch(self, event, stamp)
+    }
+
+    fn trail(&self) -> &[TrailEntry] {
+        &self.trail
+    }
+
+    fn event(&self, entry: &TrailEntry) -> (String, Vec<u8>) {
+        let event = v1::CommitBatchChanged {
+            request_id: self.key.request.to_string(),
+            batch_id: self.key.batch.to_string(),
+            repository_id: self.repository.to_string(),
+            state: entry.state.clone(),
+            at: entry.at.0,
+            by: entry.by.clone(),
+            attempt: entry.attempt,
+            note: entry.note.clone().unwrap_or_default(),
+        };
+        (format!("secretscan.event.commit-batch.{}", self.key), json(&event))
+    }
+}
+
+/// The canonical JSON of a message of ours, which always has one.
+pub(crate) fn json(message: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(message).expect("a generated message always serialises")
+}
+
+impl Bus {
+    /// The record of a repository scan request.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn scan(&self, id: &RequestId) -> Result<Option<RepositoryScan>, BusError> {
+        Ok(self.scans.get(id.as_str()).await?.map(|record| record.value))
+    }
+
+    /// All repository scan requests.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn scans(&self) -> Result<Vec<RepositoryScan>, BusError> {
+        Ok(self.scans.list(">").await?.into_iter().map(|(_, scan)| scan).collect())
+    }
+
+    /// The bucket of repository scan requests, to watch.
+    pub fn scans_bucket(&self) -> &Bucket<RepositoryScan> {
+        &self.scans
+    }
+
+    /// The record of a batch.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn batch(&self, key: &BatchKey) -> Result<Option<CommitBatch>, BusError> {
+        Ok(self.batches.get(&key.to_string()).await?.map(|record| record.value))
+    }
+
+    /// The batches of a request.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn batches_of(&self, request: &RequestId) -> Result<Vec<CommitBatch>, BusError> {
+        let records = self.batches.list(&format!("{request}.*")).await?;
+        Ok(records.into_iter().map(|(_, batch)| batch).collect())
+    }
+
+    /// Creates the record of a request unless it exists; gives the record that stands.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be written.
+    pub async fn create_scan(
+        &self,
+        id: &RequestId,
+        refs: Vec<String>,
+        priority: Priority,
+        requester: String,
+    ) -> Result<RepositoryScan, BusError> {
+        if let Some(existing) = self.scan(id).await? {
+            return Ok(existing);
+        }
+        let scan = RepositoryScan::new(id.clone(), refs, priority, requester, self.stamp());
+        match self.scans.create(id.as_str(), &scan).await? {
+            Some(_) => Ok(scan),
+            None => self.scan(id).await?.ok_or_else(|| missing::<RepositoryScan>(id.as_str())),
+        }
+    }
+
+    /// Creates the record of a batch unless it exists.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be written.
+    pub async fn create_batch(
+        &self,
+        key: &BatchKey,
+        repository: &RepositoryId,
+        priority: Priority,
+        offered: u64,
+        pack_bytes: u64,
+    ) -> Result<(), BusError> {
+        let batch = CommitBatch::new(key.clone(), repository.clone(), priority, offered, pack_bytes, self.stamp());
+        self.batches.create(&key.to_string(), &batch).await?;
+        Ok(())
+    }
+
+    /// Applies events to a repository scan request, in one write, and performs their effects. Repeats safely.
+    ///
+    /// # Errors
+    /// [`BusError::Step`] when the event does not apply; other [`BusError`]s when the server can't be asked.
+    pub async fn apply_scan(
+        &self,
+        id: &RequestId,
+        events: &[ScanEvent],
+    ) -> Result<RepositoryScan, BusError> {
+        let (scan, effects) = self.beats(&self.scans, id.as_str(), events).await?;
+        for effect in effects {
+            self.perform_scan(&scan, effect).await?;
+        }
+        Ok(scan)
+    }
+
+    /// Applies events to a batch, in one write, and performs their effects. Repeats safely.
+    ///
+    /// # Errors
+    /// As [`Bus::apply_scan`].
+    pub async fn apply_batch(
+        &self,
+        key: &BatchKey,
+        events: &[BatchEvent],
+    ) -> Result<CommitBatch, BusError> {
+        let (batch, effects) = self.beats(&self.batches, &key.to_string(), events).await?;
+        for effect in effects {
+            self.perform_batch(&batch, effect).await?;
+        }
+        Ok(batch)
+    }
+
+    fn stamp(&self) -> Stamp<'_> {
+        Stamp { now: now(), by: &self.name }
+    }
+
+    /// The first three beats. Gives the record as it stands and the effects still to be performed.
+    async fn beats<R: Record>(
+        &self,
+        bucket: &Bucket<R>,
+        key: &str,
+        events: &[R::Event],
+    ) -> Result<(R, Vec<R::Effect>), BusError> {
+        for _ in 0..MAX_RACES {
+            let loaded = bucket.get(key).await?.ok_or_else(|| missing::<R>(key))?;
+            let mut record = loaded.value;
+            let before = record.trail().len();
+            let mut effects = Vec::new();
+            let mut is_changed = false;
+            for event in events {
+                let step = record.step(event, self.stamp())?;
+                if let Some(next) = step.next {
+                    record = next;
+                    is_changed = true;
+                }
+                effects = step.effects;
+            }
+            if is_changed && bucket.update(key, &record, loaded.revision).await?.is_none() {
+                continue;
+            }
+            // A step that only repeats effects may follow a crash between the write and the event: tell it again.
+            let first_untold = if is_changed { before } else { before.saturating_sub(1) };
+            if is_changed || !effects.is_empty() {
+                for (index, entry) in record.trail().iter().enumerate().skip(first_untold) {
+                    let (subject, body) = record.event(entry);
+                    let message_id = format!("{subject}.{index}");
+                    self.publish(subject, message_id, async_nats::HeaderMap::new(), body.into()).await?;
+                }
+            }
+            return Ok((record, effects));
+        }
+        Err(BusError::Contended { key: key.to_owned(), attempts: MAX_RACES })
+    }
+
+    async fn send(&self, subject: String, message_id: String, message: &impl Message) -> Result<(), BusError> {
+        self.publish(subject, message_id, async_nats::HeaderMap::new(), message.encode_to_vec().into()).await
+    }
+
+    async fn perform_scan(&self, scan: &RepositoryScan, effect: ScanEffect) -> Result<(), BusError> {
+        let reference = v1::RepositoryScanReference {
+            request_id: scan.id.to_string(),
+            repository_id: scan.repository.as_ref().map(ToString::to_string).unwrap_or_default(),
+        };
+        match effect {
+            ScanEffect::Queue => {
+                let message_id = format!("{}.queued", scan.id);
+                self.send(topology::queued_scan(scan.priority), message_id, &reference).await
+            }
+            ScanEffect::Dispatch => {
+                let message_id = format!("{}.scheduled", scan.id);
+                self.send(topology::SCHEDULED_SCAN.into(), message_id, &reference).await
+            }
+            ScanEffect::ReleaseFetch => match &scan.repository {
+                Some(repository) => self.release_fetch(repository, &scan.id).await,
+                None => Ok(()),
+            },
+            ScanEffect::CancelBatches => {
+                for (batch, outcome) in &scan.batches {
+                    if *outcome != secretscan_model::BatchOutcome::Open {
+                        continue;
+                    }
+                    let key = BatchKey { request: scan.id.clone(), batch: batch.clone() };
+                    match self.apply_batch_boxed(&key, BatchEvent::Cancel).await {
+                        // Not yet taken by the controller, which will see that its request has ended.
+                        Ok(_) | Err(BusError::Missing { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            }
+            ScanEffect::DeadLetter { reason } => {
+                let original = v1::NewRepositoryScan {
+                    request_id: scan.id.to_string(),
+                    uri: scan.uri.clone(),
+                    repository_id: String::new(),
+                    refs: scan.refs.clone(),
+                    priority: v1::Priority::from(scan.priority).into(),
+                    requester: scan.requester.clone(),
+                };
+                let message_id = format!("{}.dead", scan.id);
+                self.dead_letter(topology::NEW_SCAN, &message_id, &reason, json(&original).into()).await
+            }
+        }
+    }
+
+    async fn perform_batch(&self, batch: &CommitBatch, effect: BatchEffect) -> Result<(), BusError> {
+        let reference = v1::CommitBatchReference {
+            request_id: batch.key.request.to_string(),
+            batch_id: batch.key.batch.to_string(),
+            repository_id: batch.repository.to_string(),
+        };
+        match effect {
+            BatchEffect::Wait => {
+                let message_id = format!("{}.waiting", batch.key);
+                self.send(topology::waiting_batch(batch.priority), message_id, &reference).await
+            }
+            BatchEffect::Dispatch => {
+                let message_id = format!("{}.scheduled", batch.key);
+                self.send(topology::SCHEDULED_BATCH.into(), message_id, &reference).await
+            }
+            BatchEffect::EndInRequest(outcome) => {
+                let event = ScanEvent::EndBatch { batch: batch.key.batch.clone(), outcome };
+                self.apply_scan_boxed(&batch.key.request, event).await.map(|_| ())
+            }
+            BatchEffect::ReleaseCommits => self.ledger(&batch.repository).release(&batch.key).await,
+            BatchEffect::DeletePack => self.delete_pack(&batch.key).await,
+            BatchEffect::DeadLetter { reason } => {
+                let message_id = format!("{}.dead", batch.key);
+                let body = json(&reference).into();
+                self.dead_letter(topology::SCHEDULED_BATCH, &message_id, &reason, body).await
+            }
+        }
+    }
+
+    /// A request ends its batches and a batch ends its request: the recursion needs a box.
+    fn apply_scan_boxed<'a>(
+        &'a self,
+        id: &'a RequestId,
+        event: ScanEvent,
+    ) -> BoxFuture<'a, Result<RepositoryScan, BusError>> {
+        async move { self.apply_scan(id, &[event]).await }.boxed()
+    }
+
+    fn apply_batch_boxed<'a>(
+        &'a self,
+        key: &'a BatchKey,
+        event: BatchEvent,
+    ) -> BoxFuture<'a, Result<CommitBatch, BusError>> {
+        async move { self.apply_batch(key, &[event]).await }.boxed()
+    }
+
+    /// Hands a cut batch to the controller.
+    ///
+    /// # Errors
+    /// [`BusError::Publish`] when it was not stored.
+    pub async fn announce_batch(&self, batch: &v1::NewCommitBatch) -> Result<(), BusError> {
+        let message_id = format!("{}.{}.new", batch.request_id, batch.batch_id);
+        self.send(topology::NEW_BATCH.into(), message_id, batch).await
+    }
+
+    /// Whether a request may still go on: it exists and has not ended.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn is_live(&self, id: &RequestId) -> Result<bool, BusError> {
+        Ok(self.scan(id).await?.is_some_and(|scan| !scan.state.is_terminal()))
+    }
+
+    /// Whether a request is past fetching its repository, so that another may fetch it.
+    pub(crate) async fn is_past_fetching(&self, id: &RequestId) -> Result<bool, BusError> {
+        Ok(match self.scan(id).await?.map(|scan| scan.state) {
+            None => true,
+            Some(ScanState::InProgress { listing, .. }) => listing.is_some(),
+            Some(ScanState::Completed | ScanState::Failed { .. } | ScanState::Cancelled) => true,
+            Some(
+                ScanState::New
+                | ScanState::Validating
+                | ScanState::Queued
+                | ScanState::Scheduling
+                | ScanState::Scheduled,
+            ) => false,
+        })
+    }
+
+    /// Whether the batch is scanned or otherwise at its end.
+    pub fn has_ended(batch: &CommitBatch) -> bool {
+        matches!(
+            batch.state,
+            BatchState::Completed { .. } | BatchState::Failed { .. } | BatchState::Cancelled
+        )
+    }
+}
+
+fn missing<R: Record>(key: &str) -> BusError {
+    BusError::Missing { what: R::WHAT, key: key.to_owned() }
+}

@@ -1,0 +1,306 @@
+//! The streams, consumers and buckets of secretscan: their names, their settings, and how they come into being.
+//!
+//! Start-up creates what is missing and refuses to run on what differs; it never deletes and never changes.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
+use async_nats::jetstream::{Context, kv, object_store};
+use secretscan_model::Priority;
+
+use crate::BusError;
+
+/// Repository scan requests that wait for the scheduler or an agent.
+pub const REPOSITORY_SCANS: &str = "REPOSITORY_SCANS";
+/// New requests and cancellations: the public door. A stream of its own because it must not acknowledge: the reply to
+/// a publisher is the controller's answer, not the server's.
+pub const REPOSITORY_SCAN_DOOR: &str = "REPOSITORY_SCAN_DOOR";
+/// Commit batches that wait for the controller, the scheduler or an agent.
+pub const COMMIT_BATCHES: &str = "COMMIT_BATCHES";
+/// Everything that happened.
+pub const EVENTS: &str = "EVENTS";
+/// What could not be done, with the reason, for people to read.
+pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
+
+/// Bucket: repository scan requests by id.
+pub const REQUESTS: &str = "requests";
+/// Bucket: commit batches by `request.batch`.
+pub const BATCHES: &str = "batches";
+/// Bucket: repositories by id.
+pub const REPOSITORIES: &str = "repositories";
+/// Bucket: the ledger: `repository.head` and `repository.segment.key`.
+pub const HISTORY: &str = "history";
+/// Bucket: findings by `repository.fingerprint`.
+pub const FINDINGS: &str = "findings";
+/// Bucket: living agents by `role.id`.
+pub const AGENTS: &str = "agents";
+/// Object store: packs by `request.batch`.
+pub const PACKS: &str = "packs";
+
+/// The public door: a new request.
+pub const NEW_SCAN: &str = "secretscan.repository-scan.new";
+/// The public door: a cancellation.
+pub const CANCEL_SCAN: &str = "secretscan.repository-scan.cancel";
+/// A new commit batch.
+pub const NEW_BATCH: &str = "secretscan.commit-batch.new";
+/// A repository scan for an agent.
+pub const SCHEDULED_SCAN: &str = "secretscan.repository-scan.scheduled";
+/// A commit batch for an agent.
+pub const SCHEDULED_BATCH: &str = "secretscan.commit-batch.scheduled";
+
+/// A repository scan for the scheduler.
+pub fn queued_scan(priority: Priority) -> String {
+    format!("secretscan.repository-scan.queued.{}", priority.as_str())
+}
+
+/// A commit batch for the scheduler.
+pub fn waiting_batch(priority: Priority) -> String {
+    format!("secretscan.commit-batch.waiting.{}", priority.as_str())
+}
+
+/// Where a message of a subject goes when it can't be done.
+pub fn dead_letter(origin: &str) -> String {
+    format!("secretscan.dead-letter.{}", origin.trim_start_matches("secretscan."))
+}
+
+/// Work in hand comes back this long after its holder has died.
+pub const ACK_WAIT: Duration = Duration::from_secs(30);
+/// A living holder says so this often.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+/// The same message id is stored once within this time.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Events are kept this long.
+const EVENTS_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Records of batches are kept this long after their last change; their requests say how they ended.
+const BATCHES_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// An agent whose heartbeats stop is gone after this long.
+pub const AGENT_TTL: Duration = Duration::from_secs(30);
+/// How often an agent gives a sign of life.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+/// Messages that the scheduler considers at a time, by kind and priority: beyond it, first come, first considered.
+pub const SCHEDULER_WINDOW: i64 = 4_096;
+/// Work in hand at a time, over all agents of a role.
+const MAX_ACK_PENDING: i64 = 10_000;
+
+/// A durable consumer and what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Queue {
+    /// New requests, for the controller.
+    NewScans,
+    /// Cancellations, for the controller.
+    Cancellations,
+    /// Requests of one priority, for the scheduler.
+    QueuedScans(Priority),
+    /// Requests for the repo-agents.
+    ScheduledScans,
+    /// New batches, for the controller.
+    NewBatches,
+    /// Batches of one priority, for the scheduler.
+    WaitingBatches(Priority),
+    /// Batches for the batch-agents.
+    ScheduledBatches,
+}
+
+impl Queue {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![
+            Self::NewScans,
+            Self::Cancellations,
+            Self::ScheduledScans,
+            Self::NewBatches,
+            Self::ScheduledBatches,
+        ];
+        for priority in Priority::ALL {
+            all.push(Self::QueuedScans(priority));
+            all.push(Self::WaitingBatches(priority));
+        }
+        all
+    }
+
+    /// The stream that it reads.
+    pub fn stream(self) -> &'static str {
+        match self {
+            Self::NewScans | Self::Cancellations => REPOSITORY_SCAN_DOOR,
+            Self::QueuedScans(_) | Self::ScheduledScans => REPOSITORY_SCANS,
+            Self::NewBatches | Self::WaitingBatches(_) | Self::ScheduledBatches => COMMIT_BATCHES,
+        }
+    }
+
+    /// The name of the durable consumer.
+    pub fn consumer(self) -> String {
+        match self {
+            Self::NewScans => "controller-new".into(),
+            Self::Cancellations => "controller-cancel".into(),
+            Self::QueuedScans(priority) => format!("scheduler-queued-{}", priority.as_str()),
+            Self::ScheduledScans => "repo-agents".into(),
+            Self::NewBatches => "controller-batches".into(),
+            Self::WaitingBatches(priority) => format!("scheduler-waiting-{}", priority.as_str()),
+            Self::ScheduledBatches => "batch-agents".into(),
+        }
+    }
+
+    /// The subject that it reads.
+    pub fn subject(self) -> String {
+        match self {
+            Self::NewScans => NEW_SCAN.into(),
+            Self::Cancellations => CANCEL_SCAN.into(),
+            Self::QueuedScans(priority) => queued_scan(priority),
+            Self::ScheduledScans => SCHEDULED_SCAN.into(),
+            Self::NewBatches => NEW_BATCH.into(),
+            Self::WaitingBatches(priority) => waiting_batch(priority),
+            Self::ScheduledBatches => SCHEDULED_BATCH.into(),
+        }
+    }
+
+    pub(crate) fn config(self) -> pull::Config {
+        let max_ack_pending = match self {
+            Self::QueuedScans(_) | Self::WaitingBatches(_) => SCHEDULER_WINDOW,
+            Self::NewScans
+            | Self::Cancellations
+            | Self::ScheduledScans
+            | Self::NewBatches
+            | Self::ScheduledBatches => MAX_ACK_PENDING,
+        };
+        pull::Config {
+            durable_name: Some(self.consumer()),
+            filter_subject: self.subject(),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            // Attempts are counted in the record: the server's count is not exact after a crash.
+            max_deliver: -1,
+            max_ack_pending,
+            ..Default::default()
+        }
+    }
+}
+
+fn streams(replicas: usize) -> Vec<stream::Config> {
+    let work_queue = |name: &str, subjects: &[&str]| stream::Config {
+        name: name.to_owned(),
+        subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
+        retention: RetentionPolicy::WorkQueue,
+        storage: StorageType::File,
+        duplicate_window: DUPLICATE_WINDOW,
+        num_replicas: replicas,
+        ..Default::default()
+    };
+    vec![
+        stream::Config { no_ack: true, ..work_queue(REPOSITORY_SCAN_DOOR, &[NEW_SCAN, CANCEL_SCAN]) },
+        work_queue(REPOSITORY_SCANS, &["secretscan.repository-scan.queued.*", SCHEDULED_SCAN]),
+        work_queue(COMMIT_BATCHES, &[NEW_BATCH, "secretscan.commit-batch.waiting.*", SCHEDULED_BATCH]),
+        stream::Config {
+            retention: RetentionPolicy::Limits,
+            max_age: EVENTS_MAX_AGE,
+            ..work_queue(EVENTS, &["secretscan.event.>"])
+        },
+        stream::Config {
+            retention: RetentionPolicy::Limits,
+            ..work_queue(DEAD_LETTERS, &["secretscan.dead-letter.>"])
+        },
+    ]
+}
+
+fn buckets(replicas: usize) -> Vec<kv::Config> {
+    let file = |name: &str| kv::Config {
+        bucket: name.to_owned(),
+        history: 1,
+        storage: StorageType::File,
+        num_replicas: replicas,
+        ..Default::default()
+    };
+    vec![
+        file(REQUESTS),
+        kv::Config { max_age: BATCHES_MAX_AGE, ..file(BATCHES) },
+        file(REPOSITORIES),
+        file(HISTORY),
+        file(FINDINGS),
+        kv::Config {
+            storage: StorageType::Memory,
+            limit_markers: Some(Duration::from_secs(60)),
+            ..file(AGENTS)
+        },
+    ]
+}
+
+/// Creates what is missing and checks what exists.
+pub(crate) async fn ensure(jetstream: &Context, replicas: usize) -> Result<(), BusError> {
+    for config in streams(replicas) {
+        ensure_stream(jetstream, &config).await?;
+    }
+    for config in buckets(replicas) {
+        ensure_bucket(jetstream, &config).await?;
+    }
+    let packs = object_store::Config {
+        bucket: PACKS.to_owned(),
+        storage: StorageType::File,
+        num_replicas: replicas,
+        ..Default::default()
+    };
+    if jetstream.get_object_store(PACKS).await.is_err() {
+        jetstream.create_object_store(packs).await.map_err(|error| wrong("the object store", PACKS, error))?;
+    }
+    for queue in Queue::all() {
+        let stream =
+            jetstream.get_stream(queue.stream()).await.map_err(|error| wrong("the stream", queue.stream(), error))?;
+        stream
+            .create_consumer_strict(queue.config())
+            .await
+            .map_err(|error| wrong("the consumer", &queue.consumer(), error))?;
+    }
+    Ok(())
+}
+
+fn wrong(kind: &'static str, name: &str, error: impl std::fmt::Display) -> BusError {
+    BusError::Topology { kind, name: name.to_owned(), reason: error.to_string() }
+}
+
+async fn ensure_stream(jetstream: &Context, config: &stream::Config) -> Result<(), BusError> {
+    let stream = jetstream
+        .get_or_create_stream(config.clone())
+        .await
+        .map_err(|error| wrong("the stream", &config.name, error))?;
+    let found = &stream.cached_info().config;
+    let mut found_subjects = found.subjects.clone();
+    let mut subjects = config.subjects.clone();
+    found_subjects.sort();
+    subjects.sort();
+    if found.retention != config.retention || found.no_ack != config.no_ack || found_subjects != subjects {
+        let reason = format!(
+            "it has subjects {found_subjects:?}, retention {:?}, no_ack {}; needed are {subjects:?}, {:?}, {}. \
+             Use another NATS account, or remove the stream if nothing in it matters",
+            found.retention, found.no_ack, config.retention, config.no_ack
+        );
+        return Err(wrong("the stream", &config.name, reason));
+    }
+    Ok(())
+}
+
+async fn ensure_bucket(jetstream: &Context, config: &kv::Config) -> Result<(), BusError> {
+    if jetstream.get_key_value(&config.bucket).await.is_err() {
+        jetstream
+            .create_key_value(config.clone())
+            .await
+            .map_err(|error| wrong("the bucket", &config.bucket, error))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_queue_reads_a_subject_of_its_stream() {
+        for queue in Queue::all() {
+            let stream = streams(1).into_iter().find(|stream| stream.name == queue.stream()).unwrap();
+            let subject = queue.subject();
+            let prefix = subject.rsplit_once('.').unwrap().0;
+            assert!(
+                stream.subjects.iter().any(|known| *known == subject || *known == format!("{prefix}.*")),
+                "{subject}"
+            );
+        }
+    }
+}

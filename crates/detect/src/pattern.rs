@@ -1,0 +1,190 @@
+//! Regexes: parsed and measured when rules load, compiled when first needed.
+
+use std::sync::OnceLock;
+
+use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::hir::{Hir, HirKind};
+
+use crate::bound::bound_repetitions;
+use crate::literal::{Literal, required_literals};
+
+/// Patterns of more than this many states (see [`count_states`]) are refused.
+const MAX_STATES: usize = 200_000;
+/// What a compiled regex may occupy. [`MAX_STATES`] keeps well below, so compiling does not fail.
+const SIZE_LIMIT: usize = 512 << 20;
+/// A match must not be able to be longer than this: every candidate costs a window of this size.
+const MAX_MATCH_LEN: usize = 64 << 10;
+
+/// A regex that compiles on first use. Bytes mode, without Unicode classes unless the pattern needs them.
+#[derive(Debug)]
+pub(crate) struct LazyRegex {
+    text: String,
+    unicode: bool,
+    compiled: OnceLock<Regex>,
+}
+
+impl LazyRegex {
+    /// Checks that the pattern can be compiled, without compiling it.
+    pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
+        let (hir, unicode) = parse(text)?;
+        check_states(&hir)?;
+        Ok(Self { text: text.to_owned(), unicode, compiled: OnceLock::new() })
+    }
+
+    /// The regex as text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The compiled regex.
+    pub(crate) fn get(&self) -> &Regex {
+        self.compiled.get_or_init(|| {
+            RegexBuilder::new(&self.text)
+                .unicode(self.unicode)
+                .size_limit(SIZE_LIMIT)
+                .build()
+                .expect("parsed and measured before")
+        })
+    }
+}
+
+/// Why a text is no pattern.
+#[derive(Debug)]
+pub(crate) enum PatternError {
+    /// Not a regex.
+    Regex(Box<regex_syntax::Error>),
+    /// A regex that the engine does not take.
+    Unfit(String),
+}
+
+/// The regex of a rule with what the engine knows about its matches.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    /// As written.
+    pub(crate) source: String,
+    /// With bounded repetitions.
+    pub(crate) regex: LazyRegex,
+    /// Any one byte, then `regex`, at the start of the haystack: tries a single start and still lets look-behind see
+    /// the byte before. `None` when look-behind needs more than one byte.
+    pub(crate) anchored: Option<LazyRegex>,
+    /// How many capture groups there are, the whole match not counted.
+    pub(crate) groups: usize,
+    /// The longest possible match.
+    pub(crate) max_len: usize,
+    /// Every match has one of these. Empty: no such set is known, keywords only.
+    pub(crate) literals: Vec<Literal>,
+    /// Whether the keywords must be looked for in the whole content, since a match need not have one.
+    pub(crate) is_gated: bool,
+}
+
+impl Pattern {
+    /// Parses, bounds and measures the regex of a rule with these keywords.
+    pub(crate) fn parse(source: &str, keywords: &[String]) -> Result<Self, PatternError> {
+        let (hir, _) = parse(source)?;
+        let hir = bound_repetitions(hir);
+        check_states(&hir)?;
+        let properties = hir.properties();
+        let max_len = match (properties.minimum_len(), properties.maximum_len()) {
+            (Some(0), _) => return Err(PatternError::Unfit("matches the empty text".into())),
+            (Some(_), Some(max)) if max <= MAX_MATCH_LEN => max,
+            (Some(_), _) => {
+                return Err(PatternError::Unfit(format!(
+                    "can match more than {MAX_MATCH_LEN} bytes; give its repetitions upper limits"
+                )));
+            }
+            (None, _) => return Err(PatternError::Unfit("can never match".into())),
+        };
+        let keywords: Vec<Vec<u8>> = keywords.iter().map(|word| word.to_ascii_lowercase().into()).collect();
+        let (literals, has_keywords) = required_literals(&hir, &keywords);
+        if literals.is_empty() && keywords.is_empty() {
+            return Err(PatternError::Unfit(
+                "has no fixed text of three or more characters that every match contains, which the search needs to \
+                 be fast; add such a text or `keywords`"
+                    .into(),
+            ));
+        }
+        let is_gated = !keywords.is_empty() && !has_keywords;
+        let look = properties.look_set();
+        let bounded = hir.to_string();
+        // The printed form spells its flags out, so it is parsed with the default ones.
+        let lazy = |text: String| LazyRegex { text, unicode: true, compiled: OnceLock::new() };
+        Ok(Self {
+            source: source.to_owned(),
+            anchored: (!look.contains_word_unicode()).then(|| lazy(format!(r"\A(?s-u:.)(?:{bounded})"))),
+            regex: lazy(bounded),
+            groups: properties.explicit_captures_len(),
+            max_len,
+            literals,
+            is_gated,
+        })
+    }
+}
+
+/// The parsed regex, and whether it needed Unicode mode.
+fn parse(text: &str) -> Result<(Hir, bool), PatternError> {
+    let with = |unicode| regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).build().parse(text);
+    if let Ok(hir) = with(false) {
+        return Ok((hir, false));
+    }
+    with(true).map(|hir| (hir, true)).map_err(|source| PatternError::Regex(Box::new(source)))
+}
+
+fn check_states(hir: &Hir) -> Result<(), PatternError> {
+    if count_states(hir) > MAX_STATES {
+        return Err(PatternError::Unfit("is too big: lower the limits of its repetitions".into()));
+    }
+    Ok(())
+}
+
+/// About as many states as the compiled regex will have.
+fn count_states(hir: &Hir) -> usize {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len(),
+        HirKind::Class(regex_syntax::hir::Class::Bytes(_)) => 1,
+        HirKind::Class(regex_syntax::hir::Class::Unicode(class)) => 1 + 4 * class.ranges().len(),
+        HirKind::Repetition(repetition) => {
+            let times = repetition.max.unwrap_or(repetition.min + 1) as usize;
+            count_states(&repetition.sub).saturating_mul(times.max(1)).saturating_add(1)
+        }
+        HirKind::Capture(capture) => count_states(&capture.sub).saturating_add(2),
+        HirKind::Concat(subs) | HirKind::Alternation(subs) => {
+            subs.iter().fold(1, |sum, sub| sum.saturating_add(count_states(sub)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(regex: &str) -> String {
+        match Pattern::parse(regex, &[]) {
+            Err(PatternError::Unfit(problem)) => problem,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn unfit_patterns_are_refused_with_the_reason() {
+        assert!(problem("(?:abc)?").contains("empty"));
+        assert!(problem("[a-z]{20}").contains("fixed text"));
+        assert!(problem("abc(?:[a-z]{900}){100}").contains("more than"));
+        assert!(problem("abc(?:[a-z]{900}){1000}").contains("too big"));
+        assert!(matches!(Pattern::parse("abc(", &[]), Err(PatternError::Regex(_))));
+    }
+
+    #[test]
+    fn keywords_outside_the_match_gate_the_content() {
+        let words = ["Token".to_owned()];
+        assert!(!Pattern::parse("(?i)my_token=[a-z]{8}", &words).unwrap().is_gated);
+        let gated = Pattern::parse("[a-z]{32}", &words).unwrap();
+        assert!(gated.is_gated && gated.literals.is_empty());
+    }
+
+    #[test]
+    fn a_pattern_that_needs_unicode_gets_it() {
+        let pattern = Pattern::parse(r"key=\p{Greek}{3}", &[]).unwrap();
+        assert!(pattern.regex.get().is_match("key=αβγ".as_bytes()));
+    }
+}
