@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use secretscan_model::{Agent, AgentId, Role};
 use tokio::sync::Notify;
 
@@ -171,26 +171,5 @@ impl Bus {
     pub async fn is_held_by_another(&self, me: &AgentId, what: &str) -> Result<bool, BusError> {
         let agents = self.agents().await?;
         Ok(agents.iter().any(|agent| agent.id != *me && agent.holds.iter().any(|held| held == what)))
-    }
-
-    /// Follows one request: its record now and after each change, until it is deleted or the watch ends.
-    ///
-    /// # Errors
-    /// [`BusError`] when the bucket can't be read.
-    pub async fn follow_scan(
-        &self,
-        id: &secretscan_model::RequestId,
-    ) -> Result<
-        impl futures::Stream<Item = Result<secretscan_model::RepositoryScan, BusError>> + Send + use<'_>,
-        BusError,
-    > {
-        let watch = self.scans.watch(id.as_str()).await?;
-        Ok(watch.filter_map(|item| {
-            std::future::ready(match item {
-                Ok((_, Some(scan))) => Some(Ok(scan)),
-                Ok((_, None)) => None,
-                Err(error) => Some(Err(error)),
-            })
-        }))
     }
 }

@@ -105,15 +105,19 @@ impl Ledger<'_> {
         if known.segments.iter().any(|key| !listed.contains(key.as_str())) {
             *known = KnownCommits::default();
         }
-        let missing: Vec<&str> = listed.into_iter().filter(|key| !known.segments.contains(*key)).collect();
+        let missing: Vec<String> =
+            listed.into_iter().filter(|key| !known.segments.contains(*key)).map(str::to_owned).collect();
         let mut segments = futures::stream::iter(missing)
-            .map(|key| async move { Ok::<_, BusError>((key, self.segment(key).await?)) })
+            .map(|key| async move {
+                let ids = self.segment(&key).await?;
+                Ok::<_, BusError>((key, ids))
+            })
             .buffer_unordered(CONCURRENCY);
         while let Some((key, ids)) = segments.try_next().await? {
             // A head that was read before a release may name a segment that is gone: its commits are unknown again.
             if let Some(ids) = ids {
                 known.ids.extend(ids);
-                known.segments.insert(key.to_owned());
+                known.segments.insert(key);
             }
         }
         Ok(())

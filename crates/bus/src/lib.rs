@@ -12,6 +12,7 @@ pub mod door;
 mod error;
 pub mod findings;
 pub mod ledger;
+mod metrics;
 pub mod packs;
 pub mod queue;
 pub mod repositories;
@@ -27,6 +28,7 @@ use secretscan_model::Timestamp;
 
 pub use bucket::{Bucket, Versioned};
 pub use error::{BusError, Class, chain};
+pub use metrics::BusMetrics;
 pub use tokio_util::sync::CancellationToken as Stop;
 
 /// How to reach NATS and as whom.
@@ -57,6 +59,7 @@ pub struct Bus {
     agents: Bucket<secretscan_model::Agent>,
     heads: Bucket<secretscan_model::ledger::Head>,
     packs: jetstream::object_store::ObjectStore,
+    metrics: BusMetrics,
 }
 
 /// How long one attempt to connect may take.
@@ -93,10 +96,16 @@ impl Bus {
             agents: Bucket::new(open(topology::AGENTS).await?),
             heads: Bucket::new(history),
             packs,
+            metrics: BusMetrics::default(),
             name: config.name.clone(),
             client,
             jetstream,
         })
+    }
+
+    /// What the bus counts.
+    pub fn metrics(&self) -> &BusMetrics {
+        &self.metrics
     }
 
     /// Whether the connection is up now.

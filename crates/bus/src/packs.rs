@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use async_nats::jetstream::object_store::{DeleteErrorKind, ObjectMetadata};
-use secretscan_model::BatchKey;
+use futures::StreamExt;
+use secretscan_model::{BatchKey, RepositoryScan};
 
 use crate::{Bus, BusError};
 
@@ -44,6 +45,27 @@ impl Bus {
         tokio::io::copy(&mut object, &mut file).await.map_err(|error| failed(Box::new(error)))?;
         tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(|error| failed(Box::new(error)))?;
         Ok(true)
+    }
+
+    /// Deletes the packs of a request that belong to none of its batches: what an agent leaves that dies between
+    /// storing a pack and telling of it.
+    ///
+    /// # Errors
+    /// [`BusError::Pack`] when the store can't be asked.
+    pub async fn delete_stray_packs(&self, scan: &RepositoryScan) -> Result<(), BusError> {
+        let failed =
+            |source| BusError::Pack { name: scan.id.to_string(), action: "listing its packs", source };
+        let mut objects = self.packs.list().await.map_err(|error| failed(Box::new(error)))?;
+        while let Some(object) = objects.next().await {
+            let object = object.map_err(|error| failed(Box::new(error)))?;
+            if let Ok(key) = object.name.parse::<BatchKey>()
+                && key.request == scan.id
+                && !scan.batches.contains_key(&key.batch)
+            {
+                self.delete_pack(&key).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes the pack of a batch, if there is one.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{AckKind, Message};
@@ -22,6 +22,30 @@ pub enum Verdict {
     RetryAfter(Duration),
     /// Never: keep it as a dead letter with this reason.
     Reject(String),
+    /// Never, and its bytes hold something that must not be kept.
+    RejectWithoutBody(String),
+    /// Somebody else works on it and will settle it.
+    Leave,
+}
+
+/// A verdict, and what the agent shows to hold until the verdict is carried out: the scheduler must see the slot freed
+/// after the message is settled, not before.
+pub struct Settled {
+    verdict: Verdict,
+    held: Option<crate::agents::Held>,
+}
+
+impl Settled {
+    /// A verdict on work that the agent shows to hold.
+    pub fn new(verdict: Verdict, held: crate::agents::Held) -> Self {
+        Self { verdict, held: Some(held) }
+    }
+}
+
+impl From<Verdict> for Settled {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, held: None }
+    }
 }
 
 /// How long work rests after an error that may go by.
@@ -134,13 +158,25 @@ impl Bus {
                 let ack = AckKind::Nak(Some(delay));
                 delivery.message.ack_with(ack).await.map_err(|error| failed(error.to_string()))?;
             }
+            Verdict::Leave => {}
             Verdict::Reject(reason) => {
-                let message_id = format!("{subject}.{}", delivery.sequence);
-                self.dead_letter(&subject, &message_id, &reason, delivery.message.payload.clone()).await?;
-                delivery.message.ack_with(AckKind::Term).await.map_err(|error| failed(error.to_string()))?;
+                self.reject(delivery, &reason, delivery.message.payload.clone()).await?;
             }
+            Verdict::RejectWithoutBody(reason) => self.reject(delivery, &reason, bytes::Bytes::new()).await?,
         }
         Ok(())
+    }
+
+    async fn reject(&self, delivery: &Delivery, reason: &str, body: bytes::Bytes) -> Result<(), BusError> {
+        let subject = delivery.message.subject.to_string();
+        tracing::warn!(subject, reason, "rejected");
+        let message_id = format!("{subject}.{}", delivery.sequence);
+        self.dead_letter(&subject, &message_id, reason, body).await?;
+        delivery
+            .message
+            .ack_with(AckKind::Term)
+            .await
+            .map_err(|error| BusError::Acknowledge { subject, reason: error.to_string() })
     }
 
     /// Keeps a message that can't be done.
@@ -164,7 +200,7 @@ impl Bus {
     pub async fn work<H, F>(&self, queue: Queue, workers: usize, stop: &Stop, handler: H)
     where
         H: Fn(Arc<Delivery>) -> F,
-        F: Future<Output = Verdict>,
+        F: Future<Output: Into<Settled>>,
     {
         let workers = (0..workers).map(|_| self.worker(queue, stop, &handler));
         futures::future::join_all(workers).await;
@@ -173,7 +209,7 @@ impl Bus {
     async fn worker<H, F>(&self, queue: Queue, stop: &Stop, handler: &H)
     where
         H: Fn(Arc<Delivery>) -> F,
-        F: Future<Output = Verdict>,
+        F: Future<Output: Into<Settled>>,
     {
         let mut consumer = None;
         while !stop.is_cancelled() {
@@ -182,7 +218,7 @@ impl Bus {
                 () = stop.cancelled() => return,
             };
             match pulled {
-                Ok(Some(delivery)) => self.handle(Arc::new(delivery), handler).await,
+                Ok(Some(delivery)) => self.handle(queue, Arc::new(delivery), handler).await,
                 Ok(None) => {}
                 Err(error) => {
                     consumer = None;
@@ -216,26 +252,26 @@ impl Bus {
         }
     }
 
-    async fn handle<H, F>(&self, delivery: Arc<Delivery>, handler: &H)
+    async fn handle<H, F>(&self, queue: Queue, delivery: Arc<Delivery>, handler: &H)
     where
         H: Fn(Arc<Delivery>) -> F,
-        F: Future<Output = Verdict>,
+        F: Future<Output: Into<Settled>>,
     {
         let mut work = std::pin::pin!(handler(delivery.clone()));
         let mut progress = tokio::time::interval(PROGRESS_EVERY);
         progress.tick().await;
-        let verdict = loop {
+        let started = Instant::now();
+        let settled: Settled = loop {
             tokio::select! {
-                verdict = &mut work => break verdict,
+                settled = &mut work => break settled.into(),
                 _ = progress.tick() => delivery.progress().await,
             }
         };
-        if let Verdict::Reject(reason) = &verdict {
-            tracing::warn!(subject = delivery.subject(), reason, "rejected");
-        }
-        if let Err(error) = self.settle(&delivery, verdict).await {
+        self.metrics.handled(queue, &settled.verdict, started.elapsed());
+        if let Err(error) = self.settle(&delivery, settled.verdict).await {
             tracing::warn!(error = chain(&error), "a message was not settled and will come back");
         }
+        drop(settled.held);
     }
 
     #[expect(clippy::disallowed_methods, reason = "the back-off of the pullers")]
@@ -251,12 +287,12 @@ impl Bus {
     pub async fn work_ahead<H, F>(&self, queue: Queue, concurrency: usize, stop: &Stop, handler: H)
     where
         H: Fn(Arc<Delivery>) -> F,
-        F: Future<Output = Verdict>,
+        F: Future<Output: Into<Settled>>,
     {
         let deliveries = std::pin::pin!(self.deliveries(queue, concurrency, stop));
         let handler = &handler;
         deliveries
-            .for_each_concurrent(concurrency, |delivery| self.handle(Arc::new(delivery), handler))
+            .for_each_concurrent(concurrency, |delivery| self.handle(queue, Arc::new(delivery), handler))
             .await;
     }
 

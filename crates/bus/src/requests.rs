@@ -1,6 +1,8 @@
 //! The four beats: load with revision, step, write on condition of the revision, perform the effects.
 
-use futures::FutureExt;
+use std::ops::ControlFlow;
+
+use futures::{FutureExt, TryStreamExt};
 use futures::future::BoxFuture;
 use prost::Message;
 use secretscan_model::lifecycle::{Step, TrailEntry, step_batch, step_scan};
@@ -104,11 +106,6 @@ impl Bus {
         Ok(self.scans.list(">").await?.into_iter().map(|(_, scan)| scan).collect())
     }
 
-    /// The bucket of repository scan requests, to watch.
-    pub fn scans_bucket(&self) -> &Bucket<RepositoryScan> {
-        &self.scans
-    }
-
     /// The record of a batch.
     ///
     /// # Errors
@@ -124,6 +121,30 @@ impl Bus {
     pub async fn batches_of(&self, request: &RequestId) -> Result<Vec<CommitBatch>, BusError> {
         let records = self.batches.list(&format!("{request}.*")).await?;
         Ok(records.into_iter().map(|(_, batch)| batch).collect())
+    }
+
+    /// Follows a request: `seen` gets its record now and after each change, until it says to end.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be watched.
+    pub async fn follow_scan(
+        &self,
+        id: &RequestId,
+        seen: impl FnMut(RepositoryScan) -> ControlFlow<()>,
+    ) -> Result<(), BusError> {
+        follow(&self.scans, id.as_str(), seen).await
+    }
+
+    /// Follows a batch, as [`Bus::follow_scan`] a request.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be watched.
+    pub async fn follow_batch(
+        &self,
+        key: &BatchKey,
+        seen: impl FnMut(CommitBatch) -> ControlFlow<()>,
+    ) -> Result<(), BusError> {
+        follow(&self.batches, &key.to_string(), seen).await
     }
 
     /// Creates the record of a request unless it exists; gives the record that stands.
@@ -375,6 +396,22 @@ impl Bus {
             BatchState::Completed { .. } | BatchState::Failed { .. } | BatchState::Cancelled
         )
     }
+}
+
+async fn follow<R: Record>(
+    bucket: &Bucket<R>,
+    key: &str,
+    mut seen: impl FnMut(R) -> ControlFlow<()>,
+) -> Result<(), BusError> {
+    let mut changes = std::pin::pin!(bucket.watch(key).await?);
+    while let Some((_, record)) = changes.try_next().await? {
+        if let Some(record) = record
+            && seen(record).is_break()
+        {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn missing<R: Record>(key: &str) -> BusError {

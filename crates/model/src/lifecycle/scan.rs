@@ -233,6 +233,8 @@ impl RepositoryScan {
             | ScanState::Scheduled
             | ScanState::InProgress { .. } => vec![],
             ScanState::Completed => vec![ScanEffect::ReleaseFetch],
+            // Refused at the door: the refused message itself is the dead letter.
+            ScanState::Failed { .. } if self.repository.is_none() => vec![],
             ScanState::Failed { reason } => vec![
                 ScanEffect::ReleaseFetch,
                 ScanEffect::CancelBatches,

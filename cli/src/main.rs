@@ -1,2 +1,0 @@
-//! The `secretscan` command.
-fn main() {}

@@ -1,0 +1,259 @@
+//! The bus against a real nats-server: run `.ci/run`, or set SECRETSCAN_NATS_SERVER to the program (2.14 or newer).
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use secretscan_bus::agents::{AgentsView, Presence};
+use secretscan_bus::door::Door;
+use secretscan_bus::ledger::LedgerCache;
+use secretscan_bus::queue::Verdict;
+use secretscan_bus::topology::Queue;
+use secretscan_bus::{Bus, NatsConfig, Stop};
+use secretscan_model::ledger::CommitState;
+use secretscan_model::{
+    BatchEvent, BatchKey, BatchReport, BatchState, Claim, CommitId, Listing, Priority, RepositoryId,
+    RepositoryUri, RequestId, Role, ScanEvent, ScanState, UriPolicy,
+};
+use secretscan_proto::{pack_commit_ids, v1};
+
+struct Server {
+    child: Child,
+    url: String,
+    _store: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn program() -> PathBuf {
+    match std::env::var_os("SECRETSCAN_NATS_SERVER") {
+        Some(path) => path.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/nats-server"),
+    }
+}
+
+fn server() -> Server {
+    let store = tempfile::tempdir().unwrap();
+    let child = Command::new(program())
+        .args(["-a", "127.0.0.1", "-p", "-1", "-js", "-sd"])
+        .arg(store.path().join("jetstream"))
+        .arg("--ports_file_dir")
+        .arg(store.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nats-server can't be started; run .ci/run, which installs it");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        assert!(Instant::now() < deadline, "nats-server wrote no ports file");
+        let ports = std::fs::read_dir(store.path())
+            .unwrap()
+            .flatten()
+            .find(|entry| entry.file_name().to_string_lossy().ends_with(".ports"));
+        if let Some(text) = ports.and_then(|entry| std::fs::read_to_string(entry.path()).ok())
+            && let Ok(ports) = serde_json::from_str::<serde_json::Value>(&text)
+            && let Some(url) = ports["nats"][0].as_str()
+        {
+            return Server { child, url: url.to_owned(), _store: store };
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+async fn bus(server: &Server, name: &str) -> Bus {
+    let config = NatsConfig { url: server.url.clone(), name: name.into(), ..NatsConfig::default() };
+    Bus::connect(&config).await.unwrap()
+}
+
+fn commits(range: std::ops::Range<u32>) -> Vec<CommitId> {
+    range
+        .map(|n| {
+            let mut bytes = [0; 20];
+            bytes[..4].copy_from_slice(&n.to_be_bytes());
+            CommitId::from_bytes(&bytes).unwrap()
+        })
+        .collect()
+}
+
+fn key(batch: &str) -> BatchKey {
+    BatchKey { request: "r1".parse().unwrap(), batch: batch.parse().unwrap() }
+}
+
+async fn accepted(bus: &Bus, id: &RequestId) -> RepositoryId {
+    let uri = RepositoryUri::parse("https://h.example/a/b", UriPolicy::default()).unwrap();
+    let repository = bus.know_repository(&uri).await.unwrap();
+    bus.create_scan(id, vec![], Priority::OnDemand, "test".into()).await.unwrap();
+    let accept = ScanEvent::Accept { repository: repository.clone(), uri: uri.fetch().into() };
+    bus.apply_scan(id, &[ScanEvent::StartValidation, accept]).await.unwrap();
+    repository
+}
+
+/// Takes one message of a queue and says Done.
+async fn take(bus: &Bus, queue: Queue) {
+    let stop = Stop::new();
+    bus.work(queue, 1, &stop, |_| async {
+        stop.cancel();
+        Verdict::Done
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_goes_its_whole_way_and_leaves_nothing_over() {
+    let server = server();
+    let bus = bus(&server, "test").await;
+    let id: RequestId = "r1".parse().unwrap();
+    let repository = accepted(&bus, &id).await;
+    // Repeated, as after a crash: nothing more happens.
+    let again = bus.apply_scan(&id, &[ScanEvent::StartValidation]).await.unwrap();
+    assert_eq!(again.state, ScanState::Queued);
+    assert_eq!(bus.unfinished(Queue::QueuedScans(Priority::OnDemand)).await.unwrap(), 1);
+
+    take(&bus, Queue::QueuedScans(Priority::OnDemand)).await;
+    assert!(bus.hold_fetch(&repository, &id).await.unwrap());
+    assert!(!bus.hold_fetch(&repository, &"r2".parse().unwrap()).await.unwrap());
+    bus.apply_scan(&id, &[ScanEvent::StartScheduling, ScanEvent::Assign]).await.unwrap();
+    take(&bus, Queue::ScheduledScans).await;
+    let agent: secretscan_model::AgentId = "agent".parse().unwrap();
+    let take_it = ScanEvent::Claim { agent: agent.clone(), max_attempts: 3 };
+    bus.apply_scan(&id, &[take_it]).await.unwrap();
+    let claim = Claim { agent: agent.clone(), attempt: 1 };
+
+    let batch = key("b1");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![7; 2_000_000]).unwrap();
+    bus.put_pack(&batch, file.path()).await.unwrap();
+    let cut = ScanEvent::CutBatch { claim: claim.clone(), batch: batch.batch.clone() };
+    bus.apply_scan(&id, &[cut]).await.unwrap();
+    let ids = commits(0..100);
+    let (commit_id_length, commit_ids) = pack_commit_ids(&ids);
+    let announced = v1::NewCommitBatch {
+        request_id: "r1".into(),
+        batch_id: "b1".into(),
+        repository_id: repository.to_string(),
+        priority: v1::Priority::OnDemand.into(),
+        pack_bytes: 2_000_000,
+        commit_id_length,
+        commit_ids,
+    };
+    bus.announce_batch(&announced).await.unwrap();
+    let listing = Listing { commits: 100, unknown: 100, not_scanned: vec![] };
+    bus.apply_scan(&id, &[ScanEvent::FinishListing { claim, listing }]).await.unwrap();
+    assert!(bus.hold_fetch(&repository, &"r2".parse().unwrap()).await.unwrap(), "the fetch is released");
+
+    take(&bus, Queue::NewBatches).await;
+    bus.create_batch(&batch, &repository, Priority::OnDemand, 100, 2_000_000).await.unwrap();
+    let admitted = bus.ledger(&repository).admit(&batch, &ids, &LedgerCache::default()).await.unwrap();
+    let admit = BatchEvent::Admit { commits: admitted };
+    bus.apply_batch(&batch, &[BatchEvent::StartValidation, admit]).await.unwrap();
+    take(&bus, Queue::WaitingBatches(Priority::OnDemand)).await;
+    bus.apply_batch(&batch, &[BatchEvent::StartScheduling, BatchEvent::Assign]).await.unwrap();
+    take(&bus, Queue::ScheduledBatches).await;
+    let take_it = BatchEvent::Claim { agent: agent.clone(), max_attempts: 3 };
+    bus.apply_batch(&batch, &[take_it]).await.unwrap();
+    let copy = tempfile::NamedTempFile::new().unwrap();
+    assert!(bus.get_pack(&batch, copy.path()).await.unwrap());
+    assert_eq!(std::fs::read(copy.path()).unwrap(), std::fs::read(file.path()).unwrap());
+    bus.ledger(&repository).mark_scanned(&batch, "r1-test").await.unwrap();
+    let report = BatchReport { commits: 100, ..BatchReport::default() };
+    let finish = BatchEvent::Finish { claim: Claim { agent, attempt: 1 }, report };
+    let ended = bus.apply_batch(&batch, &[finish]).await.unwrap();
+    assert!(matches!(ended.state, BatchState::Completed { .. }));
+
+    let scan = bus.scan(&id).await.unwrap().unwrap();
+    assert_eq!(scan.state, ScanState::Completed);
+    assert_eq!(scan.totals().commits, 100);
+    assert!(!bus.get_pack(&batch, copy.path()).await.unwrap(), "the pack is deleted");
+    for queue in Queue::all() {
+        assert_eq!(bus.unfinished(queue).await.unwrap(), 0, "{queue:?}");
+    }
+    assert_eq!(bus.ledger(&repository).head().await.unwrap().count(CommitState::Scanned), 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn racing_batches_never_admit_a_commit_twice() {
+    let server = server();
+    let bus = bus(&server, "test").await;
+    let repository: RepositoryId = "repo".parse().unwrap();
+    let admissions = (0..8_u32).map(|n| {
+        let (bus, repository) = (bus.clone(), repository.clone());
+        tokio::spawn(async move {
+            // Each overlaps its neighbours by half.
+            let offered = commits(n * 50..n * 50 + 100);
+            let cache = LedgerCache::default();
+            let batch = key(&format!("b{n}"));
+            let first = bus.ledger(&repository).admit(&batch, &offered, &cache).await.unwrap();
+            let again = bus.ledger(&repository).admit(&batch, &offered, &cache).await.unwrap();
+            assert_eq!(first, again, "admitting repeats safely");
+            first
+        })
+    });
+    let mut sum = 0;
+    for admission in admissions.collect::<Vec<_>>() {
+        sum += admission.await.unwrap();
+    }
+    assert_eq!(sum, 450, "every commit once");
+    assert_eq!(bus.ledger(&repository).known().await.unwrap().len(), 450);
+}
+
+#[tokio::test]
+async fn the_door_answers_and_dead_letters_are_kept() {
+    let server = server();
+    let bus = bus(&server, "test").await;
+    let stop = Stop::new();
+    let door = Door::new(bus.clone());
+    let worker = bus.work(Queue::NewScans, 1, &stop, |delivery| {
+        let door = &door;
+        async move {
+            let error = delivery.decode::<v1::NewRepositoryScan>().unwrap_err().to_string();
+            door.answer(&delivery, v1::Answer { error: error.clone(), ..v1::Answer::default() }).await;
+            Verdict::Reject(error)
+        }
+    });
+    let asker = async {
+        let client = async_nats::connect(&server.url).await.unwrap();
+        let reply = client.request("secretscan.repository-scan.new", r#"{"url":"x"}"#.into()).await.unwrap();
+        stop.cancel();
+        let answer: v1::Answer = serde_json::from_slice(&reply.payload).unwrap();
+        assert!(answer.error.contains("unknown field `url`"), "{}", answer.error);
+    };
+    tokio::join!(door.listen(&stop), worker, asker);
+    assert_eq!(bus.unfinished(Queue::NewScans).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn agents_come_and_go() {
+    let server = server();
+    let bus = bus(&server, "test").await;
+    let (stop, presence_stop) = (Stop::new(), Stop::new());
+    let presence = Presence::new(bus.clone(), Role::BatchAgent, 2, "host".into());
+    let view = Arc::new(AgentsView::default());
+    let changed = tokio::sync::Notify::new();
+    let seen = async {
+        while view.slots(Role::BatchAgent) != 2 {
+            changed.notified().await;
+        }
+        let held = presence.hold("work".into());
+        let other = "other".parse().unwrap();
+        while !bus.is_held_by_another(&other, "work").await.unwrap() {
+            changed.notified().await;
+        }
+        drop(held);
+        presence_stop.cancel();
+        while view.slots(Role::BatchAgent) != 0 {
+            changed.notified().await;
+        }
+        stop.cancel();
+    };
+    let all = async {
+        tokio::join!(presence.keep(&presence_stop), view.keep(&bus, &stop, || changed.notify_one()), seen)
+    };
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("agents were seen to come and go");
+}

@@ -1,0 +1,118 @@
+//! The line around a match, fit to be shown: short, every secret in it masked, no control characters.
+
+use crate::content::line_end;
+use crate::secret::mask;
+
+/// How many bytes are shown before the secret, and how many after it.
+const AROUND: usize = 85;
+/// The greatest length of an excerpt, in characters.
+const MAX_CHARS: usize = 200;
+const CUT: &str = "…";
+
+/// Byte ranges that must not be shown: every secret that any rule saw, sorted, not overlapping.
+pub(crate) struct MaskedRanges(Vec<(usize, usize)>);
+
+impl MaskedRanges {
+    pub(crate) fn new(mut ranges: Vec<(usize, usize)>) -> Self {
+        ranges.sort_unstable();
+        let mut merged: Vec<(usize, usize)> = Vec::with_capacity(ranges.len());
+        for (start, end) in ranges {
+            match merged.last_mut() {
+                Some(last) if start < last.1 => last.1 = last.1.max(end),
+                _ => merged.push((start, end)),
+            }
+        }
+        Self(merged)
+    }
+
+    /// The ranges that end after `from`.
+    fn after(&self, from: usize) -> &[(usize, usize)] {
+        &self.0[self.0.partition_point(|range| range.1 <= from)..]
+    }
+}
+
+/// The lines of the secret at `start..end`, where `line_start` is the start of the first one.
+pub(crate) fn excerpt(
+    content: &[u8],
+    masked: &MaskedRanges,
+    (start, end): (usize, usize),
+    line_start: usize,
+) -> String {
+    let mut from = line_start.max(start.saturating_sub(AROUND));
+    let to = line_end(content, end, AROUND);
+    let mut shown = String::new();
+    if from > line_start {
+        shown.push_str(CUT);
+    }
+    for &(secret_start, secret_end) in masked.after(from) {
+        if secret_start >= to {
+            break;
+        }
+        push_clean(&mut shown, &content[from..secret_start.max(from)]);
+        shown.push_str(&mask(&content[secret_start..secret_end]));
+        from = secret_end;
+    }
+    if from < to {
+        push_clean(&mut shown, &content[from..to]);
+    }
+    let is_cut = to < content.len() && !matches!(content[to], b'\n' | b'\r');
+    if let Some((cut, _)) = shown.char_indices().nth(MAX_CHARS - 1).filter(|_| is_cut || shown.chars().count() > MAX_CHARS) {
+        shown.truncate(cut);
+    }
+    if is_cut && !shown.ends_with(CUT) {
+        shown.push_str(CUT);
+    }
+    shown
+}
+
+fn push_clean(shown: &mut String, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    shown.extend(text.chars().map(|c| match c {
+        '\t' | '\n' | '\r' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excerpt_of(content: &str, secrets: &[&str], which: usize) -> String {
+        let range = |secret: &str| {
+            let start = content.find(secret).unwrap();
+            (start, start + secret.len())
+        };
+        let masked = MaskedRanges::new(secrets.iter().map(|secret| range(secret)).collect());
+        let (start, end) = range(secrets[which]);
+        let line_start = content[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        excerpt(content.as_bytes(), &masked, (start, end), line_start)
+    }
+
+    #[test]
+    fn every_secret_on_the_line_is_masked() {
+        let content = "first\nid=AAAA secret=\tBBBB;\r\nlast";
+        assert_eq!(excerpt_of(content, &["AAAA", "BBBB"], 1), "id=**** secret= ****;");
+    }
+
+    #[test]
+    fn long_lines_are_cut_on_both_sides() {
+        let content = format!("{}SECRET{}", "x".repeat(1000), "é".repeat(1000));
+        let shown = excerpt_of(&content, &["SECRET"], 0);
+        assert!(shown.chars().count() <= 200 && shown.starts_with('…') && shown.ends_with('…'), "{shown}");
+        assert!(shown.contains("x****é"));
+    }
+
+    #[test]
+    fn a_secret_over_several_lines_becomes_one_mask() {
+        assert_eq!(excerpt_of("a\nkey: AA\nBB\nCC end\nb", &["AA\nBB\nCC"], 0), "key: **** end");
+    }
+
+    #[test]
+    fn a_cut_inside_another_secret_shows_none_of_it() {
+        let other = "o".repeat(150);
+        let content = format!("{other} key=SECRET {}", "p".repeat(300));
+        let shown = excerpt_of(&content, &[&other, "SECRET", &"p".repeat(300)], 1);
+        assert!(!shown.contains("ooooo") && !shown.contains("ppppp"), "{shown}");
+    }
+}

@@ -1,0 +1,132 @@
+//! The rule file as written: the TOML keys of gitleaks, and a few of ours (`severity`, `documentation`, `generic`,
+//! `examples`).
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::error::{Place, RuleError};
+use crate::rule::Severity;
+
+/// A whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct FileSyntax {
+    #[serde(rename = "title")]
+    _title: Option<String>,
+    #[serde(rename = "description")]
+    _description: Option<String>,
+    #[serde(rename = "minVersion")]
+    _min_version: Option<String>,
+    #[serde(default)]
+    pub(crate) extend: ExtendSyntax,
+    #[serde(default)]
+    pub(crate) rules: Vec<Spanned<RuleSyntax>>,
+    /// The older spelling, a single table.
+    pub(crate) allowlist: Option<Spanned<AllowlistSyntax>>,
+    #[serde(default)]
+    pub(crate) allowlists: Vec<Spanned<AllowlistSyntax>>,
+}
+
+/// Which other rules are taken in.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ExtendSyntax {
+    #[serde(default)]
+    pub(crate) use_default: bool,
+    pub(crate) path: Option<String>,
+    #[serde(default)]
+    pub(crate) disabled_rules: Vec<String>,
+}
+
+/// One rule. Only the id is always there: a rule may complete one of the same id in the extended rules.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct RuleSyntax {
+    pub(crate) id: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) severity: Option<Severity>,
+    pub(crate) documentation: Option<String>,
+    pub(crate) regex: Option<Spanned<String>>,
+    pub(crate) path: Option<Spanned<String>>,
+    pub(crate) secret_group: Option<usize>,
+    pub(crate) entropy: Option<f64>,
+    pub(crate) generic: Option<bool>,
+    #[serde(default)]
+    pub(crate) keywords: Vec<String>,
+    #[serde(default)]
+    pub(crate) tags: Vec<String>,
+    /// The older spelling, a single table.
+    pub(crate) allowlist: Option<Spanned<AllowlistSyntax>>,
+    #[serde(default)]
+    pub(crate) allowlists: Vec<Spanned<AllowlistSyntax>>,
+    #[serde(default)]
+    pub(crate) examples: ExamplesSyntax,
+}
+
+/// An allowlist of a rule or of all.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct AllowlistSyntax {
+    #[serde(default)]
+    pub(crate) description: String,
+    pub(crate) condition: Option<String>,
+    pub(crate) regex_target: Option<String>,
+    #[serde(default)]
+    pub(crate) target_rules: Vec<String>,
+    #[serde(default)]
+    pub(crate) commits: Vec<String>,
+    #[serde(default)]
+    pub(crate) paths: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) regexes: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) stopwords: Vec<String>,
+}
+
+/// Each example is a list of pieces that are joined, so that the rule files themselves hold no secrets.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExamplesSyntax {
+    #[serde(default, rename = "match")]
+    pub(crate) matching: Vec<Vec<String>>,
+    #[serde(default, rename = "miss")]
+    pub(crate) near_misses: Vec<Vec<String>>,
+}
+
+/// A text with the places in it.
+pub(crate) struct Source<'a> {
+    pub(crate) origin: &'a str,
+    text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(origin: &'a str, text: &'a str) -> Self {
+        Self { origin, text }
+    }
+
+    pub(crate) fn parse(&self) -> Result<FileSyntax, RuleError> {
+        toml::from_str(self.text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            RuleError::Syntax { place: self.place(at, self.rule_before(at)), message: error.message().into() }
+        })
+    }
+
+    /// The place at a byte offset.
+    pub(crate) fn place(&self, at: usize, rule: Option<String>) -> Place {
+        let before = &self.text.as_bytes()[..at.min(self.text.len())];
+        let line = 1 + memchr::memchr_iter(b'\n', before).count();
+        Place { origin: self.origin.into(), line, rule }
+    }
+
+    /// The id of the rule that an offset lies in, as far as it can be told from a file that does not parse.
+    fn rule_before(&self, at: usize) -> Option<String> {
+        const HEADER: &str = "[[rules]]";
+        let start = self.text.get(..at)?.rfind(HEADER)? + HEADER.len();
+        let section = &self.text[start..];
+        let section = &section[..section.find(HEADER).unwrap_or(section.len())];
+        section.lines().find_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            (key.trim() == "id").then(|| value.trim().trim_matches(['"', '\'']).to_owned())
+        })
+    }
+}

@@ -1,1 +1,0 @@
-//! The embedded nats-server: found or installed, started and stopped as a child process.

@@ -1,1 +1,0 @@
-//! Git for secretscan: mirrors, histories, batch packs, staged changes and ranges. Blocking.

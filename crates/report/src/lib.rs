@@ -1,1 +1,0 @@
-//! Reports of findings: text, JSON, JSONL, SARIF.

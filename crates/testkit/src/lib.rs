@@ -1,1 +1,0 @@
-//! For tests only: a real nats-server, generated repositories, a naive oracle, eventually().

@@ -1,1 +1,0 @@
-//! The batch-agent service of secretscan.

@@ -1,1 +1,0 @@
-//! The controller service of secretscan.

@@ -1,1 +1,0 @@
-//! The repo-agent service of secretscan.

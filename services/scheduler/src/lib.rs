@@ -1,1 +1,0 @@
-//! The scheduler service of secretscan.
