@@ -163,9 +163,9 @@ async fn connect(config: &NatsConfig) -> Result<async_nats::Client, BusError> {
         })?;
     }
     if let Some(path) = &config.nkey_seed {
-        let seed = tokio::fs::read_to_string(path)
-            .await
-            .map_err(|error| failed(format!("the nkey seed file {} can't be read: {error}", path.display())))?;
+        let seed = tokio::fs::read_to_string(path).await.map_err(|error| {
+            failed(format!("the nkey seed file {} can't be read: {error}", path.display()))
+        })?;
         options = options.nkey(seed.trim().to_owned());
     }
     let servers: Vec<async_nats::ServerAddr> = config

@@ -76,11 +76,9 @@ impl Bus {
         match self.packs.delete(key.to_string()).await {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == DeleteErrorKind::NotFound => Ok(()),
-            Err(error) => Err(BusError::Pack {
-                name: key.to_string(),
-                action: "deleting it",
-                source: Box::new(error),
-            }),
+            Err(error) => {
+                Err(BusError::Pack { name: key.to_string(), action: "deleting it", source: Box::new(error) })
+            }
         }
     }
 }

@@ -121,9 +121,10 @@ impl Delivery {
 
 impl Bus {
     async fn consumer(&self, queue: Queue) -> Result<PullConsumer, BusError> {
-        self.jetstream.get_consumer_from_stream(queue.consumer(), queue.stream()).await.map_err(|source| {
-            BusError::Pull { consumer: queue.consumer(), source: Box::new(source) }
-        })
+        self.jetstream
+            .get_consumer_from_stream(queue.consumer(), queue.stream())
+            .await
+            .map_err(|source| BusError::Pull { consumer: queue.consumer(), source: Box::new(source) })
     }
 
     /// Messages of a queue that nobody has finished: waiting, and in hand.

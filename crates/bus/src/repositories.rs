@@ -69,11 +69,7 @@ impl Bus {
         }
     }
 
-    pub(crate) async fn release_fetch(
-        &self,
-        id: &RepositoryId,
-        request: &RequestId,
-    ) -> Result<(), BusError> {
+    pub(crate) async fn release_fetch(&self, id: &RepositoryId, request: &RequestId) -> Result<(), BusError> {
         loop {
             let Some(mut record) = self.repositories.get(id.as_str()).await? else { return Ok(()) };
             if record.value.fetching.as_ref() != Some(request) {

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use futures::{FutureExt, TryStreamExt};
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
 use prost::Message;
 use secretscan_model::lifecycle::{Step, TrailEntry, step_batch, step_scan};
 use secretscan_model::{
@@ -180,7 +180,8 @@ impl Bus {
         offered: u64,
         pack_bytes: u64,
     ) -> Result<(), BusError> {
-        let batch = CommitBatch::new(key.clone(), repository.clone(), priority, offered, pack_bytes, self.stamp());
+        let batch =
+            CommitBatch::new(key.clone(), repository.clone(), priority, offered, pack_bytes, self.stamp());
         self.batches.create(&key.to_string(), &batch).await?;
         Ok(())
     }
@@ -189,11 +190,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError::Step`] when the event does not apply; other [`BusError`]s when the server can't be asked.
-    pub async fn apply_scan(
-        &self,
-        id: &RequestId,
-        events: &[ScanEvent],
-    ) -> Result<RepositoryScan, BusError> {
+    pub async fn apply_scan(&self, id: &RequestId, events: &[ScanEvent]) -> Result<RepositoryScan, BusError> {
         let (scan, effects) = self.beats(&self.scans, id.as_str(), events).await?;
         for effect in effects {
             self.perform_scan(&scan, effect).await?;
@@ -205,11 +202,7 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Bus::apply_scan`].
-    pub async fn apply_batch(
-        &self,
-        key: &BatchKey,
-        events: &[BatchEvent],
-    ) -> Result<CommitBatch, BusError> {
+    pub async fn apply_batch(&self, key: &BatchKey, events: &[BatchEvent]) -> Result<CommitBatch, BusError> {
         let (batch, effects) = self.beats(&self.batches, &key.to_string(), events).await?;
         for effect in effects {
             self.perform_batch(&batch, effect).await?;
@@ -259,7 +252,12 @@ impl Bus {
         Err(BusError::Contended { key: key.to_owned(), attempts: MAX_RACES })
     }
 
-    async fn send(&self, subject: String, message_id: String, message: &impl Message) -> Result<(), BusError> {
+    async fn send(
+        &self,
+        subject: String,
+        message_id: String,
+        message: &impl Message,
+    ) -> Result<(), BusError> {
         self.publish(subject, message_id, async_nats::HeaderMap::new(), message.encode_to_vec().into()).await
     }
 

@@ -239,11 +239,16 @@ pub(crate) async fn ensure(jetstream: &Context, replicas: usize) -> Result<(), B
         ..Default::default()
     };
     if jetstream.get_object_store(PACKS).await.is_err() {
-        jetstream.create_object_store(packs).await.map_err(|error| wrong("the object store", PACKS, error))?;
+        jetstream
+            .create_object_store(packs)
+            .await
+            .map_err(|error| wrong("the object store", PACKS, error))?;
     }
     for queue in Queue::all() {
-        let stream =
-            jetstream.get_stream(queue.stream()).await.map_err(|error| wrong("the stream", queue.stream(), error))?;
+        let stream = jetstream
+            .get_stream(queue.stream())
+            .await
+            .map_err(|error| wrong("the stream", queue.stream(), error))?;
         stream
             .create_consumer_strict(queue.config())
             .await

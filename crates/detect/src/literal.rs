@@ -27,9 +27,8 @@ pub(crate) struct Literal {
 ///
 /// Every repetition in `hir` must have an upper limit.
 pub(crate) fn required_literals(hir: &Hir, keywords: &[Vec<u8>]) -> (Vec<Literal>, bool) {
-    let has_keyword = |literal: &Literal| {
-        keywords.iter().any(|word| memchr::memmem::find(&literal.lower, word).is_some())
-    };
+    let has_keyword =
+        |literal: &Literal| keywords.iter().any(|word| memchr::memmem::find(&literal.lower, word).is_some());
     let mut sets = Vec::new();
     collect(hir, 0, 0, &mut sets);
     sets.into_iter()
@@ -104,9 +103,7 @@ fn collect_concat(subs: &[Hir], min_before: usize, max_before: usize, sets: &mut
             // What did not fit behind the run may begin the next one.
             (run_min, run_max, run) = match spell(sub) {
                 Some(texts) => (min_at, max_at, texts),
-                None => {
-                    (min_at + min_len(sub), max_at.saturating_add(max_len(sub)), vec![Text::default()])
-                }
+                None => (min_at + min_len(sub), max_at.saturating_add(max_len(sub)), vec![Text::default()]),
             };
         }
         min_at += min_len(sub);
@@ -207,9 +204,12 @@ fn spell(hir: &Hir) -> Option<Vec<Text>> {
 /// The characters of a small ASCII class; a letter in both cases counts once.
 fn spell_class(class: &Class) -> Option<Vec<Text>> {
     let bytes: Vec<u8> = match class {
-        Class::Bytes(class) => {
-            class.ranges().iter().flat_map(|range| range.start()..=range.end()).take(2 * MAX_CLASS + 1).collect()
-        }
+        Class::Bytes(class) => class
+            .ranges()
+            .iter()
+            .flat_map(|range| range.start()..=range.end())
+            .take(2 * MAX_CLASS + 1)
+            .collect(),
         Class::Unicode(class) => {
             let chars = class.ranges().iter().flat_map(|range| range.start()..=range.end());
             chars

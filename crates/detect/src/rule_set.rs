@@ -304,9 +304,8 @@ fn parse_regex(
     source: &Source<'_>,
     rule: Option<&str>,
 ) -> Result<LazyRegex, RuleError> {
-    LazyRegex::parse(text.get_ref()).map_err(|error| {
-        pattern_error(error, key, source.place(text.span().start, rule.map(Into::into)))
-    })
+    LazyRegex::parse(text.get_ref())
+        .map_err(|error| pattern_error(error, key, source.place(text.span().start, rule.map(Into::into))))
 }
 
 fn pattern_error(error: PatternError, key: &'static str, place: Place) -> RuleError {

@@ -50,7 +50,9 @@ impl fmt::Debug for Secret {
 pub(crate) fn mask(secret: &[u8]) -> String {
     let mut shown = String::with_capacity(SHOWN_CHARS + MASK.len());
     if secret.len() >= SHOWN_FROM_LEN {
-        shown.extend(secret.iter().take(SHOWN_CHARS).map_while(|b| b.is_ascii_graphic().then_some(*b as char)));
+        shown.extend(
+            secret.iter().take(SHOWN_CHARS).map_while(|b| b.is_ascii_graphic().then_some(*b as char)),
+        );
     }
     shown + MASK
 }
