@@ -1,4 +1,4 @@
-//! The bus against a real nats-server: run `.ci/run`, or set SECRETSCAN_NATS_SERVER to the program (2.14 or newer).
+//! The bus against a real nats-server: run `scripts/test`, or set SECRETSCAN_NATS_SERVER to the program (2.14 or newer).
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use secretscan_proto::{pack_commit_ids, v1};
 struct Server {
     child: Child,
     url: String,
-    _store: tempfile::TempDir,
+    store: tempfile::TempDir,
 }
 
 impl Drop for Server {
@@ -41,30 +41,33 @@ fn program() -> PathBuf {
 
 fn server() -> Server {
     let store = tempfile::tempdir().unwrap();
-    let child = Command::new(program())
+    let mut command = Command::new(program());
+    command
         .args(["-a", "127.0.0.1", "-p", "-1", "-js", "-sd"])
         .arg(store.path().join("jetstream"))
         .arg("--ports_file_dir")
         .arg(store.path())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("nats-server can't be started; run .ci/run, which installs it");
+        .stderr(Stdio::null());
+    let child = command.spawn().expect("nats-server can't be started; run scripts/test, which installs it");
+    let mut server = Server { child, url: String::new(), store };
     let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
+    while server.url.is_empty() {
         assert!(Instant::now() < deadline, "nats-server wrote no ports file");
-        let ports = std::fs::read_dir(store.path())
-            .unwrap()
-            .flatten()
-            .find(|entry| entry.file_name().to_string_lossy().ends_with(".ports"));
-        if let Some(text) = ports.and_then(|entry| std::fs::read_to_string(entry.path()).ok())
-            && let Ok(ports) = serde_json::from_str::<serde_json::Value>(&text)
-            && let Some(url) = ports["nats"][0].as_str()
-        {
-            return Server { child, url: url.to_owned(), _store: store };
-        }
         std::thread::sleep(Duration::from_millis(10));
+        server.url = url_of(server.store.path()).unwrap_or_default();
     }
+    server
+}
+
+/// What the ports file says, once it is written.
+fn url_of(store: &Path) -> Option<String> {
+    let file = std::fs::read_dir(store)
+        .ok()?
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().ends_with(".ports"))?;
+    let ports: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file.path()).ok()?).ok()?;
+    ports["nats"][0].as_str().map(str::to_owned)
 }
 
 async fn bus(server: &Server, name: &str) -> Bus {

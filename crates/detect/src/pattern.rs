@@ -122,11 +122,14 @@ impl Pattern {
 
 /// The parsed regex, and whether it needed Unicode mode.
 fn parse(text: &str) -> Result<(Hir, bool), PatternError> {
-    let with = |unicode| regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).build().parse(text);
+    let with = |unicode| {
+        let parsed = regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).build().parse(text);
+        parsed.map_err(Box::new)
+    };
     if let Ok(hir) = with(false) {
         return Ok((hir, false));
     }
-    with(true).map(|hir| (hir, true)).map_err(|source| PatternError::Regex(Box::new(source)))
+    with(true).map(|hir| (hir, true)).map_err(PatternError::Regex)
 }
 
 fn check_states(hir: &Hir) -> Result<(), PatternError> {

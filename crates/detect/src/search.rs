@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::bytes::Captures;
 
 use crate::literal::Literal;
-use crate::pattern::Pattern;
 use crate::rule::Rule;
 
 /// Comments that exclude the matches on their line.
@@ -101,9 +100,8 @@ impl Search {
     pub(crate) fn find(&self, rules: &[Rule], content: &[u8]) -> Hits {
         let mut hits = Hits::default();
         let mut candidates: Vec<Starts> = Vec::new();
-        let mut with_keyword: Vec<u16> = Vec::new();
-        let mut state = aho_corasick::automaton_state();
-        while let Some(found) = self.next(content, &mut state) {
+        let mut has_keyword = vec![false; rules.len()];
+        for found in self.automaton.find_overlapping_iter(content) {
             for meaning in &self.meanings[found.pattern().as_usize()] {
                 match meaning {
                     Meaning::Candidate { rule, exact, min_before, max_before } => {
@@ -116,29 +114,97 @@ impl Search {
                             });
                         }
                     }
-                    Meaning::Keyword { rule } => with_keyword.push(*rule),
+                    Meaning::Keyword { rule } => has_keyword[usize::from(*rule)] = true,
                     Meaning::Allow => hits.allow_comments.push(found.start()),
                 }
             }
         }
-        with_keyword.sort_unstable();
-        with_keyword.dedup();
         candidates.retain(|starts| {
-            !rules[usize::from(starts.rule)].pattern.is_gated || with_keyword.binary_search(&starts.rule).is_ok()
+            !rules[usize::from(starts.rule)].pattern.is_gated || has_keyword[usize::from(starts.rule)]
         });
         // Without literals any place is a candidate.
-        let everywhere = |rule: &u16| rules[usize::from(*rule)].pattern.literals.is_empty();
-        candidates.extend(with_keyword.iter().copied().filter(everywhere).map(|rule| Starts {
-            rule,
-            first: 0,
-            last: content.len(),
-        }));
+        let everywhere = rules.iter().zip(0_u16..).filter(|(rule, index)| {
+            rule.pattern.literals.is_empty() && has_keyword[usize::from(*index)]
+        });
+        candidates.extend(everywhere.map(|(_, rule)| Starts { rule, first: 0, last: content.len() }));
         candidates.sort_unstable();
         for of_rule in candidates.chunk_by(|a, b| a.rule == b.rule) {
-            let index = of_rule[0].rule;
-            find_in_windows(&rules[usize::from(index)], index, content, of_rule, &mut hits.hits);
+            let rule = &rules[usize::from(of_rule[0].rule)];
+            find_in_windows(rule, of_rule, content, &mut hits.hits);
         }
         hits.hits.sort_unstable();
         hits
+    }
+}
+
+/// The matches that start in one of the windows, as `find_iter` over the whole content would give them: leftmost,
+/// not overlapping. `starts` is of one rule and sorted.
+fn find_in_windows(rule: &Rule, starts: &[Starts], content: &[u8], hits: &mut Vec<Hit>) {
+    let mut at = 0;
+    let mut starts = starts.iter().copied().peekable();
+    while let Some(mut window) = starts.next() {
+        while let Some(next) = starts.next_if(|next| next.first <= window.last) {
+            window.last = window.last.max(next.last);
+        }
+        at = at.max(window.first);
+        while at <= window.last
+            && let Some(hit) = find_first(rule, window.rule, content, (window.first, at, window.last))
+        {
+            at = hit.end;
+            hits.push(hit);
+        }
+    }
+}
+
+/// The leftmost match that starts in `at..=last`. Every match that starts there ends within `max_len` of `last`, so
+/// what lies further on can't change the result; a match that starts after `last` belongs to another window.
+fn find_first(
+    rule: &Rule,
+    index: u16,
+    content: &[u8],
+    (first, at, last): (usize, usize, usize),
+) -> Option<Hit> {
+    let pattern = &rule.pattern;
+    let end = content.len().min(last + pattern.max_len + CONTEXT);
+    let hit = |base: usize, skipped: usize, captures: &Captures<'_>| {
+        let whole = captures.get_match().range();
+        let secret = secret_range(rule, captures).unwrap_or(whole.start + skipped..whole.end);
+        Hit {
+            rule: index,
+            start: base + whole.start + skipped,
+            end: base + whole.end,
+            secret_start: base + secret.start,
+            secret_end: base + secret.end,
+        }
+    };
+    if at == last
+        && at > 0
+        && let Some(anchored) = &pattern.anchored
+    {
+        let window = &content[at - 1..end];
+        let regex = anchored.get();
+        // Captures cost more than a search, and most candidates are no match.
+        return regex
+            .is_match(window)
+            .then(|| regex.captures(window))
+            .flatten()
+            .map(|captures| hit(at - 1, 1, &captures));
+    }
+    let base = first.saturating_sub(CONTEXT);
+    let window = &content[base..end];
+    let regex = pattern.regex.get();
+    let found = regex.find_at(window, at - base)?;
+    if base + found.start() > last {
+        return None;
+    }
+    regex.captures_at(window, at - base).map(|captures| hit(base, 0, &captures))
+}
+
+/// The range of the group that is the secret; `None` when that is the whole match.
+fn secret_range(rule: &Rule, captures: &Captures<'_>) -> Option<std::ops::Range<usize>> {
+    let group = |index| captures.get(index).map(|group| group.range()).filter(|range| !range.is_empty());
+    match rule.secret_group {
+        Some(index) => group(index),
+        None => (1..captures.len()).find_map(group),
     }
 }
