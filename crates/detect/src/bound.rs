@@ -13,8 +13,6 @@ const WIDE: u32 = 4096;
 const NARROW: u32 = 64;
 /// Repeating less often than this leaves the repetitions inside their wide limit.
 const FEW: u32 = 8;
-/// The longest encoding of one character in UTF-8.
-const CHARACTER_LEN: usize = 4;
 
 /// The same pattern with every repetition limited.
 pub(crate) fn bound_repetitions(hir: Hir) -> Hir {
@@ -28,8 +26,7 @@ fn bound(hir: Hir, is_nested: bool) -> Hir {
         HirKind::Class(class) => Hir::class(class),
         HirKind::Look(look) => Hir::look(look),
         HirKind::Repetition(Repetition { min, max, greedy, sub }) => {
-            let is_character = sub.properties().maximum_len().is_some_and(|len| len <= CHARACTER_LEN);
-            let limit = if is_character && !is_nested { WIDE } else { NARROW };
+            let limit = if is_character(&sub) && !is_nested { WIDE } else { NARROW };
             let sub = bound(*sub, is_nested || max.is_none_or(|max| max >= FEW));
             let max = max.unwrap_or(min.saturating_add(limit));
             Hir::repetition(Repetition { min, max: Some(max), greedy, sub: Box::new(sub) })
@@ -41,6 +38,22 @@ fn bound(hir: Hir, is_nested: bool) -> Hir {
         HirKind::Alternation(subs) => {
             Hir::alternation(subs.into_iter().map(|sub| bound(sub, is_nested)).collect())
         }
+    }
+}
+
+fn is_character(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Class(_) => true,
+        HirKind::Literal(literal) => match std::str::from_utf8(&literal.0) {
+            Ok(text) => text.chars().count() == 1,
+            Err(_) => literal.0.len() == 1,
+        },
+        HirKind::Capture(capture) => is_character(&capture.sub),
+        HirKind::Empty
+        | HirKind::Look(_)
+        | HirKind::Repetition(_)
+        | HirKind::Concat(_)
+        | HirKind::Alternation(_) => false,
     }
 }
 
