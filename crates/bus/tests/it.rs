@@ -1,10 +1,8 @@
-//! The bus against a real nats-server: run `scripts/test`, or set SECRETSCAN_NATS_SERVER to the program (2.14 or newer).
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests")]
+//! The bus against a real nats-server.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secretscan_bus::agents::{AgentsView, Presence};
 use secretscan_bus::door::Door;
@@ -18,60 +16,10 @@ use secretscan_model::{
     RepositoryUri, RequestId, Role, ScanEvent, ScanState, UriPolicy,
 };
 use secretscan_proto::{pack_commit_ids, v1};
+use secretscan_testkit::TestServer;
 
-struct Server {
-    child: Child,
-    url: String,
-    store: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn program() -> PathBuf {
-    match std::env::var_os("SECRETSCAN_NATS_SERVER") {
-        Some(path) => path.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/nats-server"),
-    }
-}
-
-fn server() -> Server {
-    let store = tempfile::tempdir().unwrap();
-    let mut command = Command::new(program());
-    command
-        .args(["-a", "127.0.0.1", "-p", "-1", "-js", "-sd"])
-        .arg(store.path().join("jetstream"))
-        .arg("--ports_file_dir")
-        .arg(store.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let child = command.spawn().expect("nats-server can't be started; run scripts/test, which installs it");
-    let mut server = Server { child, url: String::new(), store };
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while server.url.is_empty() {
-        assert!(Instant::now() < deadline, "nats-server wrote no ports file");
-        std::thread::sleep(Duration::from_millis(10));
-        server.url = url_of(server.store.path()).unwrap_or_default();
-    }
-    server
-}
-
-/// What the ports file says, once it is written.
-fn url_of(store: &Path) -> Option<String> {
-    let file = std::fs::read_dir(store)
-        .ok()?
-        .flatten()
-        .find(|entry| entry.file_name().to_string_lossy().ends_with(".ports"))?;
-    let ports: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file.path()).ok()?).ok()?;
-    ports["nats"][0].as_str().map(str::to_owned)
-}
-
-async fn bus(server: &Server, name: &str) -> Bus {
-    let config = NatsConfig { url: server.url.clone(), name: name.into(), ..NatsConfig::default() };
+async fn bus(server: &TestServer, name: &str) -> Bus {
+    let config = NatsConfig { url: server.url().to_owned(), name: name.into(), ..NatsConfig::default() };
     Bus::connect(&config).await.unwrap()
 }
 
@@ -110,7 +58,7 @@ async fn take(bus: &Bus, queue: Queue) {
 
 #[tokio::test]
 async fn a_request_goes_its_whole_way_and_leaves_nothing_over() {
-    let server = server();
+    let server = TestServer::start().await.unwrap();
     let bus = bus(&server, "test").await;
     let id: RequestId = "r1".parse().unwrap();
     let repository = accepted(&bus, &id).await;
@@ -182,7 +130,7 @@ async fn a_request_goes_its_whole_way_and_leaves_nothing_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racing_batches_never_admit_a_commit_twice() {
-    let server = server();
+    let server = TestServer::start().await.unwrap();
     let bus = bus(&server, "test").await;
     let repository: RepositoryId = "repo".parse().unwrap();
     let admissions = (0..8_u32).map(|n| {
@@ -208,7 +156,7 @@ async fn racing_batches_never_admit_a_commit_twice() {
 
 #[tokio::test]
 async fn the_door_answers_and_dead_letters_are_kept() {
-    let server = server();
+    let server = TestServer::start().await.unwrap();
     let bus = bus(&server, "test").await;
     let stop = Stop::new();
     let door = Door::new(bus.clone());
@@ -221,7 +169,7 @@ async fn the_door_answers_and_dead_letters_are_kept() {
         }
     });
     let asker = async {
-        let client = async_nats::connect(&server.url).await.unwrap();
+        let client = async_nats::connect(server.url()).await.unwrap();
         let reply = client.request("secretscan.repository-scan.new", r#"{"url":"x"}"#.into()).await.unwrap();
         stop.cancel();
         let answer: v1::Answer = serde_json::from_slice(&reply.payload).unwrap();
@@ -233,7 +181,7 @@ async fn the_door_answers_and_dead_letters_are_kept() {
 
 #[tokio::test]
 async fn agents_come_and_go() {
-    let server = server();
+    let server = TestServer::start().await.unwrap();
     let bus = bus(&server, "test").await;
     let (stop, presence_stop) = (Stop::new(), Stop::new());
     let presence = Presence::new(bus.clone(), Role::BatchAgent, 2, "host".into());

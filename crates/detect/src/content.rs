@@ -46,12 +46,12 @@ fn detect_utf16(content: &[u8]) -> Option<(usize, bool)> {
     if content.len() < MIN_UTF16_LEN {
         return None;
     }
-    // Mostly ASCII text has a zero in nearly every second byte and nearly none in the others.
+    // Mostly ASCII text has a zero in most second bytes and in few of the others.
     let sample = &content[..content.len().min(SAMPLE) & !1];
     let pairs = sample.len() / 2;
     let zeros = |offset| sample.iter().skip(offset).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd) = (zeros(0), zeros(1));
-    let is_text = |high: usize, low: usize| high * 10 >= pairs * 7 && low * 50 <= pairs;
+    let is_text = |high: usize, low: usize| high * 10 >= pairs * 7 && low * 10 <= pairs;
     if is_text(odd, even) {
         Some((0, true))
     } else if is_text(even, odd) {

@@ -56,7 +56,9 @@ pub(crate) fn excerpt(
         push_clean(&mut shown, &content[from..to]);
     }
     let is_cut = to < content.len() && !matches!(content[to], b'\n' | b'\r');
-    if let Some((cut, _)) = shown.char_indices().nth(MAX_CHARS - 1).filter(|_| is_cut || shown.chars().count() > MAX_CHARS) {
+    if let Some((cut, _)) =
+        shown.char_indices().nth(MAX_CHARS - 1).filter(|_| is_cut || shown.chars().count() > MAX_CHARS)
+    {
         shown.truncate(cut);
     }
     if is_cut && !shown.ends_with(CUT) {

@@ -1,24 +1,35 @@
-//! Secret detection: the rule side. Rules (TOML in gitleaks' syntax) are read, checked and compiled here.
+//! Secret detection: bytes in, matches out.
 //!
-//! Nothing here knows Git, the network or, but for [`RuleSet::load`], files. The engine that runs the rules over content
-//! is not here yet. The decision worth knowing: every rule needs literals that each of its matches contains, so that one
-//! pass of Aho-Corasick can find the candidates; repetitions without an upper limit get one, so that a window around a
-//! candidate is enough.
+//! [`RuleSet`] holds the rules (TOML in gitleaks' syntax; see `crates/detect/rules/` for the built-in ones);
+//! [`Scanner`] finds their matches in a blob. Nothing here knows Git, the network or, but for [`RuleSet::load`],
+//! files, and nothing verifies a secret with its provider.
+//!
+//! The decision worth knowing: one pass of Aho-Corasick over literals that every match must contain finds candidates,
+//! and a regex runs only on a window around them. Its result equals that of the regex over the whole content (a
+//! property test says so). The price: repetitions without an upper limit get one, and a rule whose matches share no
+//! literal is refused or, when it has keywords, runs over the whole of every content with such a word.
+//!
+//! [`Scanner::scan`] says everything that depends on the content alone, and [`Scanner::is_reported`] adds path and
+//! commit, because one blob may stand at many paths and in many commits: it is scanned once.
 
 mod bound;
+mod check;
+mod content;
+mod entropy;
 mod error;
-#[allow(dead_code, reason = "for the engine, which is the next step")]
+mod excerpt;
 mod literal;
-#[allow(dead_code, reason = "for the engine, which is the next step")]
 mod pattern;
-#[allow(dead_code, reason = "for the engine, which is the next step")]
 mod rule;
-#[allow(dead_code, reason = "for the engine, which is the next step")]
 mod rule_set;
+mod scanner;
+mod search;
 mod secret;
 mod syntax;
 
+pub use check::ExampleFailure;
 pub use error::{Place, RuleError};
 pub use rule::{Allowlist, Condition, Examples, RegexTarget, Rule, RuleIndex, Severity};
 pub use rule_set::RuleSet;
+pub use scanner::{RawMatch, Scanner};
 pub use secret::{HashKey, Secret};

@@ -7,7 +7,7 @@ const MIN_LEN: usize = 3;
 /// At most this many texts are spelled out of classes and alternations side by side.
 const MAX_SPELLED: usize = 32;
 /// Classes of more characters are not spelled out.
-const MAX_CLASS: usize = 8;
+const MAX_CLASS: usize = 10;
 
 /// A text in a match.
 #[derive(Clone, Debug, PartialEq, Eq)]

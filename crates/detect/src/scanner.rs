@@ -96,7 +96,8 @@ impl Scanner {
         if found.hits.is_empty() {
             return Vec::new();
         }
-        let masked = MaskedRanges::new(found.hits.iter().map(|hit| (hit.secret_start, hit.secret_end)).collect());
+        let masked =
+            MaskedRanges::new(found.hits.iter().map(|hit| (hit.secret_start, hit.secret_end)).collect());
         let mut kept: Vec<(Hit, Vec<u16>)> = Vec::new();
         for hit in found.hits {
             if let Some(excluded_by) = self.filter(content, &hit) {

@@ -13,6 +13,9 @@ const ALLOW_COMMENTS: [&str; 2] = ["secretscan:allow", "gitleaks:allow"];
 /// How many bytes beyond the longest match a window shows, so that look-around sees what it would see in the whole
 /// content: `\b` decodes up to one character, the line anchors look at two bytes.
 const CONTEXT: usize = 8;
+/// Up to so many starts are tried one by one: such a search ends with the first byte that can't belong to a match,
+/// while a search for any start goes on to the end of the window.
+const MAX_TRIES: usize = 4;
 
 /// What finding a text means.
 #[derive(Debug)]
@@ -123,9 +126,10 @@ impl Search {
             !rules[usize::from(starts.rule)].pattern.is_gated || has_keyword[usize::from(starts.rule)]
         });
         // Without literals any place is a candidate.
-        let everywhere = rules.iter().zip(0_u16..).filter(|(rule, index)| {
-            rule.pattern.literals.is_empty() && has_keyword[usize::from(*index)]
-        });
+        let everywhere = rules
+            .iter()
+            .zip(0_u16..)
+            .filter(|(rule, index)| rule.pattern.literals.is_empty() && has_keyword[usize::from(*index)]);
         candidates.extend(everywhere.map(|(_, rule)| Starts { rule, first: 0, last: content.len() }));
         candidates.sort_unstable();
         for of_rule in candidates.chunk_by(|a, b| a.rule == b.rule) {
@@ -177,18 +181,17 @@ fn find_first(
             secret_end: base + secret.end,
         }
     };
-    if at == last
-        && at > 0
+    if at > 0
+        && last - at < MAX_TRIES
         && let Some(anchored) = &pattern.anchored
     {
-        let window = &content[at - 1..end];
         let regex = anchored.get();
-        // Captures cost more than a search, and most candidates are no match.
-        return regex
-            .is_match(window)
-            .then(|| regex.captures(window))
-            .flatten()
-            .map(|captures| hit(at - 1, 1, &captures));
+        return (at..=last).find_map(|start| {
+            let window = &content[start - 1..end];
+            // Captures cost more than a search, and most candidates are no match.
+            let captures = regex.is_match(window).then(|| regex.captures(window)).flatten()?;
+            Some(hit(start - 1, 1, &captures))
+        });
     }
     let base = first.saturating_sub(CONTEXT);
     let window = &content[base..end];
@@ -206,5 +209,147 @@ fn secret_range(rule: &Rule, captures: &Captures<'_>) -> Option<std::ops::Range<
     match rule.secret_group {
         Some(index) => group(index),
         None => (1..captures.len()).find_map(group),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::RuleSet;
+
+    /// Patterns that windows could get wrong: look-around of every kind, variable prefixes, nesting, gates.
+    const HARD: &[&str] = &[
+        r"regex = '''\btok[a-z]{1,5}\b'''",
+        r"regex = '''\Btok[a-z]*'''",
+        r"regex = '''(?m)^tok.+$'''",
+        r"regex = '''(?mR)^[a-z]{0,3}key$'''",
+        r"regex = '''tok\z'''",
+        r"regex = '''\Atok'''",
+        r"regex = '''\A[a-z]*key'''",
+        r"regex = '''[ab=]{0,9}tok'''",
+        r"regex = '''(?:tok|token)+(=*)'''",
+        r"regex = '''(tok)?[a-z]{2}key([a-z]{0,2})'''",
+        r"regex = '''[a-z]+tok[a-z]+'''",
+        r"regex = '''tok[\s\S]*?key'''",
+        r"regex = '''\b(?:tok|key)\b'''",
+        r"regex = '''(?i)tOk[^x]{3,}'''",
+        r"regex = '''(?:éa|\p{Greek})tok\b'''",
+        "regex = '''[a-z]{4}'''\nkeywords = ['Gate']",
+        "regex = '''tok[a-z]'''\nkeywords = ['gate', 'door']",
+    ];
+
+    fn hard_rules() -> RuleSet {
+        let rule = |(number, body): (usize, &&str)| format!("[[rules]]\nid = 'rule-{number}'\n{body}\n");
+        let text: String = HARD.iter().enumerate().map(rule).collect();
+        RuleSet::parse(&text, "test").unwrap()
+    }
+
+    /// The definition of what [`Search::find`] finds: no prefilter, no windows.
+    fn find_naively(rules: &[Rule], content: &[u8]) -> Vec<Hit> {
+        let lower = content.to_ascii_lowercase();
+        let has =
+            |word: &String| memchr::memmem::find(&lower, word.to_ascii_lowercase().as_bytes()).is_some();
+        let mut hits = Vec::new();
+        for (rule, index) in rules.iter().zip(0_u16..) {
+            if !rule.keywords.is_empty() && !rule.keywords.iter().any(has) {
+                continue;
+            }
+            for captures in rule.pattern.regex.get().captures_iter(content) {
+                let whole = captures.get_match().range();
+                let secret = secret_range(rule, &captures).unwrap_or(whole.clone());
+                let (start, end) = (whole.start, whole.end);
+                hits.push(Hit {
+                    start,
+                    end,
+                    rule: index,
+                    secret_start: secret.start,
+                    secret_end: secret.end,
+                });
+            }
+        }
+        hits.sort_unstable();
+        hits
+    }
+
+    fn assert_same(rules: &RuleSet, search: &Search, content: &[u8]) {
+        let found = search.find(rules.rules(), content).hits;
+        assert_eq!(
+            found,
+            find_naively(rules.rules(), content),
+            "in {:?}",
+            content.escape_ascii().to_string()
+        );
+    }
+
+    static HARD_RULES: LazyLock<(RuleSet, Search)> = LazyLock::new(|| {
+        let rules = hard_rules();
+        let search = Search::new(rules.rules());
+        (rules, search)
+    });
+
+    static BUILTIN: LazyLock<Search> = LazyLock::new(|| Search::new(RuleSet::builtin().rules()));
+
+    fn hard_content() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            prop::sample::select(vec![
+                "tok", "TOK", "token", "key", "gate", "a", "b", "x", "=", " ", "\n", "\r\n", "\r", "é", "α",
+                "_",
+            ])
+            .prop_map(|text| text.as_bytes().to_vec()),
+            prop::collection::vec(any::<u8>(), 0..4),
+        ];
+        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    /// Examples of built-in rules, whole and cut, among separators and noise.
+    fn likely_content() -> impl Strategy<Value = Vec<u8>> {
+        let rules = RuleSet::builtin();
+        let examples: Vec<String> = rules
+            .rules()
+            .iter()
+            .flat_map(|rule| rule.examples.matching.iter().chain(&rule.examples.near_misses).cloned())
+            .collect();
+        let cut = |(text, from, to): (String, prop::sample::Index, prop::sample::Index)| {
+            let (from, to) = (from.index(text.len() + 1), to.index(text.len() + 1));
+            text.as_bytes()[from.min(to)..from.max(to)].to_vec()
+        };
+        let example = prop::sample::select(examples);
+        let piece = prop_oneof![
+            4 => example.clone().prop_map(String::into_bytes),
+            2 => (example, any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(cut),
+            4 => prop::sample::select(vec!["", " ", "\n", "\r\n", "\"", "'", "=", ": ", "-", "_", "a", "0"])
+                .prop_map(|text| text.as_bytes().to_vec()),
+            1 => prop::collection::vec(any::<u8>(), 0..20),
+        ];
+        prop::collection::vec(piece, 0..16).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn hard_patterns_are_found_as_without_windows(content in hard_content()) {
+            assert_same(&HARD_RULES.0, &HARD_RULES.1, &content);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn builtin_patterns_are_found_as_without_windows(content in likely_content()) {
+            assert_same(&RuleSet::builtin(), &BUILTIN, &content);
+        }
+    }
+
+    #[test]
+    fn matches_longer_than_a_window_end_alike() {
+        for text in
+            ["tok".repeat(3000), format!("tok{}key", "a".repeat(5000)), format!("{}tok", "a".repeat(5000))]
+        {
+            assert_same(&HARD_RULES.0, &HARD_RULES.1, text.as_bytes());
+        }
     }
 }

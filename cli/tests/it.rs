@@ -1,0 +1,372 @@
+//! The built program on repositories made with Git in temporary directories: exit codes, standard output and error.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A token that the built-in rules find, put together here so that scanners of this repository don't.
+fn canary() -> String {
+    format!("gh{}_{}", "p", "R7tBq2Xw9ZkL4mNv8YcD1sFh6JgP3a0KxTEu")
+}
+
+/// A directory of its own, with a Git repository in it or not.
+struct Place(TempDir);
+
+impl Place {
+    fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn repository() -> Self {
+        let place = Self::empty();
+        place.git(&["init", "--quiet", "--initial-branch=main"]);
+        place
+    }
+
+    /// A repository whose second of three commits has the token.
+    fn with_leak() -> Self {
+        let place = Self::repository();
+        place.commit("README", "hello\n");
+        place.commit("src/config.py", &format!("# settings\ntoken = \"{}\"\n", canary()));
+        place.commit("src/config.py", "# settings\n");
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn commit(&self, name: &str, content: &str) {
+        self.write(name, content);
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--message", "change"]);
+    }
+
+    fn git(&self, arguments: &[&str]) {
+        let mut git = Command::new("git");
+        git.args(arguments).current_dir(self.path());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GIT_")) {
+            git.env_remove(name);
+        }
+        for role in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{role}_NAME"), "Ada Lovelace");
+            git.env(format!("GIT_{role}_EMAIL"), "ada@example.org");
+            git.env(format!("GIT_{role}_DATE"), "1780000000 +0000");
+        }
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        assert!(git.status().unwrap().success(), "git {arguments:?}");
+    }
+
+    /// Runs `secretscan` here.
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, "")
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut child = command(self.path(), arguments).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        Ran::new(child.wait_with_output().unwrap())
+    }
+}
+
+fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secretscan"));
+    command.args(arguments).current_dir(directory).env_remove("GIT_INDEX_FILE");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn new(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    fn has_canary(&self) -> bool {
+        // Half of it is too much.
+        self.out.contains(&canary()[..20]) || self.err.contains(&canary()[..20])
+    }
+
+    /// Everything at once, for snapshots.
+    fn shown(&self) -> String {
+        format!("exit code {}\n--- stdout\n{}--- stderr\n{}", self.code, self.out, self.err)
+    }
+}
+
+/// Compares with a snapshot, without what differs from run to run and with every change of the rules.
+macro_rules! assert_shown {
+    ($ran:expr) => {
+        let mut settings = insta::Settings::clone_current();
+        settings.add_filter(r"\d+ ms|\d+\.\d s", "[TIME]");
+        settings.add_filter(r"r1-[0-9a-f]{12}", "[RULES]");
+        settings.add_filter(r"secretscan \d+\.\d+\.\d+", "secretscan [VERSION]");
+        settings.add_filter(r"/\S*/\.tmp\w+", "[DIR]");
+        settings.bind(|| insta::assert_snapshot!($ran.shown()));
+    };
+}
+
+#[test]
+fn history() {
+    let ran = Place::with_leak().run(&["scan"]);
+    assert!(!ran.has_canary());
+    assert_shown!(ran);
+}
+
+#[test]
+fn history_of_a_path_inside_a_repository() {
+    let place = Place::with_leak();
+    let ran = Place::empty().run(&["scan", place.path().join("src").to_str().unwrap()]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("src/config.py:2:10"), "{}", ran.out);
+}
+
+#[test]
+fn clean_history() {
+    let place = Place::repository();
+    place.commit("README", "hello\n");
+    assert_shown!(place.run(&["scan", "--history"]));
+}
+
+#[test]
+fn empty_repository() {
+    assert_shown!(Place::repository().run(&["scan"]));
+}
+
+#[test]
+fn no_repository() {
+    assert_shown!(Place::empty().run(&["scan"]));
+}
+
+#[test]
+fn missing_directory() {
+    assert_shown!(Place::empty().run(&["scan", "--directory", "missing"]));
+}
+
+#[test]
+fn range() {
+    let place = Place::with_leak();
+    assert_eq!(place.run(&["scan", "--range", "HEAD~2..HEAD"]).code, 1);
+    assert_eq!(place.run(&["scan", "--range", "HEAD~1..HEAD"]).code, 0);
+}
+
+#[test]
+fn unknown_range() {
+    let ran = Place::with_leak().run(&["scan", "--range", "nowhere..HEAD"]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(ran.err.contains("nowhere") && ran.err.contains("hint: "), "{}", ran.err);
+}
+
+#[test]
+fn staged_content_counts_and_not_the_working_tree() {
+    let place = Place::repository();
+    place.commit("README", "hello\n");
+    place.write("new.env", &format!("TOKEN={}\n", canary()));
+    assert_eq!(place.run(&["scan", "--staged"]).code, 0);
+    place.git(&["add", "new.env"]);
+    place.write("new.env", "TOKEN=\n");
+    let ran = place.run(&["scan", "--staged"]);
+    assert!(!ran.has_canary());
+    assert_shown!(ran);
+}
+
+#[test]
+fn standard_input() {
+    let ran = Place::empty().run_with(&["scan", "--stdin"], &format!("a\n  key: {}\n", canary()));
+    assert!(!ran.has_canary());
+    assert_shown!(ran);
+    assert_eq!(Place::empty().run_with(&["scan", "--stdin"], "nothing here").code, 0);
+}
+
+#[test]
+fn directory() {
+    let place = Place::empty();
+    place.write("deep/er/file.txt", &canary());
+    let ran = place.run(&["scan", "--directory", "deep"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("er/file.txt:1:1"), "{}", ran.out);
+    assert!(!ran.has_canary());
+}
+
+#[test]
+fn every_format_is_redacted_unless_told_otherwise() {
+    let place = Place::with_leak();
+    for format in ["text", "json", "jsonl", "sarif"] {
+        for redacted in [&[][..], &["--redact"], &["--redact=true"]] {
+            let ran = place.run(&[&["scan", "--format", format], redacted].concat());
+            assert!(ran.code == 1 && !ran.has_canary(), "{format} {redacted:?}: {}", ran.shown());
+        }
+        for raw in ["--no-redact", "--redact=false"] {
+            let ran = place.run(&["scan", "--format", format, raw]);
+            assert!(ran.code == 1 && ran.out.contains(&canary()), "{format} {raw}: {}", ran.shown());
+        }
+    }
+}
+
+#[test]
+fn machine_formats_leave_standard_output_to_the_report() {
+    let place = Place::with_leak();
+    let json: Value = serde_json::from_str(&place.run(&["scan", "--format", "json"]).out).unwrap();
+    assert_eq!(json["findings"].as_array().unwrap().len(), 1);
+    assert_eq!(json["summary"]["commits"], 3);
+    let sarif: Value = serde_json::from_str(&place.run(&["scan", "--format", "sarif"]).out).unwrap();
+    assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
+    let jsonl = place.run(&["scan", "--format", "jsonl"]);
+    let line: Value = serde_json::from_str(&jsonl.out).unwrap();
+    assert_eq!(line["path"], "src/config.py");
+    assert!(jsonl.err.starts_with("1 secret ("), "{}", jsonl.err);
+}
+
+#[test]
+fn fingerprints_do_not_depend_on_the_clone() {
+    let fingerprint = |place: &Place| {
+        let line: Value = serde_json::from_str(&place.run(&["scan", "--format", "jsonl"]).out).unwrap();
+        line["fingerprint"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(fingerprint(&Place::with_leak()), fingerprint(&Place::with_leak()));
+}
+
+#[test]
+fn output_file() {
+    let place = Place::with_leak();
+    let ran = place.run(&["scan", "--output", "report.txt"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("1 secret"), "{}", ran.err);
+    let report = fs::read_to_string(place.path().join("report.txt")).unwrap();
+    assert!(report.contains("src/config.py:2:10") && !report.contains('\u{1b}'), "{report}");
+}
+
+#[test]
+fn unwritable_output_file() {
+    assert_shown!(Place::with_leak().run(&["scan", "--output", "missing/report.txt"]));
+}
+
+/// A rule for a word that no built-in rule looks for.
+fn rule(id: &str) -> String {
+    format!("[[rules]]\nid = \"{id}\"\ndescription = \"A word\"\nregex = 'secretword-[a-z]{{8}}'\n")
+}
+
+#[test]
+fn rules_from_a_file() {
+    let place = Place::repository();
+    place.commit("file", "secretword-abcdefgh\n");
+    assert_eq!(place.run(&["scan"]).code, 0);
+    place.write("own.toml", &rule("own"));
+    let ran = place.run(&["scan", "--rules", "own.toml"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("medium  own  A word"), "{}", ran.out);
+}
+
+#[test]
+fn rules_of_the_repository() {
+    let place = Place::repository();
+    place.commit("folder/file", "secretword-abcdefgh\n");
+    place.write(".gitleaks.toml", &rule("theirs"));
+    let folder = place.path().join("folder");
+    let run = |arguments: &[&str]| Ran::new(command(&folder, arguments).output().unwrap());
+    let ran = run(&["scan"]);
+    assert!(ran.code == 1 && ran.out.contains("theirs"), "{}", ran.shown());
+    assert_eq!(ran.err, "note: using the repository's rules in .gitleaks.toml\n");
+    place.write(".secretscan.toml", &rule("ours"));
+    let ran = run(&["scan"]);
+    assert!(ran.out.contains("ours") && ran.err.contains(".secretscan.toml"), "{}", ran.shown());
+    let ran = run(&["scan", "--builtin-rules"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}
+
+#[test]
+fn bad_rules() {
+    let place = Place::with_leak();
+    place.write("bad.toml", "[[rules]]\nid = \"broken\"\ndescription = \"x\"\nregex = '(unclosed'\n");
+    assert_shown!(place.run(&["scan", "--rules", "bad.toml"]));
+    assert_eq!(place.run(&["rules", "check", "bad.toml"]).code, 2);
+    assert_eq!(place.run(&["scan", "--rules", "missing.toml"]).code, 2);
+}
+
+#[test]
+fn rules_check() {
+    let place = Place::empty();
+    assert_eq!(place.run(&["rules", "check"]).code, 0);
+    let examples = "[rules.examples]\nmatch = [['nothing']]\nmiss = [['secretword-', 'abcdefgh']]\n";
+    place.write("own.toml", &(rule("own") + examples));
+    assert_shown!(place.run(&["rules", "check", "own.toml"]));
+}
+
+#[test]
+fn rules_list() {
+    let place = Place::empty();
+    place.write("own.toml", &rule("own"));
+    assert_shown!(place.run(&["rules", "list", "--rules", "own.toml"]));
+    assert!(place.run(&["rules", "list"]).out.lines().count() > 40);
+}
+
+#[test]
+fn usage_errors() {
+    let place = Place::empty();
+    assert_shown!(place.run(&["scan", "--stagd"]));
+    let mistakes: [&[&str]; 7] = [
+        &[],
+        &["scan", "--staged", "--history"],
+        &["scan", "--stdin", "--range", "a..b"],
+        &["scan", "--directory", "x", "path"],
+        &["scan", "--no-redact", "--redact"],
+        &["scan", "--threads", "0"],
+        &["scan", "--rules", "x", "--builtin-rules"],
+    ];
+    for arguments in mistakes {
+        let ran = place.run(arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn modes_exclude_each_other_and_say_so() {
+    assert_shown!(Place::empty().run(&["scan", "--staged", "--stdin"]));
+}
+
+#[test]
+fn help() {
+    assert_shown!(Place::empty().run(&["scan", "--help"]));
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    let place = Place::empty();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let ran = place.run(&["completions", shell]);
+        assert!(ran.code == 0 && ran.out.contains("secretscan"), "{shell}");
+    }
+    assert!(place.run(&["man"]).out.contains(".TH"));
+    assert_eq!(place.run(&["man", "--output", "pages"]).code, 0);
+    for page in ["secretscan.1", "secretscan-scan.1", "secretscan-rules-check.1"] {
+        assert!(place.path().join("pages").join(page).is_file(), "{page}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let place = Place::with_leak();
+    for (arguments, code) in [(&["scan"][..], 1), (&["rules", "list"], 0), (&["completions", "bash"], 0)] {
+        let mut child = command(place.path(), arguments).spawn().unwrap();
+        drop(child.stdout.take());
+        let ran = Ran::new(child.wait_with_output().unwrap());
+        assert_eq!((ran.code, ran.err.as_str()), (code, ""), "{arguments:?}");
+    }
+}

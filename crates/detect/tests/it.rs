@@ -1,0 +1,10 @@
+//! The crate's integration tests.
+
+#[path = "it/allow.rs"]
+mod allow;
+#[path = "it/builtin.rs"]
+mod builtin;
+#[path = "it/content.rs"]
+mod content;
+#[path = "it/rule_files.rs"]
+mod rule_files;

@@ -1,0 +1,133 @@
+//! From matches in a blob to findings in commits and paths.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use secretscan_detect::{HashKey, RawMatch, Scanner, Secret};
+use secretscan_model::finding::MAX_OCCURRENCES;
+use secretscan_model::ids::{CommitId, RuleId};
+use secretscan_model::{Author, Finding, Fingerprint, Occurrence, SecretHash};
+
+/// A finding with the secret itself, which must stay in this process.
+#[derive(Clone, Debug)]
+pub struct LocatedFinding {
+    /// What may be told.
+    pub finding: Finding,
+    /// What may not.
+    pub secret: Secret,
+}
+
+/// The commit that content is attributed to.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The commit's corrected date.
+    pub corrected_date: i64,
+    /// The commit; `None` for content that is in no commit.
+    pub commit: Option<CommitId>,
+    /// Who wrote it.
+    pub author: Author,
+}
+
+impl Origin {
+    /// Content that is in no commit: staged, or in a plain directory.
+    pub fn outside_history() -> Self {
+        Self { corrected_date: 0, commit: None, author: Author::default() }
+    }
+}
+
+/// Gathers matches into findings: one for each rule, secret and path.
+pub struct FindingSink<'a> {
+    scanner: &'a Scanner,
+    key: &'a HashKey,
+    findings: HashMap<Fingerprint, LocatedFinding>,
+}
+
+impl<'a> FindingSink<'a> {
+    /// An empty one.
+    pub fn new(scanner: &'a Scanner, key: &'a HashKey) -> Self {
+        Self { scanner, key, findings: HashMap::new() }
+    }
+
+    /// Adds the matches of the content that `origin` brought to `path`, but for those that an allowlist excludes.
+    pub fn add(&mut self, matches: &[RawMatch], path: &[u8], origin: &Origin) {
+        let commit = origin.commit.map(|id| id.to_string());
+        for found in matches {
+            if self.scanner.is_reported(found, path, commit.as_deref()) {
+                self.add_match(found, path, origin);
+            }
+        }
+    }
+
+    fn add_match(&mut self, found: &RawMatch, path: &[u8], origin: &Origin) {
+        let rule = &self.scanner.rules().rules()[usize::from(found.rule.0)];
+        let secret_hash = found.secret.hash(self.key);
+        let fingerprint = Fingerprint(self.key.fingerprint(&rule.id, &secret_hash, path));
+        let no_commit = || CommitId::from_bytes(&[0; 20]).expect("20 bytes are an id");
+        let occurrence = Occurrence {
+            corrected_date: origin.corrected_date,
+            commit: origin.commit.unwrap_or_else(no_commit),
+            line: found.line,
+            column: found.column,
+            end_line: found.end_line,
+            end_column: found.end_column,
+            author: origin.author.clone(),
+            excerpt: found.excerpt.clone(),
+        };
+        match self.findings.entry(fingerprint) {
+            Entry::Occupied(mut known) => insert(&mut known.get_mut().finding.occurrences, occurrence),
+            Entry::Vacant(place) => {
+                let finding = Finding {
+                    fingerprint: place.key().clone(),
+                    rule_id: rule_id(&rule.id),
+                    description: rule.description.clone(),
+                    severity: rule.severity.as_str().to_owned(),
+                    secret_hash: SecretHash(secret_hash),
+                    path: path.to_vec(),
+                    occurrences: vec![occurrence],
+                };
+                place.insert(LocatedFinding { finding, secret: found.secret.clone() });
+            }
+        }
+    }
+
+    /// The findings, by path, then place in the file where it was introduced, then rule.
+    pub fn finish(self) -> Vec<LocatedFinding> {
+        let mut findings: Vec<LocatedFinding> = self.findings.into_values().collect();
+        findings.sort_by(|a, b| order(&a.finding).cmp(&order(&b.finding)));
+        findings
+    }
+}
+
+fn order(finding: &Finding) -> (&[u8], u32, u32, &RuleId, &Fingerprint) {
+    let at = finding.introduced();
+    (&finding.path, at.line, at.column, &finding.rule_id, &finding.fingerprint)
+}
+
+/// Rule sets may name rules with characters that our ids do not have, such as spaces: those become dashes.
+fn rule_id(name: &str) -> RuleId {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let text: String = name.chars().map(|c| if is_allowed(c) { c } else { '-' }).take(128).collect();
+    RuleId::parse(&text).expect("a rule set refuses empty names, and the rest was made fit")
+}
+
+/// Keeps the earliest occurrences, as [`Finding::merge`] does.
+fn insert(occurrences: &mut Vec<Occurrence>, occurrence: Occurrence) {
+    if let Err(place) = occurrences.binary_search(&occurrence)
+        && place < MAX_OCCURRENCES
+    {
+        occurrences.insert(place, occurrence);
+        occurrences.truncate(MAX_OCCURRENCES);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_name_makes_a_rule_id() {
+        assert_eq!(rule_id("github-pat_1").as_str(), "github-pat_1");
+        assert_eq!(rule_id("my rule: \u{e4}").as_str(), "my-rule---");
+        assert_eq!(rule_id(&"x".repeat(500)).as_str().len(), 128);
+    }
+}

@@ -1,0 +1,215 @@
+//! Which commit brought which blob to which path.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::thread;
+
+use secretscan_model::ids::{BlobId, CommitId};
+
+use crate::command::{git_in, pipe};
+use crate::error::GitError;
+use crate::repository::git_dir;
+
+const COMMAND: &str = "diff-tree";
+
+/// A commit that has a blob at a path where none of its parents has the same blob.
+///
+/// Every path of a root commit counts; of a merge, only what differs from all parents. Renames are not looked for: a
+/// moved file is introduced at its new path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Introduction {
+    /// Which commit: its place in the list of commits.
+    pub commit: u32,
+    /// The path in the repository, raw bytes.
+    pub path: Vec<u8>,
+    /// The blob: a file's content, or a symbolic link's target.
+    pub blob: BlobId,
+}
+
+/// The introductions of these commits, ordered by `(commit, path)`, found by `threads` child processes.
+///
+/// # Errors
+/// [`GitError::MissingObject`] when a commit or a tree is not there.
+pub fn introductions(
+    repo: &Path,
+    commits: &[CommitId],
+    threads: usize,
+) -> Result<Vec<Introduction>, GitError> {
+    let git_dir = git_dir(repo)?;
+    in_git_dir(&git_dir, commits, threads)
+}
+
+/// The same for an opened repository.
+pub(crate) fn in_git_dir(
+    git_dir: &Path,
+    commits: &[CommitId],
+    threads: usize,
+) -> Result<Vec<Introduction>, GitError> {
+    if commits.is_empty() {
+        return Ok(Vec::new());
+    }
+    let part_len = commits.len().div_ceil(threads.max(1));
+    let parts = thread::scope(|scope| {
+        let started: Vec<_> = commits
+            .chunks(part_len)
+            .enumerate()
+            .map(|(n, part)| scope.spawn(move || diff_tree(git_dir, part, n * part_len)))
+            .collect();
+        started.into_iter().map(|part| part.join().expect("does not panic")).collect::<Vec<_>>()
+    });
+    let mut all = Vec::new();
+    for part in parts {
+        all.append(&mut part?);
+    }
+    // Git orders `a/b` against `a.c` by its own rule; one order for all is simpler to rely on.
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// One child for a run of commits. Measured against libgit2's tree diffs on a history of 20,000 commits, the `git`
+/// program took a quarter of the time.
+fn diff_tree(git_dir: &Path, commits: &[CommitId], first: usize) -> Result<Vec<Introduction>, GitError> {
+    let mut command = git_in(git_dir);
+    command.args([
+        "diff-tree",
+        "--stdin",
+        "--always",
+        "-c",
+        "-r",
+        "--root",
+        "--raw",
+        "-z",
+        "--no-renames",
+        "--no-abbrev",
+    ]);
+    let write =
+        |input: &mut std::io::BufWriter<_>| commits.iter().try_for_each(|commit| writeln!(input, "{commit}"));
+    pipe(command, COMMAND, write, |output| RawDiff { output, token: Vec::new() }.read(commits, first))
+}
+
+/// The blobs that the index has at paths where HEAD (`None`: no commit yet) has not the same.
+///
+/// By the `git` program, since libgit2 can't read split and sparse indexes.
+pub(crate) fn staged(
+    git_dir: &Path,
+    index: Option<&Path>,
+    head: Option<&str>,
+) -> Result<Vec<(Vec<u8>, BlobId)>, GitError> {
+    const COMMAND: &str = "diff-index";
+    // Git knows the empty tree without having it.
+    const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+    let mut command = git_in(git_dir);
+    if let Some(index) = index {
+        command.env("GIT_INDEX_FILE", index);
+    }
+    command.args(["diff-index", "--cached", "--raw", "-z", "--no-renames", "--no-abbrev"]);
+    command.args(["--ita-invisible-in-index", head.unwrap_or(EMPTY_TREE)]);
+    pipe(command, COMMAND, |_| Ok(()), |output| RawDiff { output, token: Vec::new() }.read_changes())
+}
+
+/// The output of `diff-tree -z`: tokens that end with NUL, which are a commit id, or a description of a change and
+/// then its path.
+struct RawDiff<R> {
+    output: BufReader<R>,
+    token: Vec<u8>,
+}
+
+impl<R: Read> RawDiff<R> {
+    fn read(mut self, commits: &[CommitId], first: usize) -> Result<Vec<Introduction>, GitError> {
+        let mut found = Vec::new();
+        // Commits come in input order and, with `--always`, every one; what git can't read it leaves out silently.
+        let mut started = 0;
+        while self.next_token()? {
+            if self.token.first() != Some(&b':') {
+                let id: CommitId = std::str::from_utf8(&self.token)
+                    .ok()
+                    .and_then(|id| id.parse().ok())
+                    .ok_or_else(|| self.unexpected())?;
+                if commits.get(started) != Some(&id) {
+                    break;
+                }
+                started += 1;
+                continue;
+            }
+            let place = started.checked_sub(1).ok_or_else(|| self.unexpected())?;
+            let commit = u32::try_from(first + place).map_err(|_| self.unexpected())?;
+            if let Some((path, blob)) = self.change()? {
+                found.push(Introduction { commit, path, blob });
+            }
+        }
+        match commits.get(started) {
+            Some(missing) => Err(GitError::MissingObject { detail: format!("commit {missing}") }),
+            None => Ok(found),
+        }
+    }
+
+    /// Changes without commits.
+    fn read_changes(mut self) -> Result<Vec<(Vec<u8>, BlobId)>, GitError> {
+        let mut found = Vec::new();
+        while self.next_token()? {
+            found.extend(self.change()?);
+        }
+        Ok(found)
+    }
+
+    /// Takes the token as a change and reads its path.
+    fn change(&mut self) -> Result<Option<(Vec<u8>, BlobId)>, GitError> {
+        let introduced = new_blob(&self.token).ok_or_else(|| self.unexpected())?;
+        if !self.next_token()? {
+            return Err(self.unexpected());
+        }
+        Ok(introduced.map(|blob| (self.token.clone(), blob)))
+    }
+
+    /// Reads up to the next NUL; false at the end.
+    fn next_token(&mut self) -> Result<bool, GitError> {
+        self.token.clear();
+        let source = |source| GitError::Spawn { command: COMMAND, source };
+        self.output.read_until(0, &mut self.token).map_err(source)?;
+        Ok(self.token.pop_if(|last| *last == 0).is_some())
+    }
+
+    fn unexpected(&self) -> GitError {
+        GitError::Output { command: COMMAND, detail: String::from_utf8_lossy(&self.token).into_owned() }
+    }
+}
+
+/// Reads `:modes ids status`, with one colon, old mode and old id for each parent. `Some(None)`: the new side is no
+/// blob, or a parent has the same blob there (only the mode changed).
+fn new_blob(change: &[u8]) -> Option<Option<BlobId>> {
+    let parents = change.iter().take_while(|b| **b == b':').count();
+    let fields: Vec<&str> = std::str::from_utf8(&change[parents..]).ok()?.split(' ').collect();
+    if fields.len() != 2 * parents + 3 {
+        return None;
+    }
+    let mode = fields[parents];
+    let ids = &fields[parents + 1..fields.len() - 1];
+    let (new, old) = ids.split_last()?;
+    // Regular files are 100644 and 100755 (and in old histories 100664), symbolic links 120000.
+    let is_blob = mode.starts_with("100") || mode == "120000";
+    // An unmerged index entry has no id.
+    let is_null = new.bytes().all(|digit| digit == b'0');
+    if !is_blob || is_null || old.contains(new) {
+        return Some(None);
+    }
+    new.parse().ok().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_told_apart() {
+        let (a, b, zero) = ("a".repeat(40), "b".repeat(40), "0".repeat(40));
+        let blob = |text: &str| new_blob(text.as_bytes());
+        let id: BlobId = b.parse().unwrap();
+        assert_eq!(blob(&format!(":000000 100644 {zero} {b} A")), Some(Some(id)));
+        assert_eq!(blob(&format!(":100644 100755 {b} {b} M")), Some(None), "only the mode");
+        assert_eq!(blob(&format!(":100644 000000 {b} {zero} D")), Some(None));
+        assert_eq!(blob(&format!(":000000 160000 {zero} {b} A")), Some(None), "a submodule");
+        assert_eq!(blob(&format!("::100644 100644 100644 {a} {zero} {b} MM")), Some(Some(id)));
+        assert_eq!(blob(&format!("::100644 100644 100755 {a} {b} {b} MM")), Some(None));
+        assert_eq!(blob(":100644 100644 M"), None);
+    }
+}

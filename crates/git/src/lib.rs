@@ -1,0 +1,37 @@
+//! Git for secretscan: histories, introductions, batch archives, mirrors, and offline scans. Blocking.
+//!
+//! An *introduction* is a commit that has a blob at a path where none of its parents has the same blob. Findings are
+//! attributed by introductions, so they do not depend on how a history is cut into batches: [`scan_archive`] over all
+//! batches of a [`BatchCutter`] says together what [`scan_history`] says.
+//!
+//! The decision worth knowing: the `git` program lists commits, compares trees and writes packs, because it does so
+//! several times faster than a library does; gix-pack decodes the packs; libgit2 opens repositories and reads
+//! the index. The price: a `git` of 2.34 or later must be installed. Child processes get a clean environment, and nothing
+//! but a mirror's fetch reaches the network.
+
+mod attribution;
+mod batch;
+mod command;
+mod error;
+mod fetch;
+mod history;
+mod introductions;
+mod loose;
+mod manifest;
+mod mirror;
+mod offline;
+mod pack;
+mod repository;
+mod scan;
+
+pub use attribution::{FindingSink, LocatedFinding, Origin};
+pub use batch::{BatchCutter, BatchLimits, CutBatch};
+pub use error::GitError;
+pub use fetch::{Credentials, FetchError, FetchLimits, FetchProgress, HostToken};
+pub use history::{CommitEntry, Refs, list};
+pub use introductions::{Introduction, introductions};
+pub use loose::{scan_content, scan_directory, scan_staged};
+pub use mirror::{Mirror, MirrorCache};
+pub use offline::{Selection, scan_history};
+pub use repository::refs;
+pub use scan::{ScanOptions, ScanReport, scan_archive};

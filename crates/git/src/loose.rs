@@ -1,0 +1,208 @@
+//! Scans of content that is in no commit: staged, in a plain directory, or at hand as bytes.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use git2::Repository;
+use secretscan_detect::{HashKey, RawMatch, Scanner};
+use secretscan_model::ids::BlobId;
+
+use crate::attribution::Origin;
+use crate::error::GitError;
+use crate::introductions::staged;
+use crate::repository::{discover, open};
+use crate::scan::{Scan, ScanOptions, ScanReport};
+
+/// Scans the content that the index adds or changes against HEAD: what the next commit would bring, not what stands in
+/// the working tree. Submodules and entries that are only intended to be added have no content.
+///
+/// `index` is the absolute path of the index file where it is not the repository's own: `git commit PATH` gives its
+/// hooks another one in `GIT_INDEX_FILE`.
+///
+/// # Errors
+/// When the repository or its index can't be read.
+pub fn scan_staged(
+    repo: &Path,
+    index: Option<&Path>,
+    scanner: &Scanner,
+    key: &HashKey,
+    options: &ScanOptions<'_>,
+) -> Result<ScanReport, GitError> {
+    let repository = discover(repo)?;
+    let git_dir = repository.path();
+    let head = match repository.head() {
+        Ok(head) => Some(head.target().map(|id| id.to_string()).unwrap_or_default()),
+        // The first commit is yet to come.
+        Err(error) if error.code() == git2::ErrorCode::UnbornBranch => None,
+        Err(error) => return Err(GitError::libgit2("read HEAD")(error)),
+    };
+    let entries = staged(git_dir, index, head.as_deref())?;
+    let mut scan = Scan::new(scanner, key, *options);
+    each(&mut scan, scanner, options, &entries, || {
+        // libgit2's handles are not shared between threads.
+        let repository = open(git_dir)?;
+        Ok(move |(_, blob): &(Vec<u8>, BlobId)| read_blob(&repository, blob, options.max_blob_bytes))
+    })?;
+    Ok(scan.finish())
+}
+
+fn read_blob(repository: &Repository, blob: &BlobId, limit: u64) -> Result<Vec<u8>, String> {
+    let read = || {
+        let id = git2::Oid::from_bytes(blob.as_bytes())?;
+        let odb = repository.odb()?;
+        let (size, _) = odb.read_header(id)?;
+        if size as u64 > limit {
+            return Ok(Err(too_large(size as u64, limit)));
+        }
+        odb.read(id).map(|object| Ok(object.data().to_vec()))
+    };
+    read().unwrap_or_else(|error: git2::Error| Err(error.message().to_owned()))
+}
+
+fn too_large(size: u64, limit: u64) -> String {
+    format!("{size} bytes, more than the limit of {limit}")
+}
+
+/// Scans the files of a directory, whether Git knows them or not, without `.git`; or a single file. Symbolic links are
+/// not followed. The paths of findings are relative to the directory.
+///
+/// # Errors
+/// When the directory itself can't be read. What can't be read inside is reported as not scanned.
+pub fn scan_directory(
+    dir: &Path,
+    scanner: &Scanner,
+    key: &HashKey,
+    options: &ScanOptions<'_>,
+) -> Result<ScanReport, GitError> {
+    let mut scan = Scan::new(scanner, key, *options);
+    let mut files = Vec::new();
+    if fs::metadata(dir).map_err(GitError::io("look at", dir))?.is_file() {
+        files.push((dir.as_os_str().as_bytes().to_vec(), dir.to_path_buf()));
+    } else {
+        fs::read_dir(dir).map_err(GitError::io("read the directory", dir))?;
+        list_files(dir, options, &mut scan, &mut files)?;
+    }
+    files.sort();
+    each(&mut scan, scanner, options, &files, || {
+        Ok(|(_, path): &(Vec<u8>, PathBuf)| read_file(path, options.max_blob_bytes))
+    })?;
+    Ok(scan.finish())
+}
+
+/// Lists plain files with their paths relative to the top.
+fn list_files(
+    top: &Path,
+    options: &ScanOptions<'_>,
+    scan: &mut Scan<'_>,
+    files: &mut Vec<(Vec<u8>, PathBuf)>,
+) -> Result<(), GitError> {
+    let mut dirs = vec![top.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        if options.stop.load(Ordering::Relaxed) {
+            return Err(GitError::Stopped);
+        }
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) => {
+                scan.leave_out(dir.display().to_string(), error.to_string());
+                continue;
+            }
+        };
+        for entry in entries {
+            let (path, kind) = match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) {
+                Ok(found) => found,
+                Err(error) => {
+                    scan.leave_out(dir.display().to_string(), error.to_string());
+                    continue;
+                }
+            };
+            if path.file_name().is_some_and(|name| name == ".git") {
+                continue;
+            }
+            if kind.is_dir() {
+                dirs.push(path);
+            } else if kind.is_file() {
+                let relative = path.strip_prefix(top).unwrap_or(&path);
+                files.push((relative.as_os_str().as_bytes().to_vec(), path));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let size = file.metadata().map_err(|e| e.to_string())?.len();
+    if size > limit {
+        return Err(too_large(size, limit));
+    }
+    let mut content = Vec::with_capacity(size as usize);
+    // The file may grow meanwhile.
+    file.take(limit.saturating_add(1)).read_to_end(&mut content).map_err(|e| e.to_string())?;
+    if content.len() as u64 > limit { Err(too_large(content.len() as u64, limit)) } else { Ok(content) }
+}
+
+/// Scans one content, such as what comes from standard input, under a name that stands for its path.
+pub fn scan_content(
+    name: &[u8],
+    content: &[u8],
+    scanner: &Scanner,
+    key: &HashKey,
+    options: &ScanOptions<'_>,
+) -> ScanReport {
+    let mut scan = Scan::new(scanner, key, *options);
+    scan.add_content(name, content.len() as u64, &scanner.scan(content), &Origin::outside_history());
+    scan.finish()
+}
+
+/// Reads and scans items on several threads; an item's first part is its path. `reader` makes one reader a thread,
+/// which gives the content or says why there is none.
+fn each<T, R>(
+    scan: &mut Scan<'_>,
+    scanner: &Scanner,
+    options: &ScanOptions<'_>,
+    items: &[(Vec<u8>, T)],
+    reader: impl Fn() -> Result<R, GitError> + Sync,
+) -> Result<(), GitError>
+where
+    T: Sync,
+    R: FnMut(&(Vec<u8>, T)) -> Result<Vec<u8>, String>,
+{
+    type Scanned = (usize, Result<(u64, Vec<RawMatch>), String>);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut read = reader()?;
+        let mut done = Vec::new();
+        while let n = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(item) = items.get(n)
+        {
+            if options.stop.load(Ordering::Relaxed) {
+                return Err(GitError::Stopped);
+            }
+            done.push((n, read(item).map(|content| (content.len() as u64, scanner.scan(&content)))));
+        }
+        Ok(done)
+    };
+    let mut all: Vec<Scanned> = Vec::with_capacity(items.len());
+    thread::scope(|scope| {
+        let threads = options.threads.clamp(1, items.len().max(1));
+        let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        started.into_iter().try_for_each(|thread| {
+            all.extend(thread.join().expect("no scan panics")?);
+            Ok::<_, GitError>(())
+        })
+    })?;
+    all.sort_unstable_by_key(|(n, _)| *n);
+    for (n, result) in all {
+        let path = &items[n].0;
+        match result {
+            Ok((bytes, matches)) => scan.add_content(path, bytes, &matches, &Origin::outside_history()),
+            Err(reason) => scan.leave_out(String::from_utf8_lossy(path), reason),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! What a batch archive says about its pack: which commits, and which blob each introduced at which path.
+
+use std::collections::HashMap;
+
+use prost::Message;
+use secretscan_model::ids::{BlobId, CommitId};
+
+use crate::error::GitError;
+use crate::history::CommitEntry;
+use crate::introductions::Introduction;
+use crate::pack::Absent;
+
+/// Raised when a reader of the previous version would misread an archive.
+const VERSION: u32 = 1;
+
+/// A batch without its objects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Manifest {
+    /// The commits in order.
+    pub commits: Vec<CommitEntry>,
+    /// By `(commit, path)`.
+    pub introductions: Vec<Introduction>,
+    /// Introduced blobs that the pack does not hold.
+    pub absent: Absent,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Wire {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(message, repeated, tag = "2")]
+    commits: Vec<WireCommit>,
+    /// The distinct blobs, which introductions name by their place: a file moved back and forth names one many times.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    blobs: Vec<Vec<u8>>,
+    #[prost(message, repeated, tag = "4")]
+    introductions: Vec<WireIntroduction>,
+    #[prost(message, repeated, tag = "5")]
+    absent: Vec<WireAbsent>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WireCommit {
+    #[prost(bytes = "vec", tag = "1")]
+    id: Vec<u8>,
+    #[prost(int64, tag = "2")]
+    corrected_date: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WireIntroduction {
+    #[prost(uint32, tag = "1")]
+    commit: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    path: Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    blob: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WireAbsent {
+    #[prost(uint32, tag = "1")]
+    blob: u32,
+    #[prost(string, tag = "2")]
+    reason: String,
+}
+
+impl Manifest {
+    /// As bytes: a protobuf message.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut blobs = Vec::new();
+        let mut places = HashMap::new();
+        let mut place = |blob: &BlobId| {
+            *places.entry(*blob).or_insert_with(|| {
+                blobs.push(blob.as_bytes().to_vec());
+                blobs.len() as u32 - 1
+            })
+        };
+        let commits = self
+            .commits
+            .iter()
+            .map(|c| WireCommit { id: c.id.as_bytes().to_vec(), corrected_date: c.corrected_date });
+        let introductions = self.introductions.iter().map(|i| WireIntroduction {
+            commit: i.commit,
+            path: i.path.clone(),
+            blob: place(&i.blob),
+        });
+        let introductions = introductions.collect();
+        let absent =
+            self.absent.iter().map(|(blob, reason)| WireAbsent { blob: place(blob), reason: reason.clone() });
+        let absent = absent.collect();
+        Wire { version: VERSION, commits: commits.collect(), blobs, introductions, absent }.encode_to_vec()
+    }
+
+    /// From [`Manifest::encode`]'s bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, GitError> {
+        let wire = Wire::decode(bytes).map_err(|e| GitError::corrupt(format!("the manifest: {e}")))?;
+        if wire.version != VERSION {
+            return Err(GitError::corrupt(format!("the manifest has the unknown version {}", wire.version)));
+        }
+        let bad_id = |_| GitError::corrupt("the manifest has an id of a wrong length");
+        let commits = wire
+            .commits
+            .iter()
+            .map(|c| Ok(CommitEntry { corrected_date: c.corrected_date, id: CommitId::from_bytes(&c.id)? }))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(bad_id)?;
+        let blobs = wire
+            .blobs
+            .iter()
+            .map(|b| BlobId::from_bytes(b))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(bad_id)?;
+        let outside = || GitError::corrupt("the manifest refers to something that it does not list");
+        let blob = |place: u32| blobs.get(place as usize).copied().ok_or_else(outside);
+        let introduction = |i: WireIntroduction| {
+            if i.commit as usize >= commits.len() {
+                return Err(outside());
+            }
+            Ok(Introduction { commit: i.commit, path: i.path, blob: blob(i.blob)? })
+        };
+        let introductions = wire.introductions.into_iter().map(introduction).collect::<Result<_, _>>()?;
+        let absent = wire
+            .absent
+            .into_iter()
+            .map(|a| Ok((blob(a.blob)?, a.reason)))
+            .collect::<Result<_, GitError>>()?;
+        Ok(Self { commits, introductions, absent })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(n: u8) -> BlobId {
+        BlobId::from_bytes(&[n; 20]).unwrap()
+    }
+
+    #[test]
+    fn a_manifest_survives_the_way_to_bytes_and_back() {
+        let id = CommitId::from_bytes(&[7; 20]).unwrap();
+        let introduction = |n, path: &[u8]| Introduction { commit: 0, path: path.to_vec(), blob: blob(n) };
+        let manifest = Manifest {
+            commits: vec![CommitEntry { corrected_date: -5, id }],
+            introductions: vec![introduction(1, b"a\n\xff"), introduction(2, b"b"), introduction(1, b"c")],
+            absent: Absent::from([(blob(2), "too large".to_owned())]),
+        };
+        assert_eq!(Manifest::decode(&manifest.encode()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn a_damaged_manifest_is_refused() {
+        let introductions = vec![Introduction { commit: 3, path: b"a".to_vec(), blob: blob(1) }];
+        let manifest = Manifest { introductions, ..Manifest::default() };
+        assert!(matches!(Manifest::decode(&manifest.encode()), Err(GitError::Corrupt { .. })));
+        assert!(matches!(Manifest::decode(b"\xff\xff"), Err(GitError::Corrupt { .. })));
+        assert!(matches!(Manifest::decode(b""), Err(GitError::Corrupt { .. })));
+    }
+}

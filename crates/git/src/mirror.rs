@@ -1,0 +1,301 @@
+//! Mirrors of remote repositories on disk: one bare repository for each, fetched again and again.
+//!
+//! A cache directory holds, for each repository, the mirror `ID.git` and two lock files. `ID.fetch-lock` is held by the
+//! one who fetches; `ID.use-lock` is shared by all who read, and held alone by the one who evicts. A new mirror grows
+//! as `ID.new` and takes its name once complete. Locks are the system's, so a process that dies leaves none.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use secretscan_model::ids::RepositoryId;
+
+use crate::command::{git, git_in, output};
+use crate::error::GitError;
+use crate::fetch::{
+    Bounds, Credentials, FetchError, FetchLimits, FetchProgress, check_uri, command, disk_usage, local_path,
+    run,
+};
+use crate::repository::open;
+
+/// With more packs than this a mirror is repacked: every fetch that brings something adds one, and each costs time at
+/// every look-up.
+const MAX_PACKS: usize = 50;
+/// How often a waiting fetch looks whether the other one is done.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// A directory of mirrors, bounded in size, that several processes may share.
+#[derive(Clone, Debug)]
+pub struct MirrorCache {
+    dir: PathBuf,
+    max_bytes: u64,
+}
+
+/// A mirror in use: it is not evicted while this lives.
+#[derive(Debug)]
+pub struct Mirror {
+    path: PathBuf,
+    /// Shared lock on the `use-lock`.
+    _in_use: File,
+}
+
+impl Mirror {
+    /// The bare repository.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl MirrorCache {
+    /// A cache in this directory, which is made at need; mirrors that are not in use are evicted, the least recently
+    /// fetched first, when all together take more than `max_bytes`.
+    pub fn new(dir: impl Into<PathBuf>, max_bytes: u64) -> Self {
+        Self { dir: dir.into(), max_bytes }
+    }
+
+    /// Brings the mirror of a repository up to date, or makes it. A mirror that proves damaged is made anew, once.
+    ///
+    /// Waits while another process fetches the same repository.
+    ///
+    /// # Errors
+    /// [`FetchError::is_transient`] says whether to try again.
+    #[expect(clippy::too_many_arguments, reason = "each is another part's decision")]
+    pub fn fetch(
+        &self,
+        repository: &RepositoryId,
+        uri: &str,
+        credentials: &Credentials,
+        limits: &FetchLimits,
+        allow_local: bool,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Mirror, FetchError> {
+        check_uri(uri, allow_local)?;
+        let bounds = Bounds { limits: *limits, started: Instant::now(), stop };
+        fs::create_dir_all(&self.dir).map_err(FetchError::io("make the directory", &self.dir))?;
+        let fetch_lock = self.lock_file(repository, "fetch-lock")?;
+        lock(&fetch_lock, &bounds).map_err(|e| e.at(self.path(repository, "fetch-lock")))?;
+        let in_use = self.lock_file(repository, "use-lock")?;
+        let path = self.path(repository, "git");
+        let mut fetch = Fetch { uri, credentials, allow_local, bounds, progress };
+        // Packs vanish when they are joined, so only while nobody reads.
+        if in_use.try_lock().is_ok() {
+            fetch.join_packs(&path)?;
+        }
+        // Also turns the lock held alone into a shared one.
+        in_use.lock_shared().map_err(FetchError::io("lock", self.path(repository, "use-lock")))?;
+        self.evict();
+        let updated = if path.exists() { Some(fetch.update(&path)) } else { None };
+        match updated {
+            Some(Ok(())) => {}
+            Some(Err(FetchError::Corrupt { stderr })) => {
+                tracing::warn!(repo = %repository, stderr, "the mirror is damaged and is made anew");
+                remove(&path)?;
+                fetch.create(&path, &self.path(repository, "new"))?;
+            }
+            Some(Err(error)) => return Err(error),
+            None => fetch.create(&path, &self.path(repository, "new"))?,
+        }
+        // The time of the last write is what eviction goes by.
+        (&in_use).write_all(b".").map_err(FetchError::io("write", self.path(repository, "use-lock")))?;
+        self.evict();
+        Ok(Mirror { path, _in_use: in_use })
+    }
+
+    /// Throws a mirror away that proved damaged while it was read, so that the next fetch makes it anew. Does nothing
+    /// while another process fetches into it.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`] when it can't be removed.
+    pub fn discard(&self, mirror: Mirror) -> Result<(), FetchError> {
+        let path = mirror.path.with_extension("fetch-lock");
+        match open_lock(&path).map(|file| file.try_lock().map(|()| file)) {
+            Ok(Ok(_held)) => remove(&mirror.path),
+            Ok(Err(TryLockError::WouldBlock)) => Ok(()),
+            Ok(Err(TryLockError::Error(error))) | Err(error) => Err(FetchError::io("lock", path)(error)),
+        }
+    }
+
+    fn path(&self, repository: &RepositoryId, suffix: &str) -> PathBuf {
+        self.dir.join(format!("{repository}.{suffix}"))
+    }
+
+    fn lock_file(&self, repository: &RepositoryId, suffix: &str) -> Result<File, FetchError> {
+        let path = self.path(repository, suffix);
+        open_lock(&path).map_err(FetchError::io("open the lock file", path))
+    }
+
+    /// Removes mirrors that are not in use until the rest fits, and what a clone that was killed left. What can't be
+    /// removed stays for the next time.
+    fn evict(&self) {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        let mut mirrors = Vec::new();
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == "git") {
+                let lock = path.with_extension("use-lock");
+                let used = fs::metadata(&lock).and_then(|metadata| metadata.modified()).ok();
+                mirrors.push((used, disk_usage(&path), path, lock));
+            } else if path.extension().is_some_and(|extension| extension == "new")
+                && let Ok(lock) = open_lock(&path.with_extension("fetch-lock"))
+                && lock.try_lock().is_ok()
+            {
+                // Nobody is cloning into it.
+                let _ = remove(&path);
+            }
+        }
+        mirrors.sort();
+        let mut total: u64 = mirrors.iter().map(|(_, bytes, ..)| bytes).sum();
+        for (_, bytes, path, lock) in mirrors {
+            if total <= self.max_bytes {
+                return;
+            }
+            let Ok(lock) = open_lock(&lock) else { continue };
+            if lock.try_lock().is_ok() && remove(&path).is_ok() {
+                total -= bytes;
+                tracing::info!(mirror = %path.display(), bytes, "evicted a mirror");
+            }
+        }
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).open(path)
+}
+
+/// Why a lock was not taken.
+enum LockFailure {
+    Bound(FetchError),
+    Io(io::Error),
+}
+
+impl LockFailure {
+    fn at(self, path: PathBuf) -> FetchError {
+        match self {
+            Self::Bound(error) => error,
+            Self::Io(source) => FetchError::Io { doing: "lock", path, source },
+        }
+    }
+}
+
+/// Takes the lock, or gives up with the bounds. The system offers no wait that can be ended, hence the polling.
+fn lock(file: &File, bounds: &Bounds<'_>) -> Result<(), LockFailure> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => bounds.check().map_err(LockFailure::Bound)?,
+            Err(TryLockError::Error(error)) => return Err(LockFailure::Io(error)),
+        }
+        thread::park_timeout(LOCK_POLL);
+    }
+}
+
+fn remove(path: &Path) -> Result<(), FetchError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FetchError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A fetch under the locks.
+struct Fetch<'a> {
+    uri: &'a str,
+    credentials: &'a Credentials,
+    allow_local: bool,
+    bounds: Bounds<'a>,
+    progress: &'a mut dyn FnMut(FetchProgress),
+}
+
+impl Fetch<'_> {
+    /// Fetches into an existing mirror.
+    fn update(&mut self, mirror: &Path) -> Result<(), FetchError> {
+        remove_leftovers(mirror);
+        if let Err(error) = open(mirror) {
+            return Err(FetchError::Corrupt { stderr: error.to_string() });
+        }
+        self.run(mirror)
+    }
+
+    /// Makes a mirror under another name and renames it once it is complete.
+    fn create(&mut self, mirror: &Path, new: &Path) -> Result<(), FetchError> {
+        remove(new)?;
+        let mut init = git();
+        init.args(["init", "-q", "--bare", "--template=", "--object-format=sha1", "--"]).arg(new);
+        output(init, "init").map_err(|error| FetchError::Git { stderr: error.to_string() })?;
+        let made = self
+            .run(new)
+            .and_then(|()| fs::rename(new, mirror).map_err(FetchError::io("rename to its final name", new)));
+        if made.is_err() {
+            // The error that made it useless is the one to report; what stays here goes at the next fetch.
+            let _ = remove(new);
+        }
+        made
+    }
+
+    /// Joins the packs of a mirror that has many. No object is dropped, reachable or not.
+    fn join_packs(&mut self, mirror: &Path) -> Result<(), FetchError> {
+        let packs = fs::read_dir(mirror.join("objects/pack")).into_iter().flatten().flatten();
+        let packs =
+            packs.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "pack"));
+        if packs.count() <= MAX_PACKS {
+            return Ok(());
+        }
+        let mut repack = git_in(mirror);
+        repack.args(["repack", "-d", "-q", "--geometric=2"]);
+        match run(repack, mirror, &self.bounds, self.credentials, self.progress) {
+            // The fetch that follows finds out whether the mirror is damaged.
+            Err(FetchError::Git { stderr } | FetchError::Corrupt { stderr }) => {
+                tracing::warn!(mirror = %mirror.display(), stderr, "the mirror could not be repacked");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn run(&mut self, mirror: &Path) -> Result<(), FetchError> {
+        match self.run_once(mirror, self.uri) {
+            // Some hosts redirect to the name with `.git`, which is known to be the same repository.
+            Err(FetchError::Redirected { .. }) if !self.uri.ends_with(".git") => {
+                self.run_once(mirror, &format!("{}.git", self.uri.trim_end_matches('/')))
+            }
+            other => other,
+        }
+    }
+
+    fn run_once(&mut self, mirror: &Path, uri: &str) -> Result<(), FetchError> {
+        let mut command = command(mirror, uri, self.credentials, self.allow_local);
+        // Git's own check of the source's owner can't see the user's configuration, so it is made here with it.
+        let trusted = mirror.join("trusted-source");
+        if let Some(source) = local_path(uri) {
+            match open(source) {
+                Err(GitError::NotOwned { path }) => return Err(FetchError::NotOwned { path }),
+                Err(GitError::UnsupportedObjectFormat { .. }) => {
+                    return Err(FetchError::UnsupportedObjectFormat);
+                }
+                _ => {}
+            }
+            fs::write(&trusted, "[safe]\n\tdirectory = *\n").map_err(FetchError::io("write", &trusted))?;
+            command.env("GIT_CONFIG_GLOBAL", &trusted);
+        }
+        run(command, mirror, &self.bounds, self.credentials, self.progress)
+    }
+}
+
+/// Removes what a fetch that was killed left in the way of the next one: lock files and half packs. The caller holds
+/// the fetch lock, so they are nobody's.
+fn remove_leftovers(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_leftovers(&entry.path());
+        } else if name.ends_with(b".lock") || name.starts_with(b"tmp_") {
+            // What can't be removed fails the fetch, with a better message.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

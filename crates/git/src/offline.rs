@@ -1,0 +1,147 @@
+//! Scans of a repository at hand, with no service and no network.
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+
+use git2::Repository;
+use secretscan_detect::{HashKey, Scanner};
+use secretscan_model::ids::CommitId;
+use tempfile::TempDir;
+
+use crate::batch::{BatchLimits, Contents};
+use crate::error::GitError;
+use crate::history::{CommitEntry, resolve, rev_list};
+use crate::manifest::Manifest;
+use crate::pack::Pack;
+use crate::repository::discover;
+use crate::scan::{Scan, ScanOptions, ScanReport};
+
+/// What is scanned together. Larger than what is sent to an agent: content that several batches introduce is scanned
+/// once for each.
+const MAX_COMMITS: usize = 50_000;
+const MAX_BYTES: u64 = 4 << 30;
+
+/// Which commits to scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Everything reachable from any ref or HEAD.
+    All,
+    /// Everything reachable from these refs or full commit ids.
+    Refs(Vec<String>),
+    /// One range as Git writes it: `A..B`, `A...B`, `A..`, `..B`, `A^!`, `A^@`, `A^-`, or a revision for all that it
+    /// reaches.
+    Range(String),
+    /// What a push brings: reachable from the tips, and neither from the commits that the other side is known to have
+    /// nor from the remote-tracking refs of `remote`. Known ids that this repository lacks are passed over.
+    Pushed {
+        /// The ids that are pushed; tags are followed to their commit.
+        tips: Vec<CommitId>,
+        /// The ids that the pushed refs have now.
+        known: Vec<CommitId>,
+        /// The name of a configured remote.
+        remote: Option<String>,
+    },
+}
+
+/// Scans what the selected commits introduced; `repo` may be any path inside the repository.
+///
+/// The dates of a [`Selection::Range`] or [`Selection::Pushed`] are corrected within the selected commits only.
+///
+/// # Errors
+/// [`GitError::UnknownRef`] or [`GitError::BadRange`] for a selection that means nothing here.
+pub fn scan_history(
+    repo: &Path,
+    selection: &Selection,
+    scanner: &Scanner,
+    key: &HashKey,
+    options: &ScanOptions<'_>,
+) -> Result<ScanReport, GitError> {
+    let repository = discover(repo)?;
+    let commits = select(&repository, selection)?;
+    let mut scan = Scan::new(scanner, key, *options);
+    if repository.is_shallow() {
+        let what = repository.path().join("shallow").display().to_string();
+        scan.leave_out(
+            what,
+            "a shallow clone: commits before its boundary are not here, run git fetch --unshallow",
+        );
+    }
+    let limits = BatchLimits {
+        max_commits: MAX_COMMITS,
+        max_bytes: MAX_BYTES,
+        max_blob_bytes: options.max_blob_bytes,
+    };
+    let contents = Contents::new(repository.path().to_path_buf(), commits, limits, options.threads);
+    let scratch = options.scratch.to_path_buf();
+    // The next batch is packed while this one is scanned.
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(0);
+        let git_dir = repository.path().to_path_buf();
+        scope.spawn(move || {
+            for content in contents {
+                let packed = content.and_then(|content| {
+                    let dir = tempfile::tempdir_in(&scratch)
+                        .map_err(GitError::io("make a temporary directory in", &scratch))?;
+                    let pack = content.write_pack(&git_dir, dir.path())?;
+                    Ok((content.manifest, pack, dir))
+                });
+                // Fails when the scan ended early.
+                if sender.send(packed).is_err() {
+                    return;
+                }
+            }
+        });
+        receiver.into_iter().try_for_each(|packed: Result<(Manifest, Pack, TempDir), GitError>| {
+            let (manifest, pack, _dir) = packed?;
+            scan.add_batch(manifest, &pack, &|_| true)
+        })
+    })?;
+    Ok(scan.finish())
+}
+
+fn select(repository: &Repository, selection: &Selection) -> Result<Vec<CommitEntry>, GitError> {
+    let git_dir = repository.path();
+    match selection {
+        Selection::All => rev_list(git_dir, &["--all".to_owned()], &[]),
+        Selection::Refs(names) => {
+            let tips = names.iter().map(|name| resolve(repository, name)).collect::<Result<Vec<_>, _>>()?;
+            rev_list(git_dir, &[], &tips)
+        }
+        Selection::Range(range) => rev_list(git_dir, &[], &parse_range(repository, range)?),
+        Selection::Pushed { tips, known, remote } => {
+            let oid = |id: &CommitId| git2::Oid::from_bytes(id.as_bytes()).ok();
+            let has = |id: &CommitId| oid(id).is_some_and(|oid| repository.find_object(oid, None).is_ok());
+            let tips = tips.iter().map(CommitId::to_string);
+            let known = known.iter().filter(|id| has(id)).map(|id| format!("^{id}"));
+            let options = remote
+                .iter()
+                .flat_map(|name| ["--not".to_owned(), format!("--remotes={name}"), "--not".to_owned()]);
+            rev_list(git_dir, &options.collect::<Vec<_>>(), &tips.chain(known).collect::<Vec<_>>())
+        }
+    }
+}
+
+/// Lets Git read the range: the answer is one line for each end, `^` before those to leave out.
+fn parse_range(repository: &Repository, range: &str) -> Result<Vec<String>, GitError> {
+    let bad = |reason: String| GitError::BadRange { range: range.to_owned(), reason };
+    if range.starts_with('-') || range.is_empty() {
+        return Err(bad("a range does not start with a dash and is not empty".to_owned()));
+    }
+    let mut command = crate::command::git_in(repository.path());
+    command.args(["rev-parse", "--revs-only", "--end-of-options", range, "--"]);
+    let text = match crate::command::output(command, "rev-parse") {
+        Ok(text) => text,
+        Err(GitError::Child { stderr, .. }) => return Err(bad(stderr)),
+        Err(e) => return Err(e),
+    };
+    let ends: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+    let is_commit = |end: &String| {
+        let id = git2::Oid::from_str(end.trim_start_matches('^'));
+        id.and_then(|id| repository.find_object(id, None)?.peel_to_commit()).is_ok()
+    };
+    if ends.is_empty() || !ends.iter().all(is_commit) {
+        return Err(bad("it names no commit".to_owned()));
+    }
+    Ok(ends)
+}

@@ -1,0 +1,59 @@
+//! Opening repositories, and their refs.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorCode, Repository, RepositoryOpenFlags};
+
+use crate::command::{git, output};
+use crate::error::GitError;
+
+/// Opens the repository at exactly this path: a Git directory, or a working tree's top.
+pub(crate) fn open(path: &Path) -> Result<Repository, GitError> {
+    let flags = RepositoryOpenFlags::NO_SEARCH;
+    Repository::open_ext(path, flags, std::iter::empty::<&OsStr>()).map_err(|e| explain(path, e))
+}
+
+/// Opens the repository that a path belongs to: the path may be anywhere inside a working tree.
+pub(crate) fn discover(path: &Path) -> Result<Repository, GitError> {
+    Repository::discover(path).map_err(|e| explain(path, e))
+}
+
+/// The Git directory of a repository, for child processes.
+pub(crate) fn git_dir(path: &Path) -> Result<PathBuf, GitError> {
+    Ok(open(path)?.path().to_path_buf())
+}
+
+fn explain(path: &Path, error: git2::Error) -> GitError {
+    let path = path.to_path_buf();
+    match error.code() {
+        ErrorCode::NotFound => return GitError::NotARepository { path },
+        ErrorCode::Owner => return GitError::NotOwned { path },
+        _ => {}
+    }
+    // libgit2 names no cause when it does not know the object format, so ask git.
+    let mut command = git();
+    command.arg("-C").arg(&path).args(["rev-parse", "--show-object-format"]);
+    if let Ok(format) = output(command, "rev-parse") {
+        let format = String::from_utf8_lossy(format.trim_ascii()).into_owned();
+        if format != "sha1" {
+            return GitError::UnsupportedObjectFormat { path, format };
+        }
+    }
+    GitError::Libgit2 { doing: format!("open the repository at {}", path.display()), source: error }
+}
+
+/// Every ref under `refs/` with the id it holds (a tag's own id for annotated tags), by name.
+///
+/// # Errors
+/// When the repository can't be opened or its refs can't be read.
+pub fn refs(repo: &Path) -> Result<Vec<(String, String)>, GitError> {
+    let mut command = crate::command::git_in(&git_dir(repo)?);
+    command.args(["for-each-ref", "--format=%(objectname) %(refname)"]);
+    let text = output(command, "for-each-ref")?;
+    let pair = |line: &[u8]| {
+        let line = String::from_utf8_lossy(line);
+        line.split_once(' ').map(|(id, name)| (name.to_owned(), id.to_owned()))
+    };
+    Ok(text.split(|b| *b == b'\n').filter_map(pair).collect())
+}

@@ -1,0 +1,9 @@
+//! Tests against the real `git` program.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod batches;
+mod history;
+mod mirrors;
+mod offline;
+mod support;

@@ -1,0 +1,28 @@
+//! For tests only: what several crates' tests need, and nothing that runs in production.
+//!
+//! [`TestServer`] is a real nats-server of one test; [`RepositoryBuilder`] and [`generate`] make real repositories,
+//! which [`HttpRemote`] serves; [`oracle`] says what a scan of one must find; [`eventually`] waits for what happens
+//! elsewhere.
+//!
+//! The decision worth knowing: nothing is mocked. The price is that tests start processes, and that the first run on a
+//! machine without nats-server installs it into `.tools` at the root of the workspace.
+
+mod generate;
+mod git;
+mod naive_scan;
+mod oracle;
+mod random;
+mod remote;
+mod repository;
+mod secret;
+mod server;
+mod wait;
+
+pub use generate::{GeneratedRepository, PlantedSecret, generate};
+pub use oracle::{OracleFinding, oracle};
+pub use random::Random;
+pub use remote::HttpRemote;
+pub use repository::{Change, Mark, Repository, RepositoryBuilder};
+pub use secret::{SecretKind, SecretText};
+pub use server::TestServer;
+pub use wait::eventually;

@@ -1,0 +1,69 @@
+//! A nats-server for one test.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use secretscan_embedded::{NatsServer, ServerOptions, find_or_install};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// A real nats-server with JetStream, on a port picked by the system and a temporary store. Dropping it kills it.
+#[derive(Debug)]
+pub struct TestServer {
+    binary: PathBuf,
+    port: u16,
+    // Before the directory: the server is killed before its store is removed.
+    running: Option<NatsServer>,
+    store: TempDir,
+}
+
+impl TestServer {
+    /// Starts one. The program is `SECRETSCAN_NATS_SERVER`, or the one on `PATH` or in `.tools` at the root of the
+    /// workspace, or installed there.
+    ///
+    /// # Errors
+    /// When there is no usable nats-server, or it does not come up.
+    pub async fn start() -> anyhow::Result<Self> {
+        static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
+        let find = || tokio::task::spawn_blocking(find_binary);
+        let binary = BINARY.get_or_try_init(async || find().await?).await?.clone();
+        let store = tempfile::tempdir().context("making a directory for the store of nats-server")?;
+        let server = NatsServer::start(&binary, ServerOptions::new(store.path())).await?;
+        Ok(Self { binary, port: server.port(), running: Some(server), store })
+    }
+
+    /// Where clients connect; the same for the whole life of this value.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server as a crash would. [`TestServer::restart`] brings it back.
+    ///
+    /// # Errors
+    /// When the process can't be killed.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(server) = self.running.take() {
+            server.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts it again on the same port and store; stops it in order first if it runs.
+    ///
+    /// # Errors
+    /// When it does not stop or does not come up, such as when another process took the port meanwhile.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        if let Some(server) = self.running.take() {
+            server.stop().await?;
+        }
+        let options = ServerOptions { port: self.port, ..ServerOptions::new(self.store.path()) };
+        self.running = Some(NatsServer::start(&self.binary, options).await?);
+        Ok(())
+    }
+}
+
+fn find_binary() -> anyhow::Result<PathBuf> {
+    let tools_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
+    let explicit = std::env::var_os("SECRETSCAN_NATS_SERVER").map(PathBuf::from);
+    find_or_install(explicit.as_deref(), &tools_dir, |_| {}).context("finding a nats-server for the test")
+}
