@@ -4,14 +4,34 @@
 //! and starts in milliseconds. Commands that talk to a running system are behind the feature `remote`, those that
 //! run the system behind `local`.
 
+#[cfg(feature = "remote")]
+mod agents;
 mod completions;
+#[cfg(feature = "remote")]
+mod connection;
 mod exit;
 mod failure;
+#[cfg(feature = "remote")]
+mod findings;
+#[cfg(feature = "remote")]
+mod lists;
 mod man;
 mod output;
 mod progress;
+#[cfg(feature = "remote")]
+mod repositories;
+#[cfg(feature = "remote")]
+mod request;
+#[cfg(feature = "remote")]
+mod request_show;
+#[cfg(feature = "remote")]
+mod requests;
 mod rules;
 mod scan;
+#[cfg(feature = "remote")]
+mod waiting;
+#[cfg(feature = "remote")]
+mod watch;
 
 use std::process::ExitCode;
 
@@ -30,6 +50,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Scan(scan::Arguments),
+    #[cfg(feature = "remote")]
+    Request(request::Arguments),
+    #[cfg(feature = "remote")]
+    Requests(requests::Arguments),
+    #[cfg(feature = "remote")]
+    Repositories(repositories::Arguments),
+    #[cfg(feature = "remote")]
+    Findings(findings::Arguments),
+    #[cfg(feature = "remote")]
+    Agents(agents::Arguments),
     Rules(rules::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -46,6 +76,16 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Scan(arguments) => scan::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Request(arguments) => request::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Requests(arguments) => requests::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Repositories(arguments) => repositories::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Findings(arguments) => findings::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Agents(arguments) => agents::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

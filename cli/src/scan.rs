@@ -90,8 +90,9 @@ struct ModeArguments {
     directory: Option<PathBuf>,
 }
 
+/// How to report.
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum FormatArgument {
+pub enum FormatArgument {
     /// For people
     Text,
     /// One JSON document

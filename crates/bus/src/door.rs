@@ -205,7 +205,7 @@ impl Bus {
 
     /// A short rest before something is tried again.
     #[expect(clippy::disallowed_methods, reason = "the back-off of watches")]
-    pub(crate) async fn pause(&self, stop: &Stop) {
+    pub async fn pause(&self, stop: &Stop) {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             () = stop.cancelled() => {}

@@ -22,6 +22,8 @@ pub enum Class {
 pub enum BusError {
     #[error("can't connect to NATS at {url}: {reason}")]
     Connect { url: String, reason: String },
+    #[error("there is no secretscan at {url}: its buckets do not exist")]
+    Absent { url: String },
     #[error("{kind} {name} is not as this version needs it: {reason}")]
     Topology { kind: &'static str, name: String, reason: String },
     #[error("{action} the bucket {bucket} failed")]
@@ -57,7 +59,8 @@ impl BusError {
             | Self::Acknowledge { .. }
             | Self::Contended { .. }
             | Self::Pack { .. } => Class::Transient,
-            Self::Topology { .. }
+            Self::Absent { .. }
+            | Self::Topology { .. }
             | Self::Record { .. }
             | Self::Missing { .. }
             | Self::Segment { .. }

@@ -29,6 +29,7 @@ use secretscan_model::Timestamp;
 pub use bucket::{Bucket, Versioned};
 pub use error::{BusError, Class, chain};
 pub use metrics::BusMetrics;
+pub use secretscan_proto::v1;
 pub use tokio_util::sync::CancellationToken as Stop;
 
 /// How to reach NATS and as whom.
@@ -44,6 +45,71 @@ pub struct NatsConfig {
     pub replicas: usize,
     /// The name of the connection and of who did what in the trail of requests.
     pub name: String,
+}
+
+/// The section `[nats]` of a service's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NatsSettings {
+    /// `nats://host:port`, several separated by commas.
+    pub url: String,
+    /// A credentials file (JWT and nkey).
+    pub credentials: Option<PathBuf>,
+    /// A file that holds an nkey seed.
+    pub nkey_seed: Option<PathBuf>,
+    /// Replicas of streams and buckets that are created.
+    pub replicas: usize,
+}
+
+impl Default for NatsSettings {
+    fn default() -> Self {
+        Self { url: "nats://127.0.0.1:4222".into(), credentials: None, nkey_seed: None, replicas: 1 }
+    }
+}
+
+impl NatsSettings {
+    /// The settings for who has this name.
+    pub fn named(&self, name: &str) -> NatsConfig {
+        NatsConfig {
+            url: self.url.clone(),
+            credentials: self.credentials.clone(),
+            nkey_seed: self.nkey_seed.clone(),
+            replicas: self.replicas,
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// The section `[agent]` of an agent's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentSettings {
+    /// Pieces of work at a time.
+    pub slots: u32,
+    /// Attempts before a request fails for good.
+    pub max_attempts: u32,
+    /// Where temporary files go; the directory of the system when absent.
+    pub scratch: Option<PathBuf>,
+    /// The name shown for the agent; `HOSTNAME` of the environment when absent.
+    pub host: Option<String>,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self { slots: 2, max_attempts: 3, scratch: None, host: None }
+    }
+}
+
+impl AgentSettings {
+    /// Where temporary files go.
+    pub fn scratch(&self) -> PathBuf {
+        self.scratch.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// The name to show.
+    pub fn host(&self) -> String {
+        self.host.clone().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "localhost".into())
+    }
 }
 
 /// A connection with all buckets open. Cheap to clone.
@@ -72,9 +138,29 @@ impl Bus {
     /// [`BusError::Connect`] when no server answers, [`BusError::Topology`] when a stream exists with other settings.
     pub async fn connect(config: &NatsConfig) -> Result<Self, BusError> {
         let client = connect(config).await?;
-        let mut jetstream = jetstream::new(client.clone());
-        jetstream.set_timeout(Duration::from_secs(10));
+        let jetstream = jetstream_of(&client);
         topology::ensure(&jetstream, config.replicas.max(1)).await?;
+        Self::with_buckets(client, jetstream, config).await
+    }
+
+    /// Connects to a system that exists and creates nothing.
+    ///
+    /// # Errors
+    /// [`BusError::Connect`] when no server answers, [`BusError::Absent`] when secretscan never ran there.
+    pub async fn open(config: &NatsConfig) -> Result<Self, BusError> {
+        let client = connect(config).await?;
+        let jetstream = jetstream_of(&client);
+        if !topology::exists(&jetstream).await? {
+            return Err(BusError::Absent { url: without_credentials(&config.url) });
+        }
+        Self::with_buckets(client, jetstream, config).await
+    }
+
+    async fn with_buckets(
+        client: async_nats::Client,
+        jetstream: jetstream::Context,
+        config: &NatsConfig,
+    ) -> Result<Self, BusError> {
         let open = async |name: &str| {
             jetstream.get_key_value(name).await.map_err(|source| BusError::Bucket {
                 bucket: name.to_owned(),
@@ -144,8 +230,24 @@ impl Bus {
     }
 }
 
+fn jetstream_of(client: &async_nats::Client) -> jetstream::Context {
+    let mut jetstream = jetstream::new(client.clone());
+    jetstream.set_timeout(Duration::from_secs(10));
+    jetstream
+}
+
+/// The addresses as they may be shown: a password or token before the `@` is left out.
+fn without_credentials(urls: &str) -> String {
+    let shown = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => url.to_owned(),
+    };
+    urls.split(',').map(|url| shown(url.trim())).collect::<Vec<_>>().join(",")
+}
+
 async fn connect(config: &NatsConfig) -> Result<async_nats::Client, BusError> {
-    let failed = |reason: String| BusError::Connect { url: config.url.clone(), reason };
+    let failed = |reason: String| BusError::Connect { url: without_credentials(&config.url), reason };
     let mut options = async_nats::ConnectOptions::new()
         .name(format!("secretscan {}", config.name))
         .connection_timeout(CONNECT_TIMEOUT)

@@ -375,7 +375,7 @@ impl Bus {
     pub(crate) async fn is_past_fetching(&self, id: &RequestId) -> Result<bool, BusError> {
         Ok(match self.scan(id).await?.map(|scan| scan.state) {
             None => true,
-            Some(ScanState::InProgress { listing, .. }) => listing.is_some(),
+            Some(ScanState::InProgress { is_listed, .. }) => is_listed,
             Some(ScanState::Completed | ScanState::Failed { .. } | ScanState::Cancelled) => true,
             Some(
                 ScanState::New

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, kv, object_store};
 use secretscan_model::Priority;
@@ -255,6 +257,26 @@ pub(crate) async fn ensure(jetstream: &Context, replicas: usize) -> Result<(), B
             .map_err(|error| wrong("the consumer", &queue.consumer(), error))?;
     }
     Ok(())
+}
+
+/// Whether secretscan ever ran there: its buckets are there, or at least the first of them.
+pub(crate) async fn exists(jetstream: &Context) -> Result<bool, BusError> {
+    match jetstream.get_stream(format!("KV_{REQUESTS}")).await {
+        Ok(_) => Ok(true),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                Ok(false)
+            }
+            GetStreamErrorKind::JetStream(_)
+            | GetStreamErrorKind::EmptyName
+            | GetStreamErrorKind::InvalidStreamName
+            | GetStreamErrorKind::Request => Err(BusError::Bucket {
+                bucket: REQUESTS.to_owned(),
+                action: "opening",
+                source: Box::new(error),
+            }),
+        },
+    }
 }
 
 fn wrong(kind: &'static str, name: &str, error: impl std::fmt::Display) -> BusError {

@@ -34,4 +34,4 @@ pub use loose::{scan_content, scan_directory, scan_staged};
 pub use mirror::{Mirror, MirrorCache};
 pub use offline::{Selection, scan_history};
 pub use repository::refs;
-pub use scan::{ScanOptions, ScanReport, scan_archive};
+pub use scan::{ScanOptions, ScanReport, archive_commits, scan_archive};

@@ -67,6 +67,25 @@ pub fn scan_archive(
     Ok(scan.finish())
 }
 
+/// The commits of a batch archive, in order.
+///
+/// # Errors
+/// [`GitError::Corrupt`] when the archive is not as it was cut.
+pub fn archive_commits(archive: &Path) -> Result<Vec<CommitId>, GitError> {
+    let file = File::open(archive).map_err(GitError::io("open the archive", archive))?;
+    let damaged = |e: io::Error| GitError::corrupt(e.to_string());
+    let mut tar = tar::Archive::new(io::BufReader::new(file));
+    for entry in tar.entries().map_err(damaged)? {
+        let mut entry = entry.map_err(damaged)?;
+        if *entry.path_bytes() == *MANIFEST.as_bytes() {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(damaged)?;
+            return Ok(Manifest::decode(&bytes)?.commits.into_iter().map(|commit| commit.id).collect());
+        }
+    }
+    Err(GitError::corrupt("it lacks a member"))
+}
+
 /// Takes an archive apart. Each of the three members must be there once, and nothing else.
 fn unpack(archive: &Path, dir: &Path) -> Result<(Manifest, Pack), GitError> {
     let file = File::open(archive).map_err(GitError::io("open the archive", archive))?;

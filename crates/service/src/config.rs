@@ -91,13 +91,22 @@ pub fn load<C: DeserializeOwned>(
     file: Option<&Path>,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<C, ConfigError> {
-    let wrong = |source| ConfigError::Wrong { file: file.map(Path::to_owned), source };
-    let mut builder = Config::builder();
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
-    }
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
+        None => String::new(),
+    };
+    parse(&text, variables).map_err(|source| ConfigError::Wrong { file: file.map(Path::to_owned), source })
+}
+
+/// Reads a configuration from a text and then from variables, which win.
+///
+/// # Errors
+/// For an unknown key or a value of the wrong type.
+pub fn parse<C: DeserializeOwned>(
+    text: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<C, config::ConfigError> {
     // Variables without `__` are for the command line (SECRETSCAN_CONFIG, SECRETSCAN_SKIP), not keys of a section.
     let variables = variables
         .into_iter()
@@ -108,7 +117,11 @@ pub fn load<C: DeserializeOwned>(
         .separator("__")
         .try_parsing(true)
         .source(Some(variables));
-    builder.add_source(environment).build().and_then(Config::try_deserialize).map_err(wrong)
+    Config::builder()
+        .add_source(File::from_str(text, FileFormat::Toml))
+        .add_source(environment)
+        .build()
+        .and_then(Config::try_deserialize)
 }
 
 #[cfg(test)]

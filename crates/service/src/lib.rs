@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-pub use config::{ConfigError, LogFormat, ServiceSettings, Settings, load};
+pub use config::{ConfigError, LogFormat, ServiceSettings, Settings, load, parse};
 pub use health::Health;
 
 /// What a service is given to run with.

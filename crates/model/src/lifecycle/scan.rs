@@ -25,8 +25,8 @@ pub enum ScanState {
     InProgress {
         /// The repo-agent that lists it.
         claim: Claim,
-        /// What the listing found, once it is done.
-        listing: Option<Listing>,
+        /// Whether the history is listed and all batches are cut.
+        is_listed: bool,
     },
     /// Every batch has ended well.
     Completed,
@@ -156,6 +156,9 @@ pub struct RepositoryScan {
     /// Why the last attempt ended without success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// What listing the history found, once it is compared with the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Listing>,
     /// Every batch it created, and how each ended. A set, not a counter: telling twice is telling once.
     #[serde(default)]
     pub batches: BTreeMap<BatchId, BatchOutcome>,
@@ -182,6 +185,7 @@ impl RepositoryScan {
             state: ScanState::New,
             attempts: 0,
             last_error: None,
+            found: None,
             batches: BTreeMap::new(),
             trail: vec![stamp.entry("New", 0, None)],
         }
@@ -214,7 +218,7 @@ impl RepositoryScan {
 
     /// Whether this claim is the current one, for work that is not listed yet.
     pub fn is_claimed_by(&self, claim: &Claim) -> bool {
-        matches!(&self.state, ScanState::InProgress { claim: held, listing: None } if held == claim)
+        matches!(&self.state, ScanState::InProgress { claim: held, is_listed: false } if held == claim)
     }
 
     fn enter(mut self, state: ScanState, stamp: Stamp<'_>, note: Option<String>) -> Self {
@@ -252,7 +256,7 @@ impl RepositoryScan {
 
     /// Ends the request if its listing is done and no batch is open.
     fn end_if_done(self, stamp: Stamp<'_>) -> Step<Self, ScanEffect> {
-        let is_listed = matches!(self.state, ScanState::InProgress { listing: Some(_), .. });
+        let is_listed = matches!(self.state, ScanState::InProgress { is_listed: true, .. });
         if !is_listed || self.has_open_batches() {
             return Step::change(self, vec![]);
         }
@@ -313,6 +317,13 @@ pub enum ScanEvent {
         /// Why; `None` when the agent merely stops, which is not an attempt.
         error: Option<String>,
     },
+    /// The agent has compared the history with the ledger.
+    Compare {
+        /// The claim it holds.
+        claim: Claim,
+        /// What it found.
+        listing: Listing,
+    },
     /// The agent cut a batch.
     CutBatch {
         /// The claim it holds.
@@ -358,6 +369,7 @@ impl ScanEvent {
             Self::Assign => "Assign",
             Self::Claim { .. } => "Claim",
             Self::GiveBack { .. } => "GiveBack",
+            Self::Compare { .. } => "Compare",
             Self::CutBatch { .. } => "CutBatch",
             Self::FinishListing { .. } => "FinishListing",
             Self::EndBatch { .. } => "EndBatch",
@@ -448,7 +460,7 @@ pub fn step_scan(
             New | Validating | Queued => return Err(illegal()),
         },
         ScanEvent::Claim { agent, max_attempts } => match &scan.state {
-            Scheduled | InProgress { listing: None, .. } => {
+            Scheduled | InProgress { is_listed: false, .. } => {
                 if scan.attempts >= *max_attempts {
                     let last = scan.last_error.as_deref().unwrap_or("its agent was lost each time");
                     let reason = format!("gave up after {} attempts; the last: {last}", scan.attempts);
@@ -457,10 +469,10 @@ pub fn step_scan(
                     let mut next = scan.clone();
                     next.attempts += 1;
                     let claim = Claim { agent: agent.clone(), attempt: next.attempts };
-                    Step::change(next.enter(InProgress { claim, listing: None }, stamp, None), vec![])
+                    Step::change(next.enter(InProgress { claim, is_listed: false }, stamp, None), vec![])
                 }
             }
-            InProgress { listing: Some(_), .. } => Step::stay(vec![ScanEffect::ReleaseFetch]),
+            InProgress { is_listed: true, .. } => Step::stay(vec![ScanEffect::ReleaseFetch]),
             Completed | Failed { .. } | Cancelled => Step::stay(scan.owed()),
             New | Validating | Queued | Scheduling => return Err(illegal()),
         },
@@ -474,6 +486,14 @@ pub fn step_scan(
                 None => next.attempts -= 1,
             }
             Step::change(next.enter(Scheduled, stamp, error.clone()), vec![])
+        }
+        ScanEvent::Compare { claim, listing } => {
+            if !scan.is_claimed_by(claim) {
+                return Err(lease_lost());
+            }
+            let mut next = scan.clone();
+            next.found = Some(listing.clone());
+            Step::change(next, vec![])
         }
         ScanEvent::CutBatch { claim, batch } => {
             if !scan.is_claimed_by(claim) {
@@ -489,10 +509,11 @@ pub fn step_scan(
         }
         ScanEvent::FinishListing { claim, listing } => match &scan.state {
             InProgress { claim: held, .. } if held != claim => return Err(lease_lost()),
-            InProgress { listing: Some(_), .. } => Step::stay(vec![ScanEffect::ReleaseFetch]),
-            InProgress { listing: None, .. } => {
+            InProgress { is_listed: true, .. } => Step::stay(vec![ScanEffect::ReleaseFetch]),
+            InProgress { is_listed: false, .. } => {
                 let mut next = scan.clone();
-                next.state = InProgress { claim: claim.clone(), listing: Some(listing.clone()) };
+                next.found = Some(listing.clone());
+                next.state = InProgress { claim: claim.clone(), is_listed: true };
                 let mut step = next.end_if_done(stamp);
                 if !step.effects.contains(&ScanEffect::ReleaseFetch) {
                     step.effects.push(ScanEffect::ReleaseFetch);

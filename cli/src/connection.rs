@@ -1,0 +1,62 @@
+//! The connection to a running system.
+
+use std::path::PathBuf;
+
+use secretscan_bus::{Bus, BusError, NatsConfig};
+
+use crate::failure::Failure;
+
+/// How to reach the system.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArguments {
+    /// The NATS server, or several separated by commas
+    // Not shown: an address may hold a password.
+    #[arg(
+        long, value_name = "URL", env = "SECRETSCAN_NATS", hide_env_values = true,
+        default_value = "nats://127.0.0.1:4222"
+    )]
+    nats: String,
+
+    /// Log in with this credentials file (JWT and nkey)
+    #[arg(long, value_name = "FILE")]
+    creds: Option<PathBuf>,
+
+    /// Log in with the nkey seed in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "creds")]
+    nkey: Option<PathBuf>,
+}
+
+impl ConnectionArguments {
+    /// Connects, creating nothing there, and does the work.
+    pub fn with_bus<T>(&self, work: impl AsyncFnOnce(&Bus) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let bus = self.open().await?;
+            work(&bus).await
+        })
+    }
+
+    async fn open(&self) -> Result<Bus, Failure> {
+        let config = NatsConfig {
+            url: self.nats.clone(),
+            credentials: self.creds.clone(),
+            nkey_seed: self.nkey.clone(),
+            replicas: 1,
+            name: "cli".to_owned(),
+        };
+        Bus::open(&config).await.map_err(|error| {
+            let hint = match &error {
+                BusError::Absent { .. } => {
+                    "start the services there, or name another server with --nats or SECRETSCAN_NATS"
+                }
+                BusError::Connect { .. } => {
+                    "check that the server runs, and its address (--nats, SECRETSCAN_NATS) and the credentials (--creds, \
+                     --nkey); `secretscan up` starts a whole system on this machine"
+                }
+                _ => "check that the server has JetStream and that these credentials may use it",
+            };
+            Failure::caused_by(error, "cannot reach secretscan", hint)
+        })
+    }
+}

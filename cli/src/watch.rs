@@ -1,0 +1,190 @@
+//! Live progress of a request on standard error: a line for each state and, between them, how far it is.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
+use secretscan_bus::Bus;
+use secretscan_model::lifecycle::TrailEntry;
+use secretscan_model::{RepositoryScan, RequestId, ScanState};
+use secretscan_report::escape_for_terminal;
+use tokio::sync::mpsc;
+
+use crate::failure::Failure;
+use crate::lists::{self, counted};
+use crate::waiting;
+
+/// How often to look why a request does not move.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Shows one request. On a terminal the last line is kept up to date; elsewhere each change is a line.
+pub struct Display {
+    bar: Option<ProgressBar>,
+    /// Entries of the trail that are shown.
+    shown: usize,
+    /// What is between the entries.
+    last: String,
+}
+
+impl Display {
+    /// Shows nothing yet.
+    pub fn new() -> Self {
+        let bar = console::user_attended_stderr().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {msg}, {elapsed}").expect("a valid template");
+            let bar = ProgressBar::new_spinner().with_style(style);
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Self { bar, shown: 0, last: String::new() }
+    }
+
+    /// Shows what is new in the record. `waits_for` says why it does not move, if it does not.
+    pub fn show(&mut self, scan: &RepositoryScan, waits_for: Option<&str>) {
+        for entry in scan.trail.iter().skip(self.shown) {
+            self.line(&trail_line(entry));
+        }
+        self.shown = scan.trail.len();
+        let progress = match waits_for {
+            Some(waits_for) => format!("waits: {waits_for}"),
+            None if scan.found.is_none() && scan.batches.is_empty() => String::new(),
+            None => progress_line(scan),
+        };
+        if progress == self.last {
+            return;
+        }
+        match &self.bar {
+            Some(bar) if progress.is_empty() => bar.set_message(scan.state.name()),
+            Some(bar) => bar.set_message(escape_for_terminal(&progress)),
+            None if progress.is_empty() => {}
+            None => self.line(&progress),
+        }
+        self.last = progress;
+    }
+
+    fn line(&self, text: &str) {
+        let text = escape_for_terminal(text);
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            // Where standard error is closed, nobody looks.
+            None => drop(writeln!(io::stderr(), "{text}")),
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn trail_line(entry: &TrailEntry) -> String {
+    let note = entry.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+    format!("{}  {}{note}", lists::time(entry.at), entry.state)
+}
+
+/// How far a request is, such as `100 of 120 new commits, 2 of 3 batches ended, 1.20 MB, 1 finding`.
+pub fn progress_line(scan: &RepositoryScan) -> String {
+    let totals = scan.totals();
+    let commits = match &scan.found {
+        Some(found) => format!("{} of {}", totals.commits, counted(found.unknown, "new commit", "new commits")),
+        None => counted(totals.commits, "commit", "commits"),
+    };
+    let mut parts = vec![
+        commits,
+        format!("{} of {} ended", totals.ended, counted(totals.batches, "batch", "batches")),
+        DecimalBytes(totals.bytes).to_string(),
+        counted(totals.findings, "finding", "findings"),
+    ];
+    let not_listed = scan.found.as_ref().map_or(0, |found| found.not_scanned.len() as u64);
+    let not_scanned = totals.not_scanned + not_listed;
+    if not_scanned > 0 {
+        parts.push(format!("{not_scanned} not scanned"));
+    }
+    parts.join(", ")
+}
+
+/// Follows a request to its end, showing its progress.
+///
+/// # Errors
+/// When there is no such request, the server can't be asked, or the user interrupts; the request goes on.
+pub async fn until_end(bus: &Bus, id: &RequestId) -> anyhow::Result<RepositoryScan> {
+    let (sender, mut records) = mpsc::unbounded_channel();
+    let mut follow = pin!(bus.follow_scan(id, move |scan| {
+        let is_ended = scan.state.is_terminal();
+        let is_watched = sender.send(scan).is_ok();
+        if is_ended || !is_watched { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }));
+    let mut is_followed = true;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut display = Display::new();
+    let mut current: Option<RepositoryScan> = None;
+    let mut is_changed = false;
+    loop {
+        tokio::select! {
+            biased;
+            Some(scan) = records.recv() => {
+                display.show(&scan, None);
+                if scan.state.is_terminal() {
+                    return Ok(scan);
+                }
+                is_changed = true;
+                current = Some(scan);
+            }
+            followed = &mut follow, if is_followed => {
+                followed.context("the request is lost from sight")?;
+                is_followed = false;
+            }
+            _ = look.tick() => {
+                // A record that has just changed is on its way.
+                if let Some(scan) = current.as_ref().filter(|_| !std::mem::take(&mut is_changed)) {
+                    display.show(scan, stall(bus, scan).await?.as_deref());
+                }
+            }
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("cannot wait for an interrupt")?;
+                return Err(interrupted_by_user(id).into());
+            }
+        }
+    }
+}
+
+async fn stall(bus: &Bus, scan: &RepositoryScan) -> anyhow::Result<Option<String>> {
+    if !bus.is_connected() {
+        return Ok(Some("the connection to NATS is lost, trying again".to_owned()));
+    }
+    Ok(waiting::reason(bus, scan).await?)
+}
+
+fn interrupted_by_user(id: &RequestId) -> Failure {
+    Failure::new(
+        format!("watching is interrupted; request {id} goes on"),
+        format!("see `secretscan request show {id}`; `secretscan request cancel {id}` ends it"),
+    )
+}
+
+/// What a request that did not complete means to the user.
+pub fn ended_badly(scan: &RepositoryScan) -> Option<Failure> {
+    let id = &scan.id;
+    match &scan.state {
+        ScanState::Failed { reason } => Some(Failure::new(
+            format!("request {id} failed: {reason}"),
+            format!("see `secretscan request show {id}`; what was scanned is not scanned again"),
+        )),
+        ScanState::Cancelled => Some(Failure::new(
+            format!("request {id} was cancelled"),
+            "send it again to scan the rest; what was scanned is not scanned again",
+        )),
+        ScanState::New
+        | ScanState::Validating
+        | ScanState::Queued
+        | ScanState::Scheduling
+        | ScanState::Scheduled
+        | ScanState::InProgress { .. }
+        | ScanState::Completed => None,
+    }
+}

@@ -1,0 +1,237 @@
+//! The batch-agent: scans one commit batch from its pack, records findings, marks commits scanned.
+//!
+//! Stateless, and without access to any repository. Secrets stay in the thread that found them: what leaves is a
+//! keyed hash and a masked excerpt. The decision worth knowing: findings and ledger are written before the batch is
+//! finished, both by writes that bear repetition, so a crash anywhere costs a second scan and nothing else.
+
+mod config;
+mod error;
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use secretscan_bus::agents::Presence;
+use secretscan_bus::queue::{Delivery, RETRY_AFTER, Settled, Verdict};
+use secretscan_bus::topology::Queue;
+use secretscan_bus::{Bus, BusError, Class, Stop, chain};
+use secretscan_detect::{HashKey, RuleSet, Scanner};
+use secretscan_git::{ScanOptions, ScanReport, scan_archive};
+use secretscan_model::{BatchEvent, BatchKey, BatchReport, Claim, CommitBatch, CommitId, IdError, Role};
+use secretscan_proto::v1;
+
+pub use config::{Config, SAMPLE, ScanSettings};
+pub use error::StartError;
+use error::WorkError;
+
+/// Work that another agent says to hold is looked at again after this time.
+const HELD_ELSEWHERE: Duration = Duration::from_secs(10);
+/// So many things not scanned are named in a batch's record; the rest are counted in a last entry.
+const MAX_NOT_SCANNED: usize = 1_000;
+
+/// Runs until stopped.
+///
+/// # Errors
+/// [`StartError`] when the key or the rules can't be read.
+pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), StartError> {
+    let rules = match &config.scan.rules {
+        Some(path) => Arc::new(RuleSet::load(path)?),
+        None => RuleSet::builtin(),
+    };
+    let presence = Presence::new(bus.clone(), Role::BatchAgent, config.agent.slots, config.agent.host());
+    let agent = Agent {
+        key: Arc::new(config.scan.read_key()?),
+        scanner: Scanner::new(rules),
+        bus,
+        config,
+        presence,
+        stop: stop.clone(),
+    };
+    let agent = &agent;
+    // The agent stays listed until its work is given back.
+    let gone = Stop::new();
+    let work = async {
+        let slots = agent.config.agent.slots as usize;
+        agent.bus.work(Queue::ScheduledBatches, slots, &stop, |delivery| agent.handle(delivery)).await;
+        gone.cancel();
+    };
+    tokio::join!(agent.presence.keep(&gone), work);
+    Ok(())
+}
+
+struct Agent {
+    bus: Bus,
+    config: Config,
+    key: Arc<HashKey>,
+    scanner: Scanner,
+    presence: Arc<Presence>,
+    stop: Stop,
+}
+
+fn read(delivery: &Delivery) -> Result<BatchKey, String> {
+    let reference: v1::CommitBatchReference = delivery.decode().map_err(|error| chain(&error))?;
+    let id = |error: IdError| error.to_string();
+    Ok(BatchKey {
+        request: reference.request_id.parse().map_err(id)?,
+        batch: reference.batch_id.parse().map_err(id)?,
+    })
+}
+
+impl Agent {
+    async fn handle(&self, delivery: Arc<Delivery>) -> Settled {
+        let key = match read(&delivery) {
+            Ok(key) => key,
+            Err(reason) => return Verdict::Reject(reason).into(),
+        };
+        let name = key.to_string();
+        // A second copy of the message, while another agent lives and works on the first.
+        match self.bus.is_held_by_another(&self.presence.id(), &name).await {
+            Ok(false) => {}
+            Ok(true) => return Verdict::RetryAfter(HELD_ELSEWHERE).into(),
+            Err(error) => return on_bus_error(&error).into(),
+        }
+        let held = self.presence.hold(name);
+        let verdict = self.take(&key).await.unwrap_or_else(|error| on_bus_error(&error));
+        Settled::new(verdict, held)
+    }
+
+    async fn take(&self, key: &BatchKey) -> Result<Verdict, BusError> {
+        let max_attempts = self.config.agent.max_attempts;
+        let event = BatchEvent::Claim { agent: self.presence.id(), max_attempts };
+        let batch = self.bus.apply_batch(key, &[event]).await?;
+        let claim = Claim { agent: self.presence.id(), attempt: batch.attempts };
+        if !batch.is_claimed_by(&claim) {
+            tracing::info!(batch_id = %key, state = batch.state.name(), "nothing to do");
+            return Ok(Verdict::Done);
+        }
+        tracing::debug!(batch_id = %key, attempt = claim.attempt, "taken");
+        match self.work(&batch, &claim).await {
+            Ok(report) => {
+                tracing::info!(
+                    batch_id = %key, commits = report.commits, blobs = report.blobs, bytes = report.bytes,
+                    findings = report.findings, "scanned"
+                );
+                match self.bus.apply_batch(key, &[BatchEvent::Finish { claim: claim.clone(), report }]).await
+                {
+                    Ok(_) => Ok(Verdict::Done),
+                    Err(error) if error.class() == Class::LeaseLost => {
+                        self.give_up(key, claim, &WorkError::LeaseLost).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => self.give_up(key, claim, &error).await,
+        }
+    }
+
+    async fn give_up(&self, key: &BatchKey, claim: Claim, error: &WorkError) -> Result<Verdict, BusError> {
+        let reason = chain(error);
+        let attempt = claim.attempt;
+        match error.class() {
+            _ if matches!(error, WorkError::Stopped) => {
+                self.bus.apply_batch(key, &[BatchEvent::GiveBack { claim, error: None }]).await?;
+                Ok(Verdict::RetryAfter(Duration::from_millis(1)))
+            }
+            Class::Transient => {
+                tracing::warn!(batch_id = %key, attempt, error = reason, "given back");
+                self.bus.apply_batch(key, &[BatchEvent::GiveBack { claim, error: Some(reason) }]).await?;
+                Ok(Verdict::RetryAfter(RETRY_AFTER * attempt))
+            }
+            Class::Permanent => {
+                tracing::warn!(batch_id = %key, attempt, error = reason, "failed");
+                self.bus.apply_batch(key, &[BatchEvent::Fail { claim, reason }]).await?;
+                Ok(Verdict::Done)
+            }
+            Class::LeaseLost => {
+                // An acknowledgement by the one who lost the work would take it from the one who has it.
+                let has_ended = self.bus.batch(key).await?.is_none_or(|batch| Bus::has_ended(&batch));
+                tracing::info!(batch_id = %key, attempt, has_ended, "lost");
+                Ok(if has_ended { Verdict::Done } else { Verdict::Leave })
+            }
+        }
+    }
+
+    /// Does the work, watching the batch: when the claim is lost or the service stops, the threads stop too.
+    async fn work(&self, batch: &CommitBatch, claim: &Claim) -> Result<BatchReport, WorkError> {
+        let halt = Arc::new(AtomicBool::new(false));
+        let watching = async {
+            loop {
+                let followed = self.bus.follow_batch(&batch.key, |now| match now.is_claimed_by(claim) {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                });
+                match followed.await {
+                    Ok(()) => match self.bus.batch(&batch.key).await {
+                        Ok(Some(now)) if now.is_claimed_by(claim) => {}
+                        Ok(_) => return WorkError::LeaseLost,
+                        Err(error) => tracing::warn!(error = chain(&error), "can't see the batch"),
+                    },
+                    Err(error) => tracing::warn!(error = chain(&error), "can't see the batch"),
+                }
+                self.bus.pause(&self.stop).await;
+            }
+        };
+        tokio::select! {
+            report = self.scan(batch, &halt) => report,
+            error = watching => { halt.store(true, Ordering::Relaxed); Err(error) }
+            () = self.stop.cancelled() => { halt.store(true, Ordering::Relaxed); Err(WorkError::Stopped) }
+        }
+    }
+
+    async fn scan(&self, batch: &CommitBatch, halt: &Arc<AtomicBool>) -> Result<BatchReport, WorkError> {
+        let key = &batch.key;
+        let ledger = self.bus.ledger(&batch.repository);
+        let admitted: HashSet<CommitId> =
+            ledger.commits_of(key).await?.ok_or(WorkError::NotInLedger)?.into_iter().collect();
+        let scratch = self.config.agent.scratch();
+        let archive = tempfile::NamedTempFile::new_in(&scratch).map_err(WorkError::Scratch)?;
+        if !self.bus.get_pack(key, archive.path()).await? {
+            return Err(WorkError::NoPack);
+        }
+        let (scanner, hash_key, halt) = (self.scanner.clone(), self.key.clone(), halt.clone());
+        let (threads, max_blob_bytes) = (self.config.scan.threads(), self.config.scan.max_blob_bytes);
+        let report = tokio::task::spawn_blocking(move || {
+            let options = ScanOptions { threads, max_blob_bytes, stop: &halt, scratch: &scratch };
+            let is_admitted = |commit: &CommitId| admitted.contains(commit);
+            scan_archive(archive.path(), &is_admitted, &scanner, &hash_key, &options)
+        })
+        .await??;
+        self.record(batch, report).await
+    }
+
+    async fn record(&self, batch: &CommitBatch, report: ScanReport) -> Result<BatchReport, WorkError> {
+        let rule_set = self.scanner.rules().version().to_owned();
+        let findings: Vec<_> = report.findings.into_iter().map(|located| located.finding).collect();
+        let count = findings.len() as u64;
+        self.bus.record_findings(&batch.repository, findings).await?;
+        self.bus.ledger(&batch.repository).mark_scanned(&batch.key, &rule_set).await?;
+        let mut not_scanned = report.not_scanned;
+        if not_scanned.len() > MAX_NOT_SCANNED {
+            let rest = not_scanned.len() - MAX_NOT_SCANNED;
+            not_scanned.truncate(MAX_NOT_SCANNED);
+            let what = format!("{rest} more");
+            not_scanned.push(secretscan_model::NotScanned { what, reason: "too many to name".into() });
+        }
+        Ok(BatchReport {
+            commits: report.commits,
+            blobs: report.blobs,
+            bytes: report.bytes,
+            findings: count,
+            rule_set,
+            not_scanned,
+        })
+    }
+}
+
+fn on_bus_error(error: &BusError) -> Verdict {
+    match error.class() {
+        Class::Transient => {
+            tracing::warn!(error = chain(error), "trying again");
+            Verdict::RetryAfter(RETRY_AFTER)
+        }
+        Class::Permanent => Verdict::Reject(chain(error)),
+        Class::LeaseLost => Verdict::Leave,
+    }
+}

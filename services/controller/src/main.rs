@@ -1,0 +1,20 @@
+//! The controller as a process of its own.
+
+use std::process::ExitCode;
+
+use secretscan_bus::Bus;
+use secretscan_controller::{Config, SAMPLE, run};
+use secretscan_service::Context;
+
+fn main() -> ExitCode {
+    secretscan_service::main("controller", SAMPLE, |context: Context<Config>| async move {
+        let bus = Bus::connect(&context.config.nats.named("controller")).await?;
+        bus.metrics().register(&mut context.health.registry());
+        context.health.ready_while({
+            let bus = bus.clone();
+            move || bus.is_connected()
+        });
+        run(bus.clone(), context.config, context.stop).await;
+        Ok(bus.flush().await?)
+    })
+}

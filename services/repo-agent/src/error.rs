@@ -1,0 +1,76 @@
+//! What can go wrong while a request is worked on.
+
+use secretscan_bus::{BusError, Class};
+use secretscan_git::{FetchError, GitError};
+use thiserror::Error;
+
+/// What can go wrong while a request is worked on.
+#[derive(Debug, Error)]
+pub(crate) enum WorkError {
+    #[error("fetching failed")]
+    Fetch(#[source] FetchError),
+    #[error("reading the history failed")]
+    Git(#[from] GitError),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error("no temporary file can be made; check the space and the rights of agent.scratch")]
+    Scratch(#[source] std::io::Error),
+    #[error("a thread of the agent ended unexpectedly")]
+    Thread(#[from] tokio::task::JoinError),
+    #[error("the request was accepted without a repository")]
+    NoRepository,
+    #[error("the claim is lost")]
+    LeaseLost,
+    #[error("the agent stops")]
+    Stopped,
+}
+
+impl WorkError {
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Self::Fetch(error) if error.is_transient() => Class::Transient,
+            Self::Fetch(_) | Self::NoRepository => Class::Permanent,
+            Self::Git(error) => class_of_git(error),
+            Self::Bus(error) => error.class(),
+            Self::Scratch(_) | Self::Thread(_) | Self::Stopped => Class::Transient,
+            Self::LeaseLost => Class::LeaseLost,
+        }
+    }
+}
+
+fn class_of_git(error: &GitError) -> Class {
+    match error {
+        GitError::UnsupportedObjectFormat { .. }
+        | GitError::UnknownRef { .. }
+        | GitError::BadRange { .. }
+        | GitError::NotOwned { .. } => Class::Permanent,
+        GitError::NotARepository { .. }
+        | GitError::MissingObject { .. }
+        | GitError::Libgit2 { .. }
+        | GitError::Spawn { .. }
+        | GitError::Child { .. }
+        | GitError::Output { .. }
+        | GitError::Io { .. }
+        | GitError::Corrupt { .. }
+        | GitError::Stopped => Class::Transient,
+    }
+}
+
+/// Whether the error may come from a damaged mirror, so that a new one may help.
+pub(crate) fn is_damage(error: &GitError) -> bool {
+    match error {
+        GitError::NotARepository { .. }
+        | GitError::MissingObject { .. }
+        | GitError::Libgit2 { .. }
+        | GitError::Child { .. }
+        | GitError::Output { .. }
+        | GitError::Corrupt { .. } => true,
+        GitError::UnsupportedObjectFormat { .. }
+        | GitError::UnknownRef { .. }
+        | GitError::BadRange { .. }
+        | GitError::NotOwned { .. }
+        | GitError::Spawn { .. }
+        | GitError::Io { .. }
+        | GitError::Stopped => false,
+    }
+}

@@ -1,0 +1,387 @@
+//! The repo-agent: fetches a repository, lists its history, and cuts what the ledger does not know into batches.
+//!
+//! The only service that talks to Git hosts, and the only one with Git credentials. Git runs on blocking threads; this
+//! file drives them and tells the bus. The decision worth knowing: a batch's pack is stored before the batch is told to its
+//! request, and told before it is announced, so that an agent which takes over can finish what its predecessor began.
+
+mod config;
+mod error;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use secretscan_bus::agents::Presence;
+use secretscan_bus::queue::{Delivery, RETRY_AFTER, Settled, Verdict};
+use secretscan_bus::topology::Queue;
+use secretscan_bus::{Bus, BusError, Class, Stop, chain};
+use secretscan_git::{BatchCutter, BatchLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Refs};
+use secretscan_model::{
+    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, RepositoryId, RepositoryScan, RequestId, Role,
+    ScanEvent,
+};
+use secretscan_proto::{pack_commit_ids, v1};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, watch};
+
+pub use config::{Config, SAMPLE};
+use error::WorkError;
+
+/// Work that another agent says to hold is looked at again after this time.
+const HELD_ELSEWHERE: Duration = Duration::from_secs(10);
+/// A batch has at most this many commits, so that its messages stay below the server's limit.
+const MAX_BATCH_COMMITS: usize = 30_000;
+/// About this many batches are made of a long history: its request lists them all.
+const WANTED_BATCHES: usize = 400;
+
+/// Runs until stopped.
+///
+/// # Errors
+/// When a credentials file can't be read.
+pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), config::CredentialsError> {
+    let credentials = config.credentials.read()?;
+    let presence = Presence::new(bus.clone(), Role::RepoAgent, config.agent.slots, config.agent.host());
+    let agent = Agent {
+        mirrors: Arc::new(MirrorCache::new(&config.mirrors.dir, config.mirrors.max_bytes)),
+        bus,
+        credentials: Arc::new(credentials),
+        config,
+        presence,
+        stop: stop.clone(),
+    };
+    let agent = &agent;
+    // The agent stays listed until its work is given back.
+    let gone = Stop::new();
+    let work = async {
+        let slots = agent.config.agent.slots as usize;
+        agent.bus.work(Queue::ScheduledScans, slots, &stop, |delivery| agent.handle(delivery)).await;
+        gone.cancel();
+    };
+    tokio::join!(agent.presence.keep(&gone), work);
+    Ok(())
+}
+
+struct Agent {
+    bus: Bus,
+    config: Config,
+    credentials: Arc<secretscan_git::Credentials>,
+    mirrors: Arc<MirrorCache>,
+    presence: Arc<Presence>,
+    stop: Stop,
+}
+
+impl Agent {
+    async fn handle(&self, delivery: Arc<Delivery>) -> Settled {
+        let id = match delivery.decode::<v1::RepositoryScanReference>() {
+            Ok(reference) => match RequestId::parse(&reference.request_id) {
+                Ok(id) => id,
+                Err(error) => return Verdict::Reject(error.to_string()).into(),
+            },
+            Err(error) => return Verdict::Reject(chain(&error)).into(),
+        };
+        // A second copy of the message, while another agent lives and works on the first.
+        match self.bus.is_held_by_another(&self.presence.id(), id.as_str()).await {
+            Ok(false) => {}
+            Ok(true) => return Verdict::RetryAfter(HELD_ELSEWHERE).into(),
+            Err(error) => return on_bus_error(&error).into(),
+        }
+        let held = self.presence.hold(id.to_string());
+        let verdict = self.take(&id).await.unwrap_or_else(|error| on_bus_error(&error));
+        Settled::new(verdict, held)
+    }
+
+    async fn take(&self, id: &RequestId) -> Result<Verdict, BusError> {
+        let max_attempts = self.config.agent.max_attempts;
+        let event = ScanEvent::Claim { agent: self.presence.id(), max_attempts };
+        let scan = self.bus.apply_scan(id, &[event]).await?;
+        if scan.attempts > 1 {
+            self.bus.delete_stray_packs(&scan).await?;
+        }
+        let claim = Claim { agent: self.presence.id(), attempt: scan.attempts };
+        if !scan.is_claimed_by(&claim) {
+            tracing::info!(request_id = %id, state = scan.state.name(), "nothing to do");
+            return Ok(Verdict::Done);
+        }
+        tracing::info!(request_id = %id, uri = scan.uri, attempt = claim.attempt, "taken");
+        match self.work(&scan, &claim).await {
+            Ok(listing) => {
+                tracing::info!(request_id = %id, commits = listing.commits, unknown = listing.unknown, "listed");
+                self.bus.apply_scan(id, &[ScanEvent::FinishListing { claim, listing }]).await?;
+                Ok(Verdict::Done)
+            }
+            Err(error) => self.give_up(id, claim, &error).await,
+        }
+    }
+
+    async fn give_up(&self, id: &RequestId, claim: Claim, error: &WorkError) -> Result<Verdict, BusError> {
+        let reason = chain(error);
+        let attempt = claim.attempt;
+        match error.class() {
+            _ if matches!(error, WorkError::Stopped) => {
+                self.bus.apply_scan(id, &[ScanEvent::GiveBack { claim, error: None }]).await?;
+                Ok(Verdict::RetryAfter(Duration::from_millis(1)))
+            }
+            Class::Transient => {
+                tracing::warn!(request_id = %id, attempt, error = reason, "given back");
+                self.bus.apply_scan(id, &[ScanEvent::GiveBack { claim, error: Some(reason) }]).await?;
+                Ok(Verdict::RetryAfter(RETRY_AFTER * attempt))
+            }
+            Class::Permanent => {
+                tracing::warn!(request_id = %id, attempt, error = reason, "failed");
+                self.bus.apply_scan(id, &[ScanEvent::Fail { claim, reason }]).await?;
+                Ok(Verdict::Done)
+            }
+            Class::LeaseLost => {
+                // An acknowledgement by the one who lost the work would take it from the one who has it.
+                let is_live = self.bus.is_live(id).await?;
+                tracing::info!(request_id = %id, attempt, is_live, "lost");
+                Ok(if is_live { Verdict::Leave } else { Verdict::Done })
+            }
+        }
+    }
+
+    /// Does the work, watching the request: when the claim is lost or the service stops, the threads stop too.
+    async fn work(&self, scan: &RepositoryScan, claim: &Claim) -> Result<Listing, WorkError> {
+        let halt = Arc::new(Halt::default());
+        let (open_batches, open) = watch::channel(0);
+        let watching = async {
+            loop {
+                let followed = self.bus.follow_scan(&scan.id, |now| {
+                    let count =
+                        now.batches.values().filter(|outcome| **outcome == BatchOutcome::Open).count();
+                    open_batches.send_replace(count);
+                    match now.is_claimed_by(claim) {
+                        true => ControlFlow::Continue(()),
+                        false => ControlFlow::Break(()),
+                    }
+                });
+                match followed.await {
+                    Ok(()) => match self.bus.scan(&scan.id).await {
+                        Ok(Some(now)) if now.is_claimed_by(claim) => {}
+                        Ok(_) => return WorkError::LeaseLost,
+                        Err(error) => tracing::warn!(error = chain(&error), "can't see the request"),
+                    },
+                    Err(error) => tracing::warn!(error = chain(&error), "can't see the request"),
+                }
+                self.bus.pause(&self.stop).await;
+            }
+        };
+        tokio::select! {
+            listing = self.list_and_cut(scan, claim, &halt, open) => listing,
+            error = watching => { halt.now(); Err(error) }
+            () = self.stop.cancelled() => { halt.now(); Err(WorkError::Stopped) }
+        }
+    }
+
+    async fn list_and_cut(
+        &self,
+        scan: &RepositoryScan,
+        claim: &Claim,
+        halt: &Arc<Halt>,
+        mut open: watch::Receiver<usize>,
+    ) -> Result<Listing, WorkError> {
+        let repository = scan.repository.clone().ok_or(WorkError::NoRepository)?;
+        if scan.attempts > 1 {
+            self.announce_again(scan, &repository).await?;
+        }
+        let mirror = Arc::new(self.fetch(scan, &repository, halt).await?);
+        let worked = self.list_and_cut_mirror(scan, claim, &repository, &mirror, halt, &mut open).await;
+        if let Err(WorkError::Git(error)) = &worked
+            && error::is_damage(error)
+            && let Some(mirror) = Arc::into_inner(mirror)
+        {
+            tracing::warn!(request_id = %scan.id, error = chain(error), "the mirror seems damaged and is thrown away");
+            let mirrors = self.mirrors.clone();
+            blocking(move || mirrors.discard(mirror).map_err(WorkError::Fetch)).await?;
+        }
+        worked
+    }
+
+    async fn fetch(
+        &self,
+        scan: &RepositoryScan,
+        repository: &RepositoryId,
+        halt: &Arc<Halt>,
+    ) -> Result<Mirror, WorkError> {
+        let (mirrors, credentials) = (self.mirrors.clone(), self.credentials.clone());
+        let (uri, repository, id) = (scan.uri.clone(), repository.clone(), scan.id.clone());
+        let (limits, allow_local) = (self.config.fetch.limits(), self.config.fetch.allow_local);
+        let halt = halt.clone();
+        blocking(move || {
+            let mut progress = |progress: secretscan_git::FetchProgress| {
+                tracing::debug!(request_id = %id, progress = progress.line, "fetching");
+            };
+            mirrors
+                .fetch(&repository, &uri, &credentials, &limits, allow_local, &halt.flag, &mut progress)
+                .map_err(WorkError::Fetch)
+        })
+        .await
+    }
+
+    async fn list_and_cut_mirror(
+        &self,
+        scan: &RepositoryScan,
+        claim: &Claim,
+        repository: &RepositoryId,
+        mirror: &Arc<Mirror>,
+        halt: &Arc<Halt>,
+        open: &mut watch::Receiver<usize>,
+    ) -> Result<Listing, WorkError> {
+        let refs = match scan.refs.is_empty() {
+            true => Refs::All,
+            false => Refs::Named(scan.refs.clone()),
+        };
+        let listed = mirror.clone();
+        let commits =
+            blocking(move || secretscan_git::list(listed.path(), &refs).map_err(WorkError::Git)).await?;
+        let known = self.bus.ledger(repository).known().await?;
+        let count = commits.len() as u64;
+        let unknown: Vec<CommitEntry> =
+            commits.into_iter().filter(|commit| !known.contains(&commit.id)).collect();
+        drop(known);
+        let listing = Listing { commits: count, unknown: unknown.len() as u64, not_scanned: vec![] };
+        let compare = ScanEvent::Compare { claim: claim.clone(), listing: listing.clone() };
+        self.bus.apply_scan(&scan.id, &[compare]).await?;
+        if unknown.is_empty() {
+            return Ok(listing);
+        }
+        let (cut, mut batches) = mpsc::channel(1);
+        let limits = self.batch_limits(unknown.len());
+        let (mirror, halt, scratch) = (mirror.clone(), halt.clone(), self.config.agent.scratch());
+        let cutting = tokio::task::spawn_blocking(move || -> Result<(), WorkError> {
+            for batch in BatchCutter::new(mirror.path(), unknown, limits, &scratch)? {
+                let is_wanted = !halt.is_set() && cut.blocking_send(batch?).is_ok();
+                if !is_wanted {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        while let Some(batch) = batches.recv().await {
+            self.hand_over(scan, claim, repository, batch).await?;
+            let max_open = self.config.batches.max_open;
+            // Waits for room; the sender lives as long as this future.
+            let _ = open.wait_for(|count| *count < max_open).await;
+        }
+        cutting.await??;
+        Ok(listing)
+    }
+
+    fn batch_limits(&self, commits: usize) -> BatchLimits {
+        let batches = &self.config.batches;
+        let max_commits = batches.max_commits.max(commits / WANTED_BATCHES).min(MAX_BATCH_COMMITS);
+        BatchLimits { max_commits, max_bytes: batches.max_bytes, max_blob_bytes: batches.max_blob_bytes }
+    }
+
+    async fn hand_over(
+        &self,
+        scan: &RepositoryScan,
+        claim: &Claim,
+        repository: &RepositoryId,
+        batch: CutBatch,
+    ) -> Result<(), WorkError> {
+        let commits: Vec<CommitId> = batch.commits.iter().map(|commit| commit.id).collect();
+        let key = BatchKey { request: scan.id.clone(), batch: batch_id(&scan.id, &commits) };
+        self.bus.put_pack(&key, batch.archive.path()).await?;
+        let event = ScanEvent::CutBatch { claim: claim.clone(), batch: key.batch.clone() };
+        self.bus.apply_scan(&scan.id, &[event]).await?;
+        self.announce(scan, repository, &key, &commits, batch.archive_bytes).await?;
+        tracing::debug!(
+            batch_id = %key, commits = commits.len(), blobs = batch.blobs, bytes = batch.inflated_bytes, "cut"
+        );
+        Ok(())
+    }
+
+    async fn announce(
+        &self,
+        scan: &RepositoryScan,
+        repository: &RepositoryId,
+        key: &BatchKey,
+        commits: &[CommitId],
+        pack_bytes: u64,
+    ) -> Result<(), WorkError> {
+        let (commit_id_length, commit_ids) = pack_commit_ids(commits);
+        let message = v1::NewCommitBatch {
+            request_id: key.request.to_string(),
+            batch_id: key.batch.to_string(),
+            repository_id: repository.to_string(),
+            priority: v1::Priority::from(scan.priority).into(),
+            pack_bytes,
+            commit_id_length,
+            commit_ids,
+        };
+        Ok(self.bus.announce_batch(&message).await?)
+    }
+
+    /// Announces the batches of an earlier attempt that was lost between telling its request of a batch and announcing it.
+    async fn announce_again(
+        &self,
+        scan: &RepositoryScan,
+        repository: &RepositoryId,
+    ) -> Result<(), WorkError> {
+        for (batch, outcome) in &scan.batches {
+            let key = BatchKey { request: scan.id.clone(), batch: batch.clone() };
+            if *outcome != BatchOutcome::Open || self.bus.batch(&key).await?.is_some() {
+                continue;
+            }
+            let file =
+                tempfile::NamedTempFile::new_in(self.config.agent.scratch()).map_err(WorkError::Scratch)?;
+            if self.bus.get_pack(&key, file.path()).await? {
+                let bytes = file.as_file().metadata().map_err(WorkError::Scratch)?.len();
+                let commits = blocking(move || Ok(secretscan_git::archive_commits(file.path())?)).await?;
+                self.announce(scan, repository, &key, &commits, bytes).await?;
+            } else {
+                let outcome =
+                    BatchOutcome::Failed { reason: "its pack is gone from the object store".into() };
+                let event = ScanEvent::EndBatch { batch: batch.clone(), outcome };
+                self.bus.apply_scan(&scan.id, &[event]).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells the threads of one piece of work to stop.
+#[derive(Default)]
+struct Halt {
+    flag: AtomicBool,
+}
+
+impl Halt {
+    fn now(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WorkError> + Send + 'static,
+) -> Result<T, WorkError> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+/// The same commits of the same request are the same batch.
+fn batch_id(request: &RequestId, commits: &[CommitId]) -> BatchId {
+    let mut hash = Sha256::new();
+    hash.update(request.as_str());
+    for commit in commits {
+        hash.update(commit.as_bytes());
+    }
+    let text: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    BatchId::parse(&text).expect("hexadecimal digits are an id")
+}
+
+fn on_bus_error(error: &BusError) -> Verdict {
+    match error.class() {
+        Class::Transient => {
+            tracing::warn!(error = chain(error), "trying again");
+            Verdict::RetryAfter(RETRY_AFTER)
+        }
+        Class::Permanent => Verdict::Reject(chain(error)),
+        Class::LeaseLost => Verdict::Leave,
+    }
+}

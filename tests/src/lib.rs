@@ -1,0 +1,186 @@
+//! The whole system in one test: every service for real, on a real nats-server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use secretscan_bus::{Bus, NatsConfig, Stop};
+use secretscan_detect::HashKey;
+use secretscan_model::{Finding, RepositoryId, RepositoryScan, RequestId};
+use secretscan_proto::v1;
+use secretscan_testkit::{TestServer, eventually};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+/// How long a test waits for what must come.
+pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// How many of each there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Controllers.
+    pub controllers: usize,
+    /// Schedulers.
+    pub schedulers: usize,
+    /// Repo-agents.
+    pub repo_agents: usize,
+    /// Batch-agents.
+    pub batch_agents: usize,
+    /// Commits in a batch.
+    pub batch_commits: usize,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { controllers: 1, schedulers: 1, repo_agents: 1, batch_agents: 1, batch_commits: 50 }
+    }
+}
+
+/// A running system.
+pub struct System {
+    /// Its server.
+    pub server: TestServer,
+    /// A connection of the test's own.
+    pub bus: Bus,
+    dir: TempDir,
+    size: Size,
+    services: JoinSet<anyhow::Result<()>>,
+    stop: Stop,
+}
+
+const KEY: &[u8] = b"a key of thirty-two bytes or more";
+
+impl System {
+    /// Starts the server and all services.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn start(size: Size) -> anyhow::Result<Self> {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
+        let server = TestServer::start().await?;
+        let dir = tempfile::tempdir()?;
+        std::fs::write(dir.path().join("key"), KEY)?;
+        let bus = connect(&server, "test").await?;
+        let mut system = Self { server, bus, dir, size, services: JoinSet::new(), stop: Stop::new() };
+        system.start_services().await?;
+        Ok(system)
+    }
+
+    /// The key of the hashes.
+    pub fn key(&self) -> HashKey {
+        HashKey::from_bytes(KEY)
+    }
+
+    /// Starts the services, after [`System::stop_services`].
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn start_services(&mut self) -> anyhow::Result<()> {
+        self.stop = Stop::new();
+        for _ in 0..self.size.controllers {
+            let (bus, stop) = (connect(&self.server, "controller").await?, self.stop.clone());
+            let mut config = secretscan_controller::Config::default();
+            config.policy.allow_local = true;
+            config.policy.allow_http = true;
+            config.policy.allow_private_hosts = true;
+            self.services.spawn(async move {
+                secretscan_controller::run(bus, config, stop).await;
+                Ok(())
+            });
+        }
+        for _ in 0..self.size.schedulers {
+            let (bus, stop) = (connect(&self.server, "scheduler").await?, self.stop.clone());
+            self.services.spawn(async move {
+                secretscan_scheduler::run(bus, stop).await;
+                Ok(())
+            });
+        }
+        for _ in 0..self.size.repo_agents {
+            let (bus, stop) = (connect(&self.server, "repo-agent").await?, self.stop.clone());
+            let mut config = secretscan_repo_agent::Config::default();
+            config.mirrors.dir = self.path("mirrors");
+            config.fetch.allow_local = true;
+            config.batches.max_commits = self.size.batch_commits;
+            self.services.spawn(async move { Ok(secretscan_repo_agent::run(bus, config, stop).await?) });
+        }
+        for _ in 0..self.size.batch_agents {
+            let (bus, stop) = (connect(&self.server, "batch-agent").await?, self.stop.clone());
+            let mut config = secretscan_batch_agent::Config::default();
+            config.agent.slots = 1;
+            config.scan.key_file = Some(self.path("key"));
+            self.services.spawn(async move { Ok(secretscan_batch_agent::run(bus, config, stop).await?) });
+        }
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Stops the services as SIGTERM does, and waits for them.
+    ///
+    /// # Errors
+    /// When one of them ended with an error.
+    pub async fn stop_services(&mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        while let Some(ended) = self.services.join_next().await {
+            ended.context("a service panicked")??;
+        }
+        Ok(())
+    }
+
+    /// Ends the services where they are, as a crash would.
+    pub async fn crash_services(&mut self) {
+        self.services.shutdown().await;
+    }
+
+    /// Asks for a scan; gives the request's and the repository's id.
+    ///
+    /// # Errors
+    /// When the request is refused.
+    pub async fn request(&self, uri: &str) -> anyhow::Result<(RequestId, RepositoryId)> {
+        let request = v1::NewRepositoryScan { uri: uri.to_owned(), ..v1::NewRepositoryScan::default() };
+        let answer = self.bus.request_scan(&request).await?;
+        anyhow::ensure!(answer.error.is_empty(), "refused: {}", answer.error);
+        Ok((answer.request_id.parse()?, answer.repository_id.parse()?))
+    }
+
+    /// Waits until a request has ended.
+    pub async fn ended(&self, id: &RequestId) -> RepositoryScan {
+        eventually(DEADLINE, "the request has ended", async || {
+            self.bus.scan(id).await.ok().flatten().filter(|scan| scan.state.is_terminal())
+        })
+        .await
+    }
+
+    /// The findings of a repository.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub async fn findings(&self, repository: &RepositoryId) -> anyhow::Result<Vec<Finding>> {
+        let findings = self.bus.findings(Some(repository)).await?;
+        Ok(findings.into_iter().map(|(_, finding)| finding).collect())
+    }
+
+    /// Waits until no queue holds a message.
+    pub async fn drained(&self) {
+        for queue in secretscan_bus::topology::Queue::all() {
+            eventually(DEADLINE, "a queue is empty", async || {
+                (self.bus.unfinished(queue).await.ok()? == 0).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+/// A connection to a server.
+///
+/// # Errors
+/// When it can't be made.
+pub async fn connect(server: &TestServer, name: &str) -> anyhow::Result<Bus> {
+    let config = NatsConfig { url: server.url(), name: name.into(), ..NatsConfig::default() };
+    Ok(Bus::connect(&config).await?)
+}
