@@ -1,22 +1,28 @@
 //! The connection to a running system.
 
+use std::fs;
 use std::path::PathBuf;
 
 use secretscan_bus::{Bus, BusError, NatsConfig};
 
+use crate::data_dir;
 use crate::failure::Failure;
+
+/// Where a nats-server listens that nobody configured.
+const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
 /// How to reach the system.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArguments {
-    /// The NATS server, or several separated by commas
+    /// The NATS server [default: that of a running `secretscan up`, else nats://127.0.0.1:4222]
     // Not shown: an address may hold a password.
-    #[arg(
-        long, value_name = "URL", env = "SECRETSCAN_NATS", hide_env_values = true,
-        default_value = "nats://127.0.0.1:4222"
-    )]
-    nats: String,
+    #[arg(long, value_name = "URL", env = "SECRETSCAN_NATS", hide_env_values = true)]
+    nats: Option<String>,
+
+    /// Where `secretscan up` keeps its data [default: the user's data directory]
+    #[arg(long, value_name = "DIR", env = "SECRETSCAN_DATA", hide_env_values = true)]
+    data: Option<PathBuf>,
 
     /// Log in with this credentials file (JWT and nkey)
     #[arg(long, value_name = "FILE")]
@@ -37,9 +43,17 @@ impl ConnectionArguments {
         })
     }
 
+    fn url(&self) -> String {
+        let of_local_system = || {
+            let data = self.data.clone().or_else(|| data_dir::default().ok())?;
+            Some(fs::read_to_string(data_dir::url_file(&data)).ok()?.trim().to_owned())
+        };
+        self.nats.clone().or_else(of_local_system).unwrap_or_else(|| DEFAULT_URL.to_owned())
+    }
+
     async fn open(&self) -> Result<Bus, Failure> {
         let config = NatsConfig {
-            url: self.nats.clone(),
+            url: self.url(),
             credentials: self.creds.clone(),
             nkey_seed: self.nkey.clone(),
             replicas: 1,

@@ -56,9 +56,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
 pub async fn show_repository(bus: &Bus, repository: &Repository, format: Format) -> anyhow::Result<Outcome> {
     let known = Known::load(bus, repository, &bus.scans().await?).await?;
     let report = known.report();
-    output::to_stdout(|out| {
-        report.write(format, TextStyle::of_stdout(), out).map_err(|error| error.source)
-    })?;
+    output::to_stdout(|out| report.write(format, TextStyle::of_stdout(), out).map_err(|error| error.source))?;
     if format != Format::Text {
         // Where standard error is closed, nobody listens.
         let _ = report.write_summary(TextStyle::of_stderr(), &mut io::stderr());
@@ -112,11 +110,7 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    async fn load(
-        bus: &Bus,
-        repository: &'a Repository,
-        scans: &[RepositoryScan],
-    ) -> Result<Self, BusError> {
+    async fn load(bus: &Bus, repository: &'a Repository, scans: &[RepositoryScan]) -> Result<Self, BusError> {
         let mut findings: Vec<Finding> =
             bus.findings(Some(&repository.id)).await?.into_iter().map(|(_, finding)| finding).collect();
         findings.sort_by(|a, b| order(a).cmp(&order(b)));
@@ -138,11 +132,7 @@ impl<'a> Known<'a> {
         Report {
             tool_version: env!("CARGO_PKG_VERSION"),
             rule_set_version: &self.rule_set,
-            findings: self
-                .findings
-                .iter()
-                .map(|finding| ReportedFinding { finding, secret: None })
-                .collect(),
+            findings: self.findings.iter().map(|finding| ReportedFinding { finding, secret: None }).collect(),
             summary: self.summary.clone(),
         }
     }
@@ -162,9 +152,7 @@ impl<'a> Known<'a> {
     /// reading and writing them anew would undo its escapes.
     fn write_lines(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut lines = Vec::new();
-        self.report()
-            .write(Format::Jsonl, TextStyle::Plain, &mut lines)
-            .map_err(|error| error.source)?;
+        self.report().write(Format::Jsonl, TextStyle::Plain, &mut lines).map_err(|error| error.source)?;
         let name = serde_json::to_string(&self.repository.name)?;
         for line in lines.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"{")) {
             write!(out, "{{\"repository\":{name},")?;

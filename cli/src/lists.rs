@@ -94,7 +94,7 @@ mod tests {
         let mut out = Vec::new();
         let rows = [["a\u{1b}[2J".to_owned(), "日本".to_owned()], ["b".to_owned(), String::new()]];
         write_table(["NAME", "X"], &rows, &mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "NAME         X\na\\u{1b}[2J  日本\nb\n");
+        assert_eq!(String::from_utf8(out).unwrap(), "NAME        X\na\\u{1b}[2J  日本\nb\n");
     }
 
     #[test]

@@ -9,12 +9,16 @@ mod agents;
 mod completions;
 #[cfg(feature = "remote")]
 mod connection;
+#[cfg(feature = "remote")]
+mod data_dir;
 mod exit;
 mod failure;
 #[cfg(feature = "remote")]
 mod findings;
 #[cfg(feature = "remote")]
 mod lists;
+#[cfg(feature = "local")]
+mod local;
 mod man;
 mod output;
 mod progress;
@@ -27,7 +31,11 @@ mod request_show;
 #[cfg(feature = "remote")]
 mod requests;
 mod rules;
+#[cfg(feature = "local")]
+mod run;
 mod scan;
+#[cfg(feature = "local")]
+mod up;
 #[cfg(feature = "remote")]
 mod waiting;
 #[cfg(feature = "remote")]
@@ -50,6 +58,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Scan(scan::Arguments),
+    #[cfg(feature = "local")]
+    Run(run::Arguments),
+    #[cfg(feature = "local")]
+    Up(up::Arguments),
     #[cfg(feature = "remote")]
     Request(request::Arguments),
     #[cfg(feature = "remote")]
@@ -76,6 +88,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Scan(arguments) => scan::run(&arguments),
+        #[cfg(feature = "local")]
+        Command::Run(arguments) => run::run(&arguments),
+        #[cfg(feature = "local")]
+        Command::Up(arguments) => up::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Request(arguments) => request::run(&arguments),
         #[cfg(feature = "remote")]

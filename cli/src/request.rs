@@ -174,19 +174,29 @@ impl Arguments {
         }
         // Where standard error is closed, nobody listens.
         let _ = writeln!(io::stderr(), "request {id}");
-        watch_and_report(bus, &id, Format::Text).await
+        watch_and_report(bus, &id).await
     }
 }
 
 /// Follows a request to its end, then reports what is known of its repository.
-pub async fn watch_and_report(bus: &Bus, id: &RequestId, format: Format) -> anyhow::Result<Outcome> {
-    let ended = watch::until_end(bus, id).await?;
-    let mut outcome = Outcome::Clean;
-    if let Some(repository) = &ended.repository {
-        let repository = bus.repository(repository).await?.context("the repository is gone")?;
-        outcome = findings::show_repository(bus, &repository, format).await?;
+async fn watch_and_report(bus: &Bus, id: &RequestId) -> anyhow::Result<Outcome> {
+    let ended = tokio::select! {
+        ended = watch::until_end(bus, id) => ended?,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.context("cannot wait for an interrupt")?;
+            return Err(Failure::new(
+                format!("watching is interrupted; request {id} goes on"),
+                format!("see `secretscan request show {id}`; `secretscan request cancel {id}` ends it"),
+            )
+            .into());
+        }
+    };
+    if let Some(failure) = watch::ended_badly(&ended) {
+        return Err(failure.into());
     }
-    watch::ended_badly(&ended).map_or(Ok(outcome), |failure| Err(failure.into()))
+    let repository = ended.repository.context("a request completed without a repository")?;
+    let repository = bus.repository(&repository).await?.context("the repository is gone")?;
+    findings::show_repository(bus, &repository, Format::Text).await
 }
 
 /// The URI to send: checked here as far as possible, so that a password in it goes nowhere.
@@ -210,7 +220,9 @@ fn unanswered(error: AskError, id: &RequestId) -> Failure {
         AskError::NoAnswer { .. } => format!(
             "check that the controller runs; `secretscan request show {id}` tells when it has taken the message"
         ),
-        AskError::Send { .. } => "check that these credentials may publish to secretscan.repository-scan.>".into(),
+        AskError::Send { .. } => {
+            "check that these credentials may publish to secretscan.repository-scan.>".into()
+        }
     };
     Failure::caused_by(error, format!("no answer for request {id}"), hint)
 }

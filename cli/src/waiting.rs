@@ -15,9 +15,8 @@ pub async fn reason(bus: &Bus, scan: &RepositoryScan) -> Result<Option<String>, 
             0 => Ok(Some("no repo-agent is running".to_owned())),
             _ => Ok(Some("a repo-agent has to take it".to_owned())),
         },
-        ScanState::InProgress { claim, is_listed: false } => {
-            Ok((!is_alive(bus, &claim.agent).await?).then(|| "its repo-agent is gone; another has to take it".to_owned()))
-        }
+        ScanState::InProgress { claim, is_listed: false } => Ok((!is_alive(bus, &claim.agent).await?)
+            .then(|| "its repo-agent is gone; another has to take it".to_owned())),
         ScanState::InProgress { is_listed: true, .. } => {
             Ok((slots(bus, Role::BatchAgent).await? == 0).then(|| "no batch-agent is running".to_owned()))
         }

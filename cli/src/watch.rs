@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
-use secretscan_bus::Bus;
+use secretscan_bus::{Bus, chain};
 use secretscan_model::lifecycle::TrailEntry;
 use secretscan_model::{RepositoryScan, RequestId, ScanState};
 use secretscan_report::escape_for_terminal;
@@ -52,13 +52,10 @@ impl Display {
             None if scan.found.is_none() && scan.batches.is_empty() => String::new(),
             None => progress_line(scan),
         };
-        if progress == self.last {
-            return;
-        }
         match &self.bar {
             Some(bar) if progress.is_empty() => bar.set_message(scan.state.name()),
             Some(bar) => bar.set_message(escape_for_terminal(&progress)),
-            None if progress.is_empty() => {}
+            None if progress.is_empty() || progress == self.last => {}
             None => self.line(&progress),
         }
         self.last = progress;
@@ -90,16 +87,24 @@ fn trail_line(entry: &TrailEntry) -> String {
 /// How far a request is, such as `100 of 120 new commits, 2 of 3 batches ended, 1.20 MB, 1 finding`.
 pub fn progress_line(scan: &RepositoryScan) -> String {
     let totals = scan.totals();
-    let commits = match &scan.found {
-        Some(found) => format!("{} of {}", totals.commits, counted(found.unknown, "new commit", "new commits")),
-        None => counted(totals.commits, "commit", "commits"),
-    };
-    let mut parts = vec![
-        commits,
-        format!("{} of {} ended", totals.ended, counted(totals.batches, "batch", "batches")),
-        DecimalBytes(totals.bytes).to_string(),
-        counted(totals.findings, "finding", "findings"),
-    ];
+    let mut parts = Vec::new();
+    match &scan.found {
+        Some(found) if found.unknown == 0 && scan.batches.is_empty() => {
+            parts.push(format!("nothing new in {}", counted(found.commits, "commit", "commits")));
+        }
+        // A later attempt does not count what an earlier one handed over.
+        Some(found) if totals.commits <= found.unknown => {
+            let new = counted(found.unknown, "new commit", "new commits");
+            parts.push(format!("{} of {new}", totals.commits));
+        }
+        Some(_) | None => parts.push(counted(totals.commits, "commit", "commits")),
+    }
+    if !scan.batches.is_empty() {
+        let batches = counted(totals.batches, "batch", "batches");
+        parts.push(format!("{} of {batches} ended", totals.ended));
+        parts.push(DecimalBytes(totals.bytes).to_string());
+        parts.push(counted(totals.findings, "finding", "findings"));
+    }
     let not_listed = scan.found.as_ref().map_or(0, |found| found.not_scanned.len() as u64);
     let not_scanned = totals.not_scanned + not_listed;
     if not_scanned > 0 {
@@ -111,7 +116,7 @@ pub fn progress_line(scan: &RepositoryScan) -> String {
 /// Follows a request to its end, showing its progress.
 ///
 /// # Errors
-/// When there is no such request, the server can't be asked, or the user interrupts; the request goes on.
+/// When the request can't be followed; it goes on.
 pub async fn until_end(bus: &Bus, id: &RequestId) -> anyhow::Result<RepositoryScan> {
     let (sender, mut records) = mpsc::unbounded_channel();
     let mut follow = pin!(bus.follow_scan(id, move |scan| {
@@ -142,29 +147,19 @@ pub async fn until_end(bus: &Bus, id: &RequestId) -> anyhow::Result<RepositorySc
             _ = look.tick() => {
                 // A record that has just changed is on its way.
                 if let Some(scan) = current.as_ref().filter(|_| !std::mem::take(&mut is_changed)) {
-                    display.show(scan, stall(bus, scan).await?.as_deref());
+                    display.show(scan, stall(bus, scan).await.as_deref());
                 }
-            }
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.context("cannot wait for an interrupt")?;
-                return Err(interrupted_by_user(id).into());
             }
         }
     }
 }
 
-async fn stall(bus: &Bus, scan: &RepositoryScan) -> anyhow::Result<Option<String>> {
+async fn stall(bus: &Bus, scan: &RepositoryScan) -> Option<String> {
     if !bus.is_connected() {
-        return Ok(Some("the connection to NATS is lost, trying again".to_owned()));
+        return Some("the connection to NATS is lost, trying again".to_owned());
     }
-    Ok(waiting::reason(bus, scan).await?)
-}
-
-fn interrupted_by_user(id: &RequestId) -> Failure {
-    Failure::new(
-        format!("watching is interrupted; request {id} goes on"),
-        format!("see `secretscan request show {id}`; `secretscan request cancel {id}` ends it"),
-    )
+    // What can't be asked now may be asked the next time.
+    waiting::reason(bus, scan).await.unwrap_or_else(|error| Some(chain(&error)))
 }
 
 /// What a request that did not complete means to the user.
@@ -173,11 +168,11 @@ pub fn ended_badly(scan: &RepositoryScan) -> Option<Failure> {
     match &scan.state {
         ScanState::Failed { reason } => Some(Failure::new(
             format!("request {id} failed: {reason}"),
-            format!("see `secretscan request show {id}`; what was scanned is not scanned again"),
+            "what was scanned is not scanned again; see what was found with `secretscan findings`",
         )),
         ScanState::Cancelled => Some(Failure::new(
             format!("request {id} was cancelled"),
-            "send it again to scan the rest; what was scanned is not scanned again",
+            "what was scanned is not scanned again; see what was found with `secretscan findings`",
         )),
         ScanState::New
         | ScanState::Validating

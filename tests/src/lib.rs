@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::TryStreamExt;
 use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_detect::HashKey;
 use secretscan_model::{Finding, RepositoryId, RepositoryScan, RequestId};
@@ -132,9 +133,36 @@ impl System {
         Ok(())
     }
 
-    /// Ends the services where they are, as a crash would.
-    pub async fn crash_services(&mut self) {
+    /// Ends the services where they are, as a crash would. What they had in hand is taken back, not waited for.
+    ///
+    /// # Errors
+    /// When the work can't be taken back.
+    pub async fn crash_services(&mut self) -> anyhow::Result<()> {
         self.services.shutdown().await;
+        Ok(self.bus.take_back_work().await?)
+    }
+
+    /// Every message of every stream, buckets and object store included, with its subject and headers.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub async fn everything_stored(&self) -> anyhow::Result<Vec<u8>> {
+        let client = async_nats::connect(self.server.url()).await?;
+        let jetstream = async_nats::jetstream::new(client);
+        let mut all = Vec::new();
+        let mut names = jetstream.stream_names();
+        while let Some(name) = names.try_next().await? {
+            let stream = jetstream.get_stream(name).await?;
+            let state = &stream.cached_info().state;
+            for sequence in state.first_sequence..=state.last_sequence {
+                // Deleted ones are missing in between.
+                let Ok(message) = stream.get_raw_message(sequence).await else { continue };
+                all.extend_from_slice(message.subject.as_bytes());
+                all.extend_from_slice(format!("{:?}", message.headers).as_bytes());
+                all.extend_from_slice(&message.payload);
+            }
+        }
+        Ok(all)
     }
 
     /// Asks for a scan; gives the request's and the repository's id.

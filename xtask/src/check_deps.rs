@@ -60,6 +60,7 @@ const TABLE: &[(&str, Imports)] = &[
             always("proto"),
             with("remote", "crates/bus"),
             with("local", "crates/embedded"),
+            with("local", "crates/service"),
             with("local", "services/*"),
         ]),
     ),

@@ -20,7 +20,7 @@ pub struct Usage {
 /// Runs a command to its end.
 pub fn measure(command: &mut Command) -> anyhow::Result<(ExitStatus, Usage)> {
     let started = Instant::now();
-    let mut child = command.spawn().with_context(|| format!("starting {command:?}"))?;
+    let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
     let used = child.wait4().with_context(|| format!("waiting for {command:?}"))?;
     let usage = Usage {
         elapsed: started.elapsed(),

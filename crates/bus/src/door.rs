@@ -2,13 +2,15 @@
 //!
 //! A stream does not keep the reply subject of a message. So each controller also listens to the door's subjects without
 //! the stream, remembers who asked what, and answers when it has handled the stored copy. Whichever copy comes second
-//! completes the pair. Equal messages are interchangeable, so pairing by content is enough.
+//! completes the pair. Equal messages are interchangeable, so pairing by content is enough; that each question gets one
+//! answer, and each answer goes to another question, is settled between controllers by a key that only one can create.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::Subject;
+use async_nats::jetstream::kv::CreateErrorKind;
 use futures::StreamExt;
 use secretscan_proto::v1;
 use sha2::{Digest, Sha256};
@@ -123,8 +125,11 @@ impl Door {
                 }
                 answer
             };
-            if let Some(answer) = answer {
-                self.send(reply, &answer).await;
+            if let Some(answer) = answer
+                && !self.send(reply, &answer).await
+            {
+                // Another controller was first: this answer is for another question.
+                self.pairs().answers.entry(digest).or_default().push_back((answer, Instant::now()));
             }
         }
         Ok(())
@@ -133,23 +138,36 @@ impl Door {
     /// Answers who sent this message, if they asked for an answer.
     pub async fn answer(&self, delivery: &Delivery, answer: v1::Answer) {
         let digest = digest(delivery.subject(), delivery.message_id(), delivery.payload());
-        let asker = {
-            let mut pairs = self.pairs();
-            let asker = take(&mut pairs.askers, &digest);
-            if asker.is_none() {
-                pairs.answers.entry(digest).or_default().push_back((answer.clone(), Instant::now()));
+        loop {
+            let asker = {
+                let mut pairs = self.pairs();
+                let asker = take(&mut pairs.askers, &digest);
+                if asker.is_none() {
+                    pairs.answers.entry(digest).or_default().push_back((answer.clone(), Instant::now()));
+                }
+                asker
+            };
+            let Some(reply) = asker else { return };
+            if self.send(reply, &answer).await {
+                return;
             }
-            asker
-        };
-        if let Some(reply) = asker {
-            self.send(reply, &answer).await;
         }
     }
 
-    async fn send(&self, reply: Subject, answer: &v1::Answer) {
+    /// Answers a question, unless another controller has; `false` then.
+    async fn send(&self, reply: Subject, answer: &v1::Answer) -> bool {
+        let key: String =
+            Sha256::digest(reply.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        match self.bus.answered.create(key, bytes::Bytes::new()).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => return false,
+            // Two answers are better than none.
+            Err(error) => tracing::warn!(%error, "an answer may be sent twice"),
+        }
         if let Err(error) = self.bus.client.publish(reply, json(answer).into()).await {
             tracing::warn!(%error, "an answer was not sent");
         }
+        true
     }
 }
 

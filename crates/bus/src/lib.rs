@@ -123,6 +123,7 @@ pub struct Bus {
     repositories: Bucket<secretscan_model::Repository>,
     findings: Bucket<secretscan_model::Finding>,
     agents: Bucket<secretscan_model::Agent>,
+    answered: jetstream::kv::Store,
     heads: Bucket<secretscan_model::ledger::Head>,
     packs: jetstream::object_store::ObjectStore,
     metrics: BusMetrics,
@@ -180,6 +181,7 @@ impl Bus {
             repositories: Bucket::new(open(topology::REPOSITORIES).await?),
             findings: Bucket::new(open(topology::FINDINGS).await?),
             agents: Bucket::new(open(topology::AGENTS).await?),
+            answered: open(topology::ANSWERED).await?,
             heads: Bucket::new(history),
             packs,
             metrics: BusMetrics::default(),
@@ -187,6 +189,13 @@ impl Bus {
             client,
             jetstream,
         })
+    }
+
+    /// The same connection for who goes by another name in the trail of requests.
+    #[must_use]
+    pub fn renamed(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// What the bus counts.
@@ -199,15 +208,15 @@ impl Bus {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Sends what is buffered. Call it before the process ends.
+    /// Sends what is buffered and closes the connection. Call it before the process ends.
     ///
     /// # Errors
     /// [`BusError::Publish`] when the connection is gone.
-    pub async fn flush(&self) -> Result<(), BusError> {
+    pub async fn close(&self) -> Result<(), BusError> {
         self.client
-            .flush()
+            .drain()
             .await
-            .map_err(|source| BusError::Publish { subject: "(flush)".into(), source: Box::new(source) })
+            .map_err(|source| BusError::Publish { subject: "(close)".into(), source: Box::new(source) })
     }
 
     /// Publishes to a stream and waits until it is stored. The same id within the duplicate window is stored once.

@@ -127,6 +127,22 @@ impl Bus {
             .map_err(|source| BusError::Pull { consumer: queue.consumer(), source: Box::new(source) })
     }
 
+    /// Makes all work that is in hand waiting again, instead of after its ack deadline. Only for who knows that nobody
+    /// works: the whole system on one machine, at its start.
+    ///
+    /// # Errors
+    /// [`BusError::Pull`] when the server can't be asked.
+    pub async fn take_back_work(&self) -> Result<(), BusError> {
+        for queue in Queue::all() {
+            let failed = |source| BusError::Pull { consumer: queue.consumer(), source };
+            let stream =
+                self.jetstream.get_stream(queue.stream()).await.map_err(|error| failed(Box::new(error)))?;
+            stream.delete_consumer(&queue.consumer()).await.map_err(|error| failed(Box::new(error)))?;
+            stream.create_consumer(queue.config()).await.map_err(|error| failed(Box::new(error)))?;
+        }
+        Ok(())
+    }
+
     /// Messages of a queue that nobody has finished: waiting, and in hand.
     ///
     /// # Errors

@@ -37,6 +37,8 @@ pub const HISTORY: &str = "history";
 pub const FINDINGS: &str = "findings";
 /// Bucket: living agents by `role.id`.
 pub const AGENTS: &str = "agents";
+/// Bucket: which questions at the door have their answer, by hash of the reply subject.
+pub const ANSWERED: &str = "answered";
 /// Object store: packs by `request.batch`.
 pub const PACKS: &str = "packs";
 
@@ -76,6 +78,8 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(60 * 60);
 const EVENTS_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Records of batches are kept this long after their last change; their requests say how they ended.
 const BATCHES_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Longer than anybody waits for an answer.
+const ANSWERED_MAX_AGE: Duration = Duration::from_secs(5 * 60);
 /// An agent whose heartbeats stop is gone after this long.
 pub const AGENT_TTL: Duration = Duration::from_secs(30);
 /// How often an agent gives a sign of life.
@@ -223,6 +227,7 @@ fn buckets(replicas: usize) -> Vec<kv::Config> {
             limit_markers: Some(Duration::from_secs(60)),
             ..file(AGENTS)
         },
+        kv::Config { storage: StorageType::Memory, max_age: ANSWERED_MAX_AGE, ..file(ANSWERED) },
     ]
 }
 

@@ -41,6 +41,7 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), StartError>
         None => RuleSet::builtin(),
     };
     let presence = Presence::new(bus.clone(), Role::BatchAgent, config.agent.slots, config.agent.host());
+    let bus = bus.renamed(presence.id().as_str());
     let agent = Agent {
         key: Arc::new(config.scan.read_key()?),
         scanner: Scanner::new(rules),

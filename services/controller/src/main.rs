@@ -15,6 +15,6 @@ fn main() -> ExitCode {
             move || bus.is_connected()
         });
         run(bus.clone(), context.config, context.stop).await;
-        Ok(bus.flush().await?)
+        Ok(bus.close().await?)
     })
 }

@@ -42,6 +42,7 @@ const WANTED_BATCHES: usize = 400;
 pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), config::CredentialsError> {
     let credentials = config.credentials.read()?;
     let presence = Presence::new(bus.clone(), Role::RepoAgent, config.agent.slots, config.agent.host());
+    let bus = bus.renamed(presence.id().as_str());
     let agent = Agent {
         mirrors: Arc::new(MirrorCache::new(&config.mirrors.dir, config.mirrors.max_bytes)),
         bus,

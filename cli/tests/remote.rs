@@ -1,0 +1,623 @@
+//! The commands that talk to a running system, against a real nats-server. Records are made through the bus, as the
+//! services do; where an answer is needed, the real controller gives it.
+#![cfg(feature = "remote")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use secretscan_bus::agents::Presence;
+use secretscan_bus::ledger::LedgerCache;
+use secretscan_bus::{Bus, NatsConfig, Stop};
+use secretscan_model::{
+    AgentId, Author, BatchEvent, BatchKey, BatchReport, Claim, CommitId, Finding, Fingerprint, Listing,
+    NotScanned, Occurrence, Priority, RepositoryId, RepositoryUri, RequestId, Role, ScanEvent, ScanState,
+    SecretHash, UriPolicy,
+};
+use secretscan_testkit::{TestServer, eventually};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+/// A control sequence, as a hostile record may hold one.
+const CLEAR_SCREEN: &str = "\u{1b}[2J";
+
+/// A nats-server with the buckets of a system.
+struct System {
+    server: TestServer,
+    bus: Bus,
+}
+
+impl System {
+    async fn start() -> Self {
+        let server = TestServer::start().await.unwrap();
+        let config = NatsConfig { url: server.url(), name: "test".into(), ..NatsConfig::default() };
+        let bus = Bus::connect(&config).await.unwrap();
+        Self { server, bus }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        run_at(&self.server.url(), arguments)
+    }
+
+    /// Runs a command that ends only when something else happens.
+    fn spawn(&self, arguments: &[&str]) -> JoinHandle<Ran> {
+        let url = self.server.url();
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        tokio::task::spawn_blocking(move || {
+            run_at(&url, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        })
+    }
+
+    async fn repository(&self, uri: &str) -> RepositoryId {
+        let uri = RepositoryUri::parse(uri, UriPolicy::default()).unwrap();
+        self.bus.know_repository(&uri).await.unwrap()
+    }
+
+    /// A request in the state Queued.
+    async fn queued(&self, id: &str, uri: &str) -> (RequestId, RepositoryId) {
+        let id: RequestId = id.parse().unwrap();
+        let repository = self.repository(uri).await;
+        self.bus.create_scan(&id, vec![], Priority::OnDemand, "ada".into()).await.unwrap();
+        let accept = ScanEvent::Accept { repository: repository.clone(), uri: uri.into() };
+        self.bus.apply_scan(&id, &[ScanEvent::StartValidation, accept]).await.unwrap();
+        (id, repository)
+    }
+
+    /// Lets an agent take a queued request, list 3 commits, and cut one batch.
+    async fn listed(&self, id: &RequestId, repository: &RepositoryId) -> BatchKey {
+        let agent: AgentId = "repo-agent-1".parse().unwrap();
+        let claim = Claim { agent: agent.clone(), attempt: 1 };
+        let batch = BatchKey { request: id.clone(), batch: "b1".parse().unwrap() };
+        let listing = Listing { commits: 3, unknown: 2, not_scanned: vec![] };
+        let events = [
+            ScanEvent::StartScheduling,
+            ScanEvent::Assign,
+            ScanEvent::Claim { agent, max_attempts: 3 },
+            ScanEvent::CutBatch { claim: claim.clone(), batch: batch.batch.clone() },
+            ScanEvent::FinishListing { claim, listing },
+        ];
+        for event in events {
+            self.bus.apply_scan(id, &[event]).await.unwrap();
+        }
+        self.bus.create_batch(&batch, repository, Priority::OnDemand, 2, 1_000).await.unwrap();
+        let commits = [commit(1), commit(2)];
+        let admitted =
+            self.bus.ledger(repository).admit(&batch, &commits, &LedgerCache::default()).await.unwrap();
+        let events = [
+            BatchEvent::StartValidation,
+            BatchEvent::Admit { commits: admitted },
+            BatchEvent::StartScheduling,
+            BatchEvent::Assign,
+            BatchEvent::Claim { agent: "batch-agent-1".parse().unwrap(), max_attempts: 3 },
+        ];
+        self.bus.apply_batch(&batch, &events).await.unwrap();
+        batch
+    }
+
+    /// Ends the batch of a listed request, and so the request.
+    async fn scanned(&self, batch: &BatchKey, repository: &RepositoryId, findings: Vec<Finding>) {
+        let count = findings.len() as u64;
+        self.bus.record_findings(repository, findings).await.unwrap();
+        self.bus.ledger(repository).mark_scanned(batch, "r1-0123456789ab").await.unwrap();
+        let skipped = NotScanned { what: "big.bin".into(), reason: "larger than 1.07 GB".into() };
+        let report = BatchReport {
+            commits: 2,
+            blobs: 5,
+            bytes: 12_345,
+            findings: count,
+            rule_set: "r1-0123456789ab".into(),
+            not_scanned: vec![skipped],
+        };
+        let claim = Claim { agent: "batch-agent-1".parse().unwrap(), attempt: 1 };
+        self.bus.apply_batch(batch, &[BatchEvent::Finish { claim, report }]).await.unwrap();
+    }
+
+    /// A completed request with one finding.
+    async fn completed(&self) -> RepositoryId {
+        let (id, repository) = self.queued("r1", "https://git.example.org/team/project").await;
+        let batch = self.listed(&id, &repository).await;
+        self.scanned(&batch, &repository, vec![finding("src/config.py")]).await;
+        repository
+    }
+
+    async fn agent(&self, role: Role, slots: u32) -> Agent {
+        let stop = Stop::new();
+        let presence = Presence::new(self.bus.clone(), role, slots, "host-1".into());
+        let id = presence.id();
+        let kept = presence.clone();
+        let until = stop.clone();
+        let task = tokio::spawn(async move { kept.keep(&until).await });
+        eventually(DEADLINE, "the agent is listed", async || {
+            let agents = self.bus.agents().await.unwrap();
+            agents.iter().any(|agent| agent.id == id).then_some(())
+        })
+        .await;
+        Agent { stop, task }
+    }
+
+    fn controller(&self) -> Agent {
+        let stop = Stop::new();
+        let run = secretscan_controller::run(
+            self.bus.clone(),
+            secretscan_controller::Config::default(),
+            stop.clone(),
+        );
+        let task = tokio::spawn(async move {
+            run.await;
+        });
+        Agent { stop, task }
+    }
+}
+
+/// A service that runs until the test stops it.
+struct Agent {
+    stop: Stop,
+    task: JoinHandle<()>,
+}
+
+impl Agent {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+fn commit(n: u8) -> CommitId {
+    CommitId::from_bytes(&[n; 20]).unwrap()
+}
+
+fn finding(path: &str) -> Finding {
+    let occurrence = Occurrence {
+        corrected_date: 1_780_000_000,
+        commit: commit(1),
+        line: 2,
+        column: 10,
+        end_line: 2,
+        end_column: 50,
+        author: Author { name: "Ada Lovelace".into(), email: "ada@example.org".into(), time: 1_780_000_000 },
+        excerpt: "token = \"ghp_****\"".into(),
+    };
+    Finding {
+        fingerprint: Fingerprint(format!("v1-{:032x}", path.len())),
+        rule_id: "github-personal-access-token".parse().unwrap(),
+        description: "GitHub personal access token".into(),
+        severity: "critical".into(),
+        secret_hash: SecretHash("00".repeat(32)),
+        path: path.as_bytes().to_vec(),
+        occurrences: vec![occurrence],
+    }
+}
+
+fn run_at(url: &str, arguments: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secretscan"));
+    command.args(arguments).env("SECRETSCAN_NATS", url).env("USER", "ada");
+    Ran::new(&command.output().unwrap())
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn new(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Self { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    fn json(&self) -> Value {
+        assert!(self.out.is_ascii());
+        serde_json::from_str(&self.out).unwrap()
+    }
+
+    /// Everything at once, for snapshots.
+    fn shown(&self) -> String {
+        format!("exit code {}\n--- stdout\n{}--- stderr\n{}", self.code, self.out, self.err)
+    }
+}
+
+/// Compares with a snapshot, without what differs from run to run.
+macro_rules! assert_shown {
+    ($ran:expr) => {
+        let mut settings = insta::Settings::clone_current();
+        // On a slow machine the request waits long enough to be told what for.
+        settings.add_filter(r"waits: .*\n", "");
+        settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "[          TIME   ]");
+        settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[TIME]");
+        settings.add_filter(r", (\d+ ms|\d+\.\d s)", ", [DURATION]");
+        settings.add_filter(r"127\.0\.0\.1:\d{2,}", "127.0.0.1:[PORT]");
+        settings.add_filter(r"agent-[0-9a-f]{32}", "agent-[                              ]");
+        settings.add_filter(r"secretscan \d+\.\d+\.\d+", "secretscan [VERSION]");
+        settings.bind(|| insta::assert_snapshot!($ran.shown()));
+    };
+}
+
+const LISTS: [&[&str]; 4] = [&["requests"], &["repositories"], &["findings"], &["agents"]];
+
+#[test]
+fn unreachable_server() {
+    // Nothing listens on the port that TCP reserves.
+    let ran = run_at("nats://ada:password@127.0.0.1:1", &["agents"]);
+    assert!(!ran.err.contains("password"), "{}", ran.err);
+    assert_shown!(ran);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_secretscan_is_left_as_it_is() {
+    let server = TestServer::start().await.unwrap();
+    let commands: [&[&str]; 3] = [
+        &["request", "https://git.example.org/a/b"],
+        &["request", "show", "r1"],
+        &["request", "cancel", "r1"],
+    ];
+    for arguments in LISTS.iter().chain(&commands) {
+        let ran = run_at(&server.url(), arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(ran.err.contains("there is no secretscan at"), "{}", ran.err);
+    }
+    assert_shown!(run_at(&server.url(), &["agents"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_on_this_machine_is_found() {
+    let system = System::start().await;
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("nats.url"), system.server.url()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secretscan"));
+    command.arg("agents").env_remove("SECRETSCAN_NATS").env("SECRETSCAN_DATA", data.path());
+    let ran = Ran::new(&command.output().unwrap());
+    assert_eq!((ran.code, ran.out.as_str()), (0, "no agent is running\n"), "{}", ran.err);
+}
+
+#[test]
+fn missing_credentials_file() {
+    let ran = run_at("nats://127.0.0.1:1", &["agents", "--creds", "missing.creds"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("missing.creds") && ran.err.contains("hint: "), "{}", ran.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_nothing() {
+    let system = System::start().await;
+    let shown = LISTS.map(|arguments| {
+        let ran = system.run(arguments);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        ran.out
+    });
+    insta::assert_snapshot!(shown.concat(), @r"
+    no request
+    no repository is known
+    no secrets found in 0 repositories
+    no agent is running
+    ");
+    for list in ["requests", "repositories", "agents"] {
+        assert_eq!(system.run(&[list, "--format", "json"]).json(), Value::Array(vec![]), "{list}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests() {
+    let system = System::start().await;
+    system.completed().await;
+    let (failed, _) = system.queued("r2", "https://git.example.org/team/other").await;
+    system.bus.apply_scan(&failed, &[ScanEvent::Cancel { requester: "ada".into() }]).await.unwrap();
+    system.queued("r3", "https://git.example.org/team/other").await;
+    assert_shown!(system.run(&["requests"]));
+    let ran = system.run(&["requests", "--state", "queued,Cancelled", "--limit", "1", "--format", "json"]);
+    assert_eq!(ran.err, "note: 1 older left off, see --limit\n");
+    let requests = ran.json();
+    assert_eq!(requests.as_array().unwrap().len(), 1);
+    assert_eq!((&requests[0]["id"], &requests[0]["state"]), (&"r3".into(), &"Queued".into()));
+    let completed = system.run(&["requests", "--state", "Completed", "--format", "json"]).json();
+    assert_eq!(completed[0]["totals"]["bytes"], 12_345);
+    assert_eq!(completed[0]["repository"], "git.example.org/team/project");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repositories() {
+    let system = System::start().await;
+    system.completed().await;
+    system.repository("https://git.example.org/a").await;
+    assert_shown!(system.run(&["repositories"]));
+    let repositories = system.run(&["repositories", "--format", "json"]).json();
+    assert_eq!(repositories[0]["lastScan"], Value::Null);
+    assert_eq!(repositories[1]["commitsScanned"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents() {
+    let system = System::start().await;
+    let batch_agent = system.agent(Role::BatchAgent, 4).await;
+    let repo_agent = system.agent(Role::RepoAgent, 1).await;
+    assert_shown!(system.run(&["agents"]));
+    let agents = system.run(&["agents", "--format", "json"]).json();
+    assert_eq!((&agents[0]["role"], &agents[1]["slots"]), (&"repo-agent".into(), &4.into()));
+    batch_agent.stop().await;
+    repo_agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_show() {
+    let system = System::start().await;
+    system.completed().await;
+    assert_shown!(system.run(&["request", "show", "r1"]));
+    let request = system.run(&["request", "show", "r1", "--format", "json"]).json();
+    assert_eq!(request["state"], "Completed");
+    assert_eq!(request["trail"].as_array().unwrap().len(), 7);
+    assert_eq!((&request["batches"][0]["commits"], &request["found"]["commits"]), (&2.into(), &3.into()));
+    assert_eq!(request["notScanned"][0]["what"], "big.bin");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_request() {
+    let system = System::start().await;
+    assert_shown!(system.run(&["request", "show", "nowhere"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_request_says_what_for() {
+    let system = System::start().await;
+    let state = |id: &str| {
+        let out = system.run(&["request", "show", id]).out;
+        let line = out.lines().find(|line| line.starts_with("state")).unwrap().to_owned();
+        line.trim_start_matches("state").trim().to_owned()
+    };
+    let (first, repository) = system.queued("r1", "https://git.example.org/a/b").await;
+    assert_eq!(state("r1"), "Queued: no repo-agent is running");
+    let agent = system.agent(Role::RepoAgent, 1).await;
+    assert_eq!(state("r1"), "Queued: the scheduler has to assign it");
+    assert!(system.bus.hold_fetch(&repository, &first).await.unwrap());
+    system.bus.apply_scan(&first, &[ScanEvent::StartScheduling, ScanEvent::Assign]).await.unwrap();
+    assert_eq!(state("r1"), "Scheduled: a repo-agent has to take it");
+    system.queued("r2", "https://git.example.org/a/b").await;
+    assert_eq!(state("r2"), "Queued: the repository is being fetched by request r1");
+    system.queued("r3", "https://git.example.org/c/d").await;
+    assert_eq!(state("r3"), "Queued: no free slot: the repo-agents have 1 slot in all");
+    let gone = ScanEvent::Claim { agent: "gone".parse().unwrap(), max_attempts: 3 };
+    system.bus.apply_scan(&first, &[gone]).await.unwrap();
+    assert_eq!(state("r1"), "InProgress: its repo-agent is gone; another has to take it");
+    agent.stop().await;
+    assert_eq!(state("r3"), "Queued: no repo-agent is running");
+    let (fourth, repository) = system.queued("r4", "https://git.example.org/e").await;
+    system.listed(&fourth, &repository).await;
+    assert_eq!(state("r4"), "InProgress: no batch-agent is running");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn findings_of_one_repository() {
+    let system = System::start().await;
+    let id = system.completed().await;
+    let ran = system.run(&["findings", "--repository", "git.example.org/team/project"]);
+    assert_shown!(ran);
+    for same in [id.as_str(), "https://git.example.org/team/project.git", "git@git.example.org:team/project"]
+    {
+        assert_eq!(system.run(&["findings", "--repository", same]).out, ran.out, "{same}");
+    }
+    let json = system.run(&["findings", "--repository", id.as_str(), "--format", "json"]);
+    assert_eq!(json.code, 1);
+    assert_eq!(json.json()["findings"][0]["path"], "src/config.py");
+    let sarif = system.run(&["findings", "--repository", id.as_str(), "--format", "sarif"]).json();
+    assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn findings_of_all_repositories() {
+    let system = System::start().await;
+    system.completed().await;
+    let other = system.repository("https://git.example.org/a").await;
+    system.repository("https://git.example.org/clean").await;
+    system.bus.record_findings(&other, vec![finding("a"), finding("bb")]).await.unwrap();
+    assert_shown!(system.run(&["findings"]));
+    let lines = system.run(&["findings", "--format", "jsonl"]);
+    assert_eq!((lines.code, lines.err.as_str()), (1, "3 secrets in 2 of 3 repositories\n"));
+    let lines: Vec<Value> = lines.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let shown: Vec<_> = lines.iter().map(|line| (&line["repository"], &line["path"])).collect();
+    let (first, second) = (Value::from("git.example.org/a"), Value::from("git.example.org/team/project"));
+    assert_eq!(shown, [(&first, &"a".into()), (&first, &"bb".into()), (&second, &"src/config.py".into())]);
+    assert_shown!(system.run(&["findings", "--format", "sarif"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn findings_of_an_unknown_repository() {
+    let system = System::start().await;
+    assert_shown!(system.run(&["findings", "--repository", "https://ada:password@git.example.org/a"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_in_a_record_acts_on_a_terminal() {
+    let system = System::start().await;
+    let id: RequestId = "r1".parse().unwrap();
+    system.bus.create_scan(&id, vec![], Priority::OnDemand, CLEAR_SCREEN.into()).await.unwrap();
+    let refuse = ScanEvent::Refuse { reason: format!("no {CLEAR_SCREEN}\u{9b}2J") };
+    system.bus.apply_scan(&id, &[ScanEvent::StartValidation, refuse]).await.unwrap();
+    let repository = system.repository("https://git.example.org/a").await;
+    let hostile = finding(&format!("src/{CLEAR_SCREEN}\u{9b}2J"));
+    system.bus.record_findings(&repository, vec![hostile]).await.unwrap();
+    let commands: [&[&str]; 8] = [
+        &["request", "show", "r1"],
+        &["request", "show", "r1", "--format", "json"],
+        &["requests"],
+        &["requests", "--format", "json"],
+        &["repositories"],
+        &["findings"],
+        &["findings", "--format", "jsonl"],
+        &["findings", "--repository", "git.example.org/a", "--format", "sarif"],
+    ];
+    for arguments in commands {
+        let ran = system.run(arguments);
+        let acts = |c: char| c.is_control() && c != '\n';
+        assert!(!ran.out.contains(acts) && !ran.err.contains(acts), "{arguments:?}: {}", ran.shown());
+    }
+    let shown = system.run(&["request", "show", "r1"]).out;
+    assert!(shown.contains("Failed: no \\u{1b}[2J\\u{9b}2J"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_sent_shown_and_cancelled() {
+    let system = System::start().await;
+    let controller = system.controller();
+    let uri = "https://git.example.org/team/project";
+    let sent = system.run(&["request", uri, "--ref", "refs/heads/main", "--priority", "scheduled"]);
+    assert_eq!((sent.code, sent.err.as_str()), (0, ""));
+    let id: RequestId = sent.out.trim_end().parse().unwrap();
+    let scan = system.bus.scan(&id).await.unwrap().unwrap();
+    assert_eq!(
+        (scan.state, scan.priority, scan.requester.as_str()),
+        (ScanState::Queued, Priority::Scheduled, "ada")
+    );
+    assert_eq!(scan.refs, ["refs/heads/main"]);
+
+    // A known repository by its id; the same id twice is one request.
+    let repository = scan.repository.unwrap();
+    for _ in 0..2 {
+        let again = system.run(&["request", repository.as_str(), "--id", "mine", "--requester", "grace"]);
+        assert_eq!((again.code, again.out.as_str()), (0, "mine\n"), "{}", again.err);
+    }
+    assert_eq!(system.bus.scans().await.unwrap().len(), 2);
+
+    let cancelled = system.run(&["request", "cancel", "mine"]);
+    assert_eq!((cancelled.code, cancelled.out.as_str()), (0, "request mine is cancelled\n"));
+    let scan = system.bus.scan(&"mine".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(scan.state, ScanState::Cancelled);
+
+    system.completed().await;
+    assert_shown!(system.run(&["request", "cancel", "r1"]));
+    let unknown = system.run(&["request", "cancel", "nowhere"]);
+    assert_eq!((unknown.code, unknown.out.as_str()), (2, ""));
+    assert!(unknown.err.contains("nowhere"), "{}", unknown.err);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_request() {
+    let system = System::start().await;
+    let controller = system.controller();
+    assert_shown!(system.run(&["request", "/srv/git/project", "--id", "r1"]));
+    assert_eq!(system.run(&["request", "https://git.example.org/a", "--id", "r2", "--ref", "main"]).code, 2);
+    assert_eq!(system.run(&["request", "unknown-id", "--id", "r3"]).code, 2);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_a_uri_is_never_sent() {
+    // There is no controller: whatever is sent would wait for an answer.
+    let system = System::start().await;
+    let ran = system.run(&["request", "https://ada:password@git.example.org/a"]);
+    assert!(!ran.err.contains("password@"), "{}", ran.err);
+    assert_shown!(ran);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_ends_with_the_findings() {
+    let system = System::start().await;
+    let controller = system.controller();
+    let uri = "https://git.example.org/team/project";
+    let watching = system.spawn(&["request", uri, "--id", "r1", "--watch"]);
+    let id: RequestId = "r1".parse().unwrap();
+    let repository = eventually(DEADLINE, "the request is queued", async || {
+        let scan = system.bus.scan(&id).await.unwrap()?;
+        (scan.state == ScanState::Queued).then(|| scan.repository.unwrap())
+    })
+    .await;
+    let batch = system.listed(&id, &repository).await;
+    system.scanned(&batch, &repository, vec![finding("src/config.py")]).await;
+    let ran = watching.await.unwrap();
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("src/config.py:2:10"), "{}", ran.out);
+    // Which steps between two states are seen depends on timing, the states do not.
+    let states: Vec<&str> =
+        ran.err.lines().filter_map(|line| line.split_once("  ")).map(|(_, state)| state).collect();
+    let expected = ["New", "Validating", "Queued", "Scheduling", "Scheduled", "InProgress", "Completed"];
+    assert_eq!(states, expected, "{}", ran.err);
+    let last = "2 of 2 new commits, 1 of 1 batch ended, 12.35 kB, 1 finding, 1 not scanned\n";
+    assert!(ran.err.starts_with("request r1\n") && ran.err.ends_with(last), "{}", ran.err);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_survives_a_restart_of_the_server() {
+    let mut system = System::start().await;
+    let controller = system.controller();
+    let watching =
+        system.spawn(&["request", "https://git.example.org/team/project", "--id", "r1", "--watch"]);
+    let id: RequestId = "r1".parse().unwrap();
+    let repository = eventually(DEADLINE, "the request is queued", async || {
+        let scan = system.bus.scan(&id).await.unwrap()?;
+        (scan.state == ScanState::Queued).then(|| scan.repository.unwrap())
+    })
+    .await;
+    controller.stop().await;
+    system.server.kill().await.unwrap();
+    system.server.restart().await.unwrap();
+    eventually(DEADLINE, "the bus is back", async || system.bus.scan(&id).await.ok()).await;
+    let batch = system.listed(&id, &repository).await;
+    system.scanned(&batch, &repository, vec![]).await;
+    let ran = watching.await.unwrap();
+    assert_eq!(ran.code, 0, "{}", ran.shown());
+    assert!(ran.err.contains("  Completed"), "{}", ran.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watching_a_request_that_fails_is_an_error() {
+    let system = System::start().await;
+    let controller = system.controller();
+    let watching =
+        system.spawn(&["request", "https://git.example.org/team/project", "--id", "r1", "--watch"]);
+    let id: RequestId = "r1".parse().unwrap();
+    eventually(DEADLINE, "the request is queued", async || {
+        let scan = system.bus.scan(&id).await.unwrap()?;
+        (scan.state == ScanState::Queued).then_some(())
+    })
+    .await;
+    let agent: AgentId = "repo-agent-1".parse().unwrap();
+    let claim = Claim { agent: agent.clone(), attempt: 1 };
+    let fail = ScanEvent::Fail { claim, reason: "the host does not know it".into() };
+    let take = ScanEvent::Claim { agent, max_attempts: 3 };
+    let events = [ScanEvent::StartScheduling, ScanEvent::Assign, take, fail];
+    system.bus.apply_scan(&id, &events).await.unwrap();
+    let ran = watching.await.unwrap();
+    assert_eq!(ran.code, 2);
+    assert_shown!(ran);
+    controller.stop().await;
+}
+
+#[test]
+fn usage_errors_of_remote_commands() {
+    let mistakes: [&[&str]; 7] = [
+        &["request"],
+        &["request", "show"],
+        &["request", "show", "a b"],
+        &["request", "https://git.example.org/a", "--priority", "soon"],
+        &["requests", "--state", "Waiting"],
+        &["requests", "--limit", "0"],
+        &["agents", "--creds", "a", "--nkey", "b"],
+    ];
+    for arguments in mistakes {
+        let ran = run_at("nats://127.0.0.1:1", arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(ran.err.contains("error: "), "{}", ran.err);
+    }
+}
+
+#[test]
+fn help_fits_a_screen_and_has_an_example() {
+    let commands: [&[&str]; 7] = [
+        &["request"],
+        &["request", "show"],
+        &["request", "cancel"],
+        &["requests"],
+        &["repositories"],
+        &["findings"],
+        &["agents"],
+    ];
+    for arguments in commands {
+        let ran = run_at("nats://ada:password@127.0.0.1:1", &[arguments, &["-h"]].concat());
+        assert!(ran.code == 0 && ran.out.contains("Example"), "{arguments:?}: {}", ran.shown());
+        assert!(ran.out.lines().count() <= 40, "{}", ran.out);
+        assert!(!ran.out.contains("password"), "{}", ran.out);
+    }
+    let ran = run_at("nats://127.0.0.1:1", &["request", "-h"]);
+    assert_shown!(ran);
+}

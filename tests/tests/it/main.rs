@@ -1,0 +1,6 @@
+//! End-to-end tests: real services, a real nats-server, real Git.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod bad_input;
+mod on_demand;
+mod sharing;
