@@ -11,6 +11,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use prometheus_client::metrics::info::Info;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -95,6 +96,8 @@ where
 {
     let stop = CancellationToken::new();
     let health = Health::default();
+    let build = Info::new(vec![("service", name), ("version", env!("CARGO_PKG_VERSION"))]);
+    health.registry().register("secretscan_build", "Which service this is, in which version", build);
     if let Some(address) = settings.health_address {
         match health.serve(address, stop.clone()).await {
             Ok(address) => tracing::info!(%address, "health endpoint"),

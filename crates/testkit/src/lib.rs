@@ -16,6 +16,7 @@ mod remote;
 mod repository;
 mod secret;
 mod server;
+pub mod service;
 mod wait;
 
 pub use generate::{GeneratedRepository, PlantedSecret, generate};

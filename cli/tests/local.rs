@@ -1,0 +1,119 @@
+//! The whole system on one machine, as a user runs it.
+#![cfg(feature = "local")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use secretscan_testkit::{GeneratedRepository, eventually, generate};
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_secretscan");
+
+/// A command with a data directory of its own. The nats-server is the one that the other tests installed.
+fn secretscan(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).env("SECRETSCAN_DATA", data).env("NO_COLOR", "1");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn output(data: &Path, arguments: &[&str]) -> Output {
+    secretscan(data, arguments).output().unwrap()
+}
+
+/// Rule, path, line and commit of each line of a report in JSON lines.
+fn findings(report: &[u8]) -> Vec<String> {
+    let mut all: Vec<String> = report
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            let finding: Value = serde_json::from_slice(line).unwrap();
+            let introduced = &finding["occurrences"][0];
+            format!(
+                "{} {} {} {}",
+                finding["ruleId"], finding["path"], introduced["line"], introduced["commit"]
+            )
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+fn offline(data: &Path, generated: &GeneratedRepository) -> Vec<String> {
+    let path = generated.repository.path();
+    let offline = output(data, &["scan", "--history", "--format", "jsonl", path.to_str().unwrap()]);
+    assert_eq!(offline.status.code(), Some(1), "{}", String::from_utf8_lossy(&offline.stderr));
+    findings(&offline.stdout)
+}
+
+#[test]
+fn run_reports_what_an_offline_scan_reports_and_remembers_it() {
+    let data = tempfile::tempdir().unwrap();
+    let generated = generate(31, 120).unwrap();
+    let path = generated.repository.path();
+    let path = path.to_str().unwrap();
+    for state in ["of", "nothing new"] {
+        let run = output(data.path(), &["run", "--format", "jsonl", path]);
+        let progress = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(1), "{progress}");
+        assert!(progress.contains("Completed") && progress.contains(state), "{progress}");
+        assert_eq!(findings(&run.stdout), offline(data.path(), &generated));
+        for planted in &generated.planted {
+            assert!(!String::from_utf8_lossy(&run.stdout).contains(&planted.secret), "a secret is shown");
+        }
+    }
+    let wrong = output(data.path(), &["run", "/no/such/repository"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("there is no such repository"));
+}
+
+/// Starts `up` and waits for its URL.
+fn up(data: &Path) -> (Child, String) {
+    let mut child = secretscan(data, &["up"]).stderr(Stdio::null()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
+    assert!(url.starts_with("nats://127.0.0.1:"), "{url}");
+    (child, url.trim().to_owned())
+}
+
+#[tokio::test]
+async fn up_killed_in_the_middle_and_started_again_ends_with_the_same_findings() {
+    let data = tempfile::tempdir().unwrap();
+    let generated = generate(32, 3_000).unwrap();
+    let path = generated.repository.path();
+    let expected = offline(data.path(), &generated);
+    let (mut killed, _) = up(data.path());
+    let sent = output(data.path(), &["request", path.to_str().unwrap(), "--id", "the-request"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", String::from_utf8_lossy(&sent.stderr));
+    let show = async || -> Option<String> {
+        let shown = output(data.path(), &["request", "show", "the-request", "--format", "json"]);
+        let request: Value = serde_json::from_slice(&shown.stdout).ok()?;
+        request.get("state").and_then(Value::as_str).map(str::to_owned)
+    };
+    eventually(Duration::from_secs(60), "the request is in progress", async || {
+        (show().await? == "InProgress").then_some(())
+    })
+    .await;
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+
+    let (mut again, url) = up(data.path());
+    eventually(Duration::from_secs(60), "the request has completed", async || {
+        (show().await? == "Completed").then_some(())
+    })
+    .await;
+    let found = output(
+        data.path(),
+        &["findings", "--format", "jsonl", "--nats", &url, "--repository", path.to_str().unwrap()],
+    );
+    assert_eq!(findings(&found.stdout), expected);
+
+    let second = output(data.path(), &["up"]);
+    assert_eq!(second.status.code(), Some(2), "the data directory is in use");
+    let pid = again.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(again.wait().unwrap().code(), Some(0));
+}

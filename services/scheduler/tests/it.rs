@@ -1,0 +1,8 @@
+//! The binary, as a process.
+
+use secretscan_testkit::service::behaves;
+
+#[tokio::test]
+async fn it_comes_up_and_stops_as_a_service_does() {
+    behaves(env!("CARGO_BIN_EXE_secretscan-scheduler"), &[]).await;
+}
