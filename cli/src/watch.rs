@@ -53,7 +53,7 @@ impl Display {
             None => progress_line(scan),
         };
         match &self.bar {
-            Some(bar) if progress.is_empty() => bar.set_message(scan.state.name()),
+            Some(bar) if progress.is_empty() => bar.set_message(doing(&scan.state)),
             Some(bar) => bar.set_message(escape_for_terminal(&progress)),
             None if progress.is_empty() || progress == self.last => {}
             None => self.line(&progress),
@@ -76,6 +76,21 @@ impl Drop for Display {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// What goes on before there is anything to count.
+fn doing(state: &ScanState) -> &'static str {
+    match state {
+        ScanState::InProgress { .. } => "fetching and listing the history",
+        ScanState::New
+        | ScanState::Validating
+        | ScanState::Queued
+        | ScanState::Scheduling
+        | ScanState::Scheduled
+        | ScanState::Completed
+        | ScanState::Failed { .. }
+        | ScanState::Cancelled => state.name(),
     }
 }
 

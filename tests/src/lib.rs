@@ -9,6 +9,7 @@ use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_detect::HashKey;
 use secretscan_model::{Finding, RepositoryId, RepositoryScan, RequestId};
 use secretscan_proto::v1;
+use secretscan_repo_agent::CredentialSettings;
 use secretscan_testkit::{TestServer, eventually};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -45,6 +46,7 @@ pub struct System {
     pub bus: Bus,
     dir: TempDir,
     size: Size,
+    credentials: CredentialSettings,
     services: JoinSet<anyhow::Result<()>>,
     stop: Stop,
 }
@@ -57,6 +59,14 @@ impl System {
     /// # Errors
     /// When something does not come up.
     pub async fn start(size: Size) -> anyhow::Result<Self> {
+        Self::start_with(size, CredentialSettings::default()).await
+    }
+
+    /// Starts the server and all services, the repo-agents with Git credentials.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn start_with(size: Size, credentials: CredentialSettings) -> anyhow::Result<Self> {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
@@ -65,7 +75,8 @@ impl System {
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("key"), KEY)?;
         let bus = connect(&server, "test").await?;
-        let mut system = Self { server, bus, dir, size, services: JoinSet::new(), stop: Stop::new() };
+        let mut system =
+            Self { server, bus, dir, size, credentials, services: JoinSet::new(), stop: Stop::new() };
         system.start_services().await?;
         Ok(system)
     }
@@ -104,6 +115,7 @@ impl System {
             let mut config = secretscan_repo_agent::Config::default();
             config.mirrors.dir = self.path("mirrors");
             config.fetch.allow_local = true;
+            config.credentials.clone_from(&self.credentials);
             config.batches.max_commits = self.size.batch_commits;
             self.services.spawn(async move { Ok(secretscan_repo_agent::run(bus, config, stop).await?) });
         }
@@ -115,6 +127,26 @@ impl System {
             self.services.spawn(async move { Ok(secretscan_batch_agent::run(bus, config, stop).await?) });
         }
         Ok(())
+    }
+
+    /// The content of every file that the services keep: mirrors and their configuration.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn files(&self) -> anyhow::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut dirs = vec![self.path("mirrors")];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    dirs.push(path);
+                } else {
+                    all.extend(std::fs::read(path)?);
+                }
+            }
+        }
+        Ok(all)
     }
 
     fn path(&self, name: &str) -> PathBuf {

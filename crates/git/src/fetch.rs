@@ -205,8 +205,6 @@ pub(crate) fn command(mirror: &Path, uri: &str, credentials: &Credentials, allow
         "transfer.unpackLimit=1",
         "fetch.writeCommitGraph=false",
         "fetch.recurseSubmodules=false",
-        // Empty: forgets every helper configured before.
-        "credential.helper=",
     ];
     for setting in settings {
         command.args(["-c", setting]);
@@ -214,7 +212,9 @@ pub(crate) fn command(mirror: &Path, uri: &str, credentials: &Credentials, allow
     if allow_local {
         command.args(["-c", "protocol.file.allow=always"]);
     }
-    let mut configured = Vec::new();
+    // Empty: forgets every helper configured before. Not by `-c`, which Git reads after the environment: it would forget
+    // ours too.
+    let mut configured = vec![("credential.helper".to_owned(), String::new())];
     if let Some(helper) = &credentials.helper {
         configured.push(("credential.helper".to_owned(), helper.clone()));
     }

@@ -25,7 +25,7 @@ use secretscan_proto::{pack_commit_ids, v1};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 
-pub use config::{Config, SAMPLE};
+pub use config::{Config, CredentialSettings, SAMPLE};
 use error::WorkError;
 
 /// Work that another agent says to hold is looked at again after this time.

@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_input;
+mod credentials;
+mod deploy;
 mod on_demand;
 mod sharing;
