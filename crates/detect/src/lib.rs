@@ -14,6 +14,7 @@
 
 mod bound;
 mod check;
+mod checksum;
 mod content;
 mod entropy;
 mod error;
@@ -28,8 +29,9 @@ mod secret;
 mod syntax;
 
 pub use check::ExampleFailure;
+pub use checksum::Checksum;
 pub use error::{Place, RuleError};
-pub use rule::{Allowlist, Condition, Examples, RegexTarget, Rule, RuleIndex, Severity};
+pub use rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Rule, RuleIndex, Severity};
 pub use rule_set::RuleSet;
 pub use scanner::{RawMatch, Scanner};
 pub use secret::{HashKey, Secret};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::checksum::Checksum;
 use crate::pattern::{LazyRegex, Pattern};
 
 /// The place of a rule in its rule set; see [`crate::RuleSet::rule`].
@@ -35,6 +36,35 @@ impl Severity {
     }
 }
 
+/// How sure it is that a match of a rule is a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confidence {
+    /// Looks like a secret by its surroundings; one in several is none.
+    Low,
+    /// The default of generic rules: surroundings and form agree.
+    Medium,
+    /// The default of the others: a form that nothing else has.
+    High,
+}
+
+impl Confidence {
+    /// `low`, `medium` or `high`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+impl fmt::Display for Confidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -50,6 +80,10 @@ pub struct Rule {
     pub description: String,
     /// How bad a leak is.
     pub severity: Severity,
+    /// How sure it is that a match is a secret.
+    pub confidence: Confidence,
+    /// A match whose secret fails this is none.
+    pub checksum: Option<Checksum>,
     /// Where the provider documents the token.
     pub documentation: Option<String>,
     /// Free labels.

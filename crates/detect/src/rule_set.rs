@@ -9,23 +9,35 @@ use toml::Spanned;
 
 use crate::error::{Place, RuleError};
 use crate::pattern::{LazyRegex, Pattern, PatternError};
-use crate::rule::{Allowlist, Condition, Examples, RegexTarget, Rule, RuleIndex};
+use crate::rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Rule, RuleIndex};
 use crate::syntax::{AllowlistSyntax, RuleSyntax, Source};
 
 /// The built-in rules, in order of precedence among generic ones.
 const BUILTIN: &[(&str, &str)] = &[
     ("builtin/allowlist.toml", include_str!("../rules/allowlist.toml")),
     ("builtin/ai.toml", include_str!("../rules/ai.toml")),
+    ("builtin/analytics.toml", include_str!("../rules/analytics.toml")),
     ("builtin/chat.toml", include_str!("../rules/chat.toml")),
     ("builtin/ci.toml", include_str!("../rules/ci.toml")),
     ("builtin/cloud.toml", include_str!("../rules/cloud.toml")),
+    ("builtin/commerce.toml", include_str!("../rules/commerce.toml")),
+    ("builtin/communication.toml", include_str!("../rules/communication.toml")),
+    ("builtin/crypto.toml", include_str!("../rules/crypto.toml")),
+    ("builtin/developer-tools.toml", include_str!("../rules/developer-tools.toml")),
+    ("builtin/identity.toml", include_str!("../rules/identity.toml")),
+    ("builtin/infrastructure.toml", include_str!("../rules/infrastructure.toml")),
     ("builtin/keys.toml", include_str!("../rules/keys.toml")),
     ("builtin/mail.toml", include_str!("../rules/mail.toml")),
+    ("builtin/media.toml", include_str!("../rules/media.toml")),
     ("builtin/monitoring.toml", include_str!("../rules/monitoring.toml")),
     ("builtin/packages.toml", include_str!("../rules/packages.toml")),
     ("builtin/payment.toml", include_str!("../rules/payment.toml")),
+    ("builtin/productivity.toml", include_str!("../rules/productivity.toml")),
+    ("builtin/security.toml", include_str!("../rules/security.toml")),
+    ("builtin/social.toml", include_str!("../rules/social.toml")),
     ("builtin/source-hosting.toml", include_str!("../rules/source-hosting.toml")),
     ("builtin/databases.toml", include_str!("../rules/databases.toml")),
+    ("builtin/files.toml", include_str!("../rules/files.toml")),
     ("builtin/generic.toml", include_str!("../rules/generic.toml")),
 ];
 /// Raised when the engine finds something else with unchanged rules.
@@ -201,6 +213,8 @@ impl RuleDraft {
         self.allowlists.extend(other.allowlists);
         mine.description = theirs.description.or(mine.description.take());
         mine.severity = theirs.severity.or(mine.severity);
+        mine.confidence = theirs.confidence.or(mine.confidence);
+        mine.checksum = theirs.checksum.or(mine.checksum);
         mine.documentation = theirs.documentation.or(mine.documentation.take());
         mine.secret_group = theirs.secret_group.or(mine.secret_group);
         mine.entropy = theirs.entropy.or(mine.entropy);
@@ -227,17 +241,21 @@ impl RuleDraft {
             let problem = format!("is more than the {} groups of the regex", pattern.groups);
             return Err(RuleError::Value { place, key: "secretGroup", problem });
         }
+        let is_generic = syntax.generic.unwrap_or(false);
+        let confidence = if is_generic { Confidence::Medium } else { Confidence::High };
         let join = |examples: Vec<Vec<String>>| examples.into_iter().map(|pieces| pieces.concat()).collect();
         Ok(Rule {
             description: syntax.description.unwrap_or_else(|| id.clone()),
             id,
             severity: syntax.severity.unwrap_or_default(),
+            confidence: syntax.confidence.unwrap_or(confidence),
+            checksum: syntax.checksum,
             documentation: syntax.documentation,
             tags: syntax.tags,
             secret_group,
             keywords: syntax.keywords,
             entropy: syntax.entropy.filter(|entropy| *entropy > 0.0),
-            is_generic: syntax.generic.unwrap_or(false),
+            is_generic,
             allowlists,
             examples: Examples {
                 matching: join(syntax.examples.matching),
@@ -326,8 +344,8 @@ fn version(rules: &[Rule], allowlists: &[Allowlist]) -> String {
     for rule in rules {
         add(&rule.id);
         add(rule.bounded_regex());
-        let Rule { secret_group, entropy, is_generic, .. } = rule;
-        add(&format!("{:?} {secret_group:?} {entropy:?} {is_generic}", rule.path()));
+        let Rule { secret_group, entropy, is_generic, checksum, .. } = rule;
+        add(&format!("{:?} {secret_group:?} {entropy:?} {is_generic} {checksum:?}", rule.path()));
         add(&format!("{:?} {}", rule.keywords, rule.allowlists.len()));
     }
     for allowlist in rules.iter().flat_map(|rule| &rule.allowlists).chain(allowlists) {

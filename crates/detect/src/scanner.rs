@@ -142,6 +142,9 @@ impl Scanner {
         if rule.entropy.is_some_and(|least| shannon(secret) <= least) {
             return None;
         }
+        if rule.checksum.is_some_and(|checksum| !checksum.holds(secret)) {
+            return None;
+        }
         let whole = &content[hit.start..hit.end];
         let line = line_around(content, hit);
         let mut excluded_by = Vec::new();

@@ -1,11 +1,12 @@
-//! The rule file as written: the TOML keys of gitleaks, and a few of ours (`severity`, `documentation`, `generic`,
-//! `examples`).
+//! The rule file as written: the TOML keys of gitleaks, and a few of ours (`severity`, `confidence`, `documentation`, `checksum`,
+//! `generic`, `examples`).
 
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::checksum::Checksum;
 use crate::error::{Place, RuleError};
-use crate::rule::Severity;
+use crate::rule::{Confidence, Severity};
 
 /// A whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -45,7 +46,9 @@ pub(crate) struct RuleSyntax {
     pub(crate) id: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) severity: Option<Severity>,
+    pub(crate) confidence: Option<Confidence>,
     pub(crate) documentation: Option<String>,
+    pub(crate) checksum: Option<Checksum>,
     pub(crate) regex: Option<Spanned<String>>,
     pub(crate) path: Option<Spanned<String>>,
     pub(crate) secret_group: Option<usize>,
