@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::content::{LineCursor, Transcoded, line_end};
 use crate::entropy::shannon;
 use crate::excerpt::{MaskedRanges, excerpt};
+use crate::landmarks::{Copied, Landmarks};
 use crate::rule::{Condition, Rule, RuleIndex};
 use crate::rule_set::RuleSet;
 use crate::search::{Hit, Search};
@@ -62,14 +63,41 @@ impl Scanner {
     ///
     /// Content that looks like UTF-16 is scanned as bytes and as text.
     pub fn scan(&self, content: &[u8]) -> Vec<RawMatch> {
-        let mut matches = self.scan_bytes(content);
+        self.scan_with(content, &mut self.search.landmarks(content))
+    }
+
+    /// The same, and what the scans of the content's deltas take over.
+    pub fn scan_base(&self, content: &[u8]) -> (Vec<RawMatch>, Landmarks) {
+        let mut landmarks = self.search.landmarks(content);
+        (self.scan_with(content, &mut landmarks), landmarks)
+    }
+
+    /// The same for content that has parts in common with a base, which is much faster when these are most of it.
+    ///
+    /// `copied` is in the order of the content, without overlaps there.
+    ///
+    /// # Panics
+    /// When `copied` reaches beyond the content or the base.
+    pub fn scan_delta(
+        &self,
+        content: &[u8],
+        base: &Landmarks,
+        copied: &[Copied],
+    ) -> (Vec<RawMatch>, Landmarks) {
+        let mut landmarks = self.search.landmarks_of_delta(content, base, copied);
+        (self.scan_with(content, &mut landmarks), landmarks)
+    }
+
+    fn scan_with(&self, content: &[u8], landmarks: &mut Landmarks) -> Vec<RawMatch> {
+        let mut matches = self.scan_bytes(content, landmarks);
         if let Some(transcoded) = Transcoded::from_utf16(content) {
-            let of_text = self.scan_bytes(&transcoded.text).into_iter().map(|found| RawMatch {
+            let text = &transcoded.text;
+            let of_text = self.scan_bytes(text, &mut self.search.landmarks(text)).into_iter();
+            matches.extend(of_text.map(|found| RawMatch {
                 start: transcoded.original_offset(found.start),
                 end: transcoded.original_offset(found.end),
                 ..found
-            });
-            matches.extend(of_text);
+            }));
             matches.sort_by_key(|found| (found.start, found.end, found.rule));
         }
         matches
@@ -91,8 +119,8 @@ impl Scanner {
         })
     }
 
-    fn scan_bytes(&self, content: &[u8]) -> Vec<RawMatch> {
-        let found = self.search.find(self.rules.rules(), content);
+    fn scan_bytes(&self, content: &[u8], landmarks: &mut Landmarks) -> Vec<RawMatch> {
+        let found = self.search.find(self.rules.rules(), content, landmarks);
         if found.hits.is_empty() {
             return Vec::new();
         }
