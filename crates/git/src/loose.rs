@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use git2::Repository;
 use secretscan_detect::{HashKey, RawMatch, Scanner};
 use secretscan_model::ids::BlobId;
 
 use crate::attribution::Origin;
 use crate::error::GitError;
 use crate::introductions::staged;
+use crate::objects::{read, too_large};
 use crate::repository::{discover, open};
 use crate::scan::{Scan, ScanOptions, ScanReport};
 
@@ -45,26 +45,11 @@ pub fn scan_staged(
     each(&mut scan, scanner, options, &entries, || {
         // libgit2's handles are not shared between threads.
         let repository = open(git_dir)?;
-        Ok(move |(_, blob): &(Vec<u8>, BlobId)| read_blob(&repository, blob, options.max_blob_bytes))
+        Ok(move |(_, blob): &(Vec<u8>, BlobId)| {
+            read(&repository, blob.as_bytes(), options.max_blob_bytes).map(|(_, content)| content)
+        })
     })?;
     Ok(scan.finish())
-}
-
-fn read_blob(repository: &Repository, blob: &BlobId, limit: u64) -> Result<Vec<u8>, String> {
-    let read = || {
-        let id = git2::Oid::from_bytes(blob.as_bytes())?;
-        let odb = repository.odb()?;
-        let (size, _) = odb.read_header(id)?;
-        if size as u64 > limit {
-            return Ok(Err(too_large(size as u64, limit)));
-        }
-        odb.read(id).map(|object| Ok(object.data().to_vec()))
-    };
-    read().unwrap_or_else(|error: git2::Error| Err(error.message().to_owned()))
-}
-
-fn too_large(size: u64, limit: u64) -> String {
-    format!("{size} bytes, more than the limit of {limit}")
 }
 
 /// Scans the files of a directory, whether Git knows them or not, without `.git`; or a single file. Symbolic links are

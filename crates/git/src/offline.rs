@@ -1,26 +1,23 @@
 //! Scans of a repository at hand, with no service and no network.
 
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
 
 use git2::Repository;
 use secretscan_detect::{HashKey, Scanner};
 use secretscan_model::ids::CommitId;
-use tempfile::TempDir;
 
-use crate::batch::{BatchLimits, Contents};
 use crate::error::GitError;
 use crate::history::{CommitEntry, resolve, rev_list};
+use crate::introductions::in_git_dir;
 use crate::manifest::Manifest;
-use crate::pack::Pack;
+use crate::objects::ObjectStore;
+use crate::pack::Absent;
 use crate::repository::discover;
 use crate::scan::{Scan, ScanOptions, ScanReport};
 
-/// What is scanned together. Larger than what is sent to an agent: content that several batches introduce is scanned
-/// once for each.
+/// How many commits are scanned together: bounds the memory. Content that several parts introduce is scanned once for
+/// each.
 const MAX_COMMITS: usize = 50_000;
-const MAX_BYTES: u64 = 4 << 30;
 
 /// Which commits to scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,36 +64,13 @@ pub fn scan_history(
             "a shallow clone: commits before its boundary are not here, run git fetch --unshallow",
         );
     }
-    let limits = BatchLimits {
-        max_commits: MAX_COMMITS,
-        max_bytes: MAX_BYTES,
-        max_blob_bytes: options.max_blob_bytes,
-    };
-    let contents = Contents::new(repository.path().to_path_buf(), commits, limits, options.threads);
-    let scratch = options.scratch.to_path_buf();
-    // The next batch is packed while this one is scanned.
-    thread::scope(|scope| {
-        let (sender, receiver) = mpsc::sync_channel(0);
-        let git_dir = repository.path().to_path_buf();
-        scope.spawn(move || {
-            for content in contents {
-                let packed = content.and_then(|content| {
-                    let dir = tempfile::tempdir_in(&scratch)
-                        .map_err(GitError::io("make a temporary directory in", &scratch))?;
-                    let pack = content.write_pack(&git_dir, dir.path())?;
-                    Ok((content.manifest, pack, dir))
-                });
-                // Fails when the scan ended early.
-                if sender.send(packed).is_err() {
-                    return;
-                }
-            }
-        });
-        receiver.into_iter().try_for_each(|packed: Result<(Manifest, Pack, TempDir), GitError>| {
-            let (manifest, pack, _dir) = packed?;
-            scan.add_batch(manifest, &pack, &|_| true)
-        })
-    })?;
+    let objects = ObjectStore::of_repository(&repository)?;
+    for part in commits.chunks(MAX_COMMITS) {
+        let ids: Vec<CommitId> = part.iter().map(|commit| commit.id).collect();
+        let introductions = in_git_dir(repository.path(), &ids, options.threads)?;
+        let manifest = Manifest { commits: part.to_vec(), introductions, absent: Absent::new() };
+        scan.add_batch(manifest, &objects, &|_| true)?;
+    }
     Ok(scan.finish())
 }
 

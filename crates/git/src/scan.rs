@@ -3,11 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use secretscan_detect::{HashKey, RawMatch, Scanner};
+use gix_hash::ObjectId;
+use gix_object::Kind;
+use secretscan_detect::{HashKey, Landmarks, RawMatch, Scanner};
 use secretscan_model::ids::{BlobId, CommitId};
 use secretscan_model::{Author, NotScanned};
 
@@ -15,7 +17,8 @@ use crate::attribution::{FindingSink, LocatedFinding, Origin};
 use crate::batch::{IDX, MANIFEST, PACK};
 use crate::error::GitError;
 use crate::manifest::Manifest;
-use crate::pack::{Object, Pack};
+use crate::objects::ObjectStore;
+use crate::traversal::{Base, PackReader};
 
 /// Names and addresses are cut at this length: a commit may claim megabytes.
 const MAX_AUTHOR_CHARS: usize = 256;
@@ -62,9 +65,20 @@ pub fn scan_archive(
     let dir = tempfile::tempdir_in(options.scratch)
         .map_err(GitError::io("make a temporary directory in", options.scratch))?;
     let (manifest, pack) = unpack(archive, dir.path())?;
-    let mut scan = Scan::new(scanner, key, *options);
-    scan.add_batch(manifest, &pack, admitted)?;
-    Ok(scan.finish())
+    // Whoever cut the archive decided what is too large.
+    let mut scan = Scan::new(scanner, key, ScanOptions { max_blob_bytes: u64::MAX, ..*options });
+    let add = || {
+        let reader = PackReader::open(&pack)?;
+        reader.verify()?;
+        scan.add_batch(manifest, &ObjectStore::of_pack(reader), admitted)
+    };
+    match add() {
+        Ok(()) => Ok(scan.finish()),
+        Err(GitError::DamagedPack { detail, .. } | GitError::MissingObject { detail }) => {
+            Err(GitError::Corrupt { detail })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The commits of a batch archive, in order.
@@ -87,12 +101,12 @@ pub fn archive_commits(archive: &Path) -> Result<Vec<CommitId>, GitError> {
 }
 
 /// Takes an archive apart. Each of the three members must be there once, and nothing else.
-fn unpack(archive: &Path, dir: &Path) -> Result<(Manifest, Pack), GitError> {
+fn unpack(archive: &Path, dir: &Path) -> Result<(Manifest, PathBuf), GitError> {
     let file = File::open(archive).map_err(GitError::io("open the archive", archive))?;
     let damaged = |e: io::Error| GitError::corrupt(e.to_string());
     let mut tar = tar::Archive::new(io::BufReader::new(file));
     let mut manifest = None;
-    let pack = Pack { pack: dir.join(PACK), idx: dir.join(IDX) };
+    let (pack, idx) = (dir.join(PACK), dir.join(IDX));
     for entry in tar.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
         let name = entry.path_bytes().into_owned();
@@ -106,8 +120,8 @@ fn unpack(archive: &Path, dir: &Path) -> Result<(Manifest, Pack), GitError> {
                 manifest = Some(Manifest::decode(&bytes)?);
                 continue;
             }
-            name if name == IDX.as_bytes() => &pack.idx,
-            name if name == PACK.as_bytes() => &pack.pack,
+            name if name == IDX.as_bytes() => &idx,
+            name if name == PACK.as_bytes() => &pack,
             name => {
                 let name = String::from_utf8_lossy(name);
                 return Err(GitError::corrupt(format!("the member {name:?} is unknown or there twice")));
@@ -120,7 +134,7 @@ fn unpack(archive: &Path, dir: &Path) -> Result<(Manifest, Pack), GitError> {
             return Err(GitError::corrupt("it ends too early"));
         }
     }
-    let manifest = manifest.filter(|_| pack.idx.exists() && pack.pack.exists());
+    let manifest = manifest.filter(|_| idx.exists() && pack.exists());
     manifest.map(|manifest| (manifest, pack)).ok_or_else(|| GitError::corrupt("it lacks a member"))
 }
 
@@ -138,21 +152,22 @@ impl<'a> Scan<'a> {
         Self { scanner, options, sink, report: ScanReport::default() }
     }
 
-    /// Scans the pack of a batch and attributes what is found.
+    /// Scans what the admitted commits of a batch introduced and attributes what is found.
     pub fn add_batch(
         &mut self,
         mut manifest: Manifest,
-        pack: &Pack,
+        objects: &ObjectStore,
         admitted: &dyn Fn(&CommitId) -> bool,
     ) -> Result<(), GitError> {
         let is_admitted: Vec<bool> = manifest.commits.iter().map(|c| admitted(&c.id)).collect();
         manifest.introductions.retain(|i| is_admitted[i.commit as usize]);
         self.report.commits += is_admitted.iter().filter(|is_admitted| **is_admitted).count() as u64;
 
-        let scanned = self.scan_pack(&manifest, pack)?;
+        let scanned = self.scan_objects(&manifest, objects)?;
         let mut named = HashSet::new();
         for introduction in &manifest.introductions {
-            if let Some(reason) = manifest.absent.get(&introduction.blob) {
+            let absence = manifest.absent.get(&introduction.blob);
+            if let Some(reason) = absence.or_else(|| scanned.left_out.get(&object_id(introduction.blob))) {
                 if named.insert(introduction.blob) {
                     let path = String::from_utf8_lossy(&introduction.path);
                     let what = format!("{path} (blob {})", introduction.blob);
@@ -163,40 +178,52 @@ impl<'a> Scan<'a> {
             let Some(matches) = scanned.matches.get(&introduction.blob) else { continue };
             let commit = manifest.commits[introduction.commit as usize];
             let author = scanned.authors.get(&commit.id).cloned();
-            let author = author.ok_or_else(|| GitError::corrupt("the pack lacks a commit"))?;
+            let author =
+                author.ok_or_else(|| GitError::MissingObject { detail: format!("commit {}", commit.id) })?;
             let origin = Origin { corrected_date: commit.corrected_date, commit: Some(commit.id), author };
             self.sink.add(matches, &introduction.path, &origin);
         }
         Ok(())
     }
 
-    fn scan_pack(&mut self, manifest: &Manifest, pack: &Pack) -> Result<ScannedPack, GitError> {
+    fn scan_objects(&mut self, manifest: &Manifest, objects: &ObjectStore) -> Result<Scanned, GitError> {
         let introduced = manifest.introductions.iter().map(|i| i.blob);
-        let wanted: HashSet<BlobId> = introduced.filter(|blob| !manifest.absent.contains_key(blob)).collect();
-        let result = Mutex::new(ScannedPack::default());
+        let present = introduced.filter(|blob| !manifest.absent.contains_key(blob));
+        let commits = manifest.introductions.iter().map(|i| manifest.commits[i.commit as usize].id);
+        let mut wanted: HashSet<ObjectId> = present.map(object_id).collect();
+        wanted.extend(commits.map(|commit| ObjectId::from_bytes_or_panic(commit.as_bytes())));
+        let result = Mutex::new(Scanned::default());
         let (blobs, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        pack.for_each(self.options.threads, self.options.stop, |object| match object {
-            Object::Commit(id, text) => {
-                let author = author(text);
-                result.lock().expect("no scan panicked").authors.insert(id, author);
-            }
-            Object::Blob(id, content) if wanted.contains(&id) => {
-                blobs.fetch_add(1, Ordering::Relaxed);
-                bytes.fetch_add(content.len() as u64, Ordering::Relaxed);
-                let matches = self.scanner.scan(content);
-                if !matches.is_empty() {
-                    result.lock().expect("no scan panicked").matches.insert(id, matches);
+        let left_out =
+            objects.for_each(wanted, &self.options, |object, base: Option<Base<'_, Landmarks>>| {
+                let id = object.id.as_bytes();
+                match object.kind {
+                    Kind::Blob => {
+                        blobs.fetch_add(1, Ordering::Relaxed);
+                        bytes.fetch_add(object.content.len() as u64, Ordering::Relaxed);
+                        let (matches, landmarks) = match base {
+                            Some(base) => self.scanner.scan_delta(object.content, base.state, base.copied),
+                            None => self.scanner.scan_base(object.content),
+                        };
+                        if !matches.is_empty() {
+                            let id = BlobId::from_bytes(id).expect("20 bytes are an id");
+                            result.lock().expect("no scan panicked").matches.insert(id, matches);
+                        }
+                        landmarks
+                    }
+                    Kind::Commit => {
+                        let id = CommitId::from_bytes(id).expect("20 bytes are an id");
+                        result.lock().expect("no scan panicked").authors.insert(id, author(object.content));
+                        Landmarks::default()
+                    }
+                    Kind::Tree | Kind::Tag => Landmarks::default(),
                 }
-            }
-            Object::Blob(..) => {}
-        })?;
-        let blobs = blobs.into_inner();
-        if blobs != wanted.len() as u64 {
-            return Err(GitError::corrupt(format!("the pack lacks {} blobs", wanted.len() as u64 - blobs)));
-        }
-        self.report.blobs += blobs;
+            })?;
+        self.report.blobs += blobs.into_inner();
         self.report.bytes += bytes.into_inner();
-        Ok(result.into_inner().expect("no scan panicked"))
+        let mut scanned = result.into_inner().expect("no scan panicked");
+        scanned.left_out = left_out;
+        Ok(scanned)
     }
 
     /// Adds the matches of one content that belongs to no batch.
@@ -217,11 +244,17 @@ impl<'a> Scan<'a> {
     }
 }
 
+fn object_id(blob: BlobId) -> ObjectId {
+    ObjectId::from_bytes_or_panic(blob.as_bytes())
+}
+
 #[derive(Default)]
-struct ScannedPack {
+struct Scanned {
     /// Only of blobs that have some.
     matches: HashMap<BlobId, Vec<RawMatch>>,
     authors: HashMap<CommitId, Author>,
+    /// What was not scanned, and why.
+    left_out: HashMap<ObjectId, String>,
 }
 
 /// Reads the author of a commit, `author NAME <EMAIL> SECONDS ZONE`. Histories hold malformed ones: what can't be read
