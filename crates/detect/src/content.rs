@@ -48,6 +48,8 @@ fn detect_utf16(content: &[u8]) -> Option<(usize, bool)> {
     }
     // Mostly ASCII text has a zero in most second bytes and in few of the others.
     let sample = &content[..content.len().min(SAMPLE) & !1];
+    // What has no zero at all is by far the most common.
+    memchr::memchr(0, sample)?;
     let pairs = sample.len() / 2;
     let zeros = |offset| sample.iter().skip(offset).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd) = (zeros(0), zeros(1));

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -45,7 +46,7 @@ pub fn scan_staged(
     each(&mut scan, scanner, options, &entries, || {
         // libgit2's handles are not shared between threads.
         let repository = open(git_dir)?;
-        Ok(move |(_, blob): &(Vec<u8>, BlobId)| {
+        Ok(move |(_, blob): &(Arc<[u8]>, BlobId)| {
             read(&repository, blob.as_bytes(), options.max_blob_bytes).map(|(_, content)| content)
         })
     })?;
@@ -66,14 +67,14 @@ pub fn scan_directory(
     let mut scan = Scan::new(scanner, key, *options);
     let mut files = Vec::new();
     if fs::metadata(dir).map_err(GitError::io("look at", dir))?.is_file() {
-        files.push((dir.as_os_str().as_bytes().to_vec(), dir.to_path_buf()));
+        files.push((dir.as_os_str().as_bytes().into(), dir.to_path_buf()));
     } else {
         fs::read_dir(dir).map_err(GitError::io("read the directory", dir))?;
         list_files(dir, options, &mut scan, &mut files)?;
     }
     files.sort();
     each(&mut scan, scanner, options, &files, || {
-        Ok(|(_, path): &(Vec<u8>, PathBuf)| read_file(path, options.max_blob_bytes))
+        Ok(|(_, path): &(Arc<[u8]>, PathBuf)| read_file(path, options.max_blob_bytes))
     })?;
     Ok(scan.finish())
 }
@@ -83,7 +84,7 @@ fn list_files(
     top: &Path,
     options: &ScanOptions<'_>,
     scan: &mut Scan<'_>,
-    files: &mut Vec<(Vec<u8>, PathBuf)>,
+    files: &mut Vec<(Arc<[u8]>, PathBuf)>,
 ) -> Result<(), GitError> {
     let mut dirs = vec![top.to_path_buf()];
     while let Some(dir) = dirs.pop() {
@@ -112,7 +113,7 @@ fn list_files(
                 dirs.push(path);
             } else if kind.is_file() {
                 let relative = path.strip_prefix(top).unwrap_or(&path);
-                files.push((relative.as_os_str().as_bytes().to_vec(), path));
+                files.push((relative.as_os_str().as_bytes().into(), path));
             }
         }
     }
@@ -150,12 +151,12 @@ fn each<T, R>(
     scan: &mut Scan<'_>,
     scanner: &Scanner,
     options: &ScanOptions<'_>,
-    items: &[(Vec<u8>, T)],
+    items: &[(Arc<[u8]>, T)],
     reader: impl Fn() -> Result<R, GitError> + Sync,
 ) -> Result<(), GitError>
 where
     T: Sync,
-    R: FnMut(&(Vec<u8>, T)) -> Result<Vec<u8>, String>,
+    R: FnMut(&(Arc<[u8]>, T)) -> Result<Vec<u8>, String>,
 {
     type Scanned = (usize, Result<(u64, Vec<RawMatch>), String>);
     let next = AtomicUsize::new(0);

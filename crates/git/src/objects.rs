@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use git2::{ObjectType, Repository};
-use gix_hash::ObjectId;
+use gix_hash::{ObjectId, oid};
 use gix_object::Kind;
 
 use crate::error::GitError;
@@ -64,42 +64,65 @@ impl ObjectStore {
         Self { packs: vec![pack], git_dir: None }
     }
 
-    /// Visits each wanted object once, and returns for each that is not visited the reason. A pack by itself must have all
-    /// of them.
+    /// Visits each of these objects once, and returns for each that is not visited the reason. A pack by itself must have
+    /// all of them.
     ///
-    /// The visitor gets what it returned for the object's base, if the object is stored as a delta and the base was
-    /// wanted too.
+    /// The visitor gets what it returned for the object's base, if the object is stored as a delta and the base is one of
+    /// these objects too.
     pub fn for_each<S: Send + Sync>(
         &self,
         mut wanted: HashSet<ObjectId>,
         options: &ScanOptions<'_>,
-        visit: impl Fn(Object<'_>, Option<Base<'_, S>>) -> S + Sync,
-    ) -> Result<HashMap<ObjectId, String>, GitError> {
-        let mut left_out = HashMap::new();
+        visit: &Visit<'_, S>,
+    ) -> Result<LeftOut, GitError> {
         let packed: usize = self.packs.iter().map(PackReader::len).sum();
+        let mut left_out = LeftOut::new();
         if self.git_dir.is_none() || wanted.len().saturating_mul(ONE_IN) >= packed {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
-            let pool = pool.map_err(|e| GitError::Threads { reason: e.to_string() })?;
-            for pack in &self.packs {
-                let seen = InPack { wanted: &wanted, visit: &visit, seen: Mutex::default() };
-                pack.for_each(&pool, options.stop, options.max_blob_bytes, &seen)?;
-                for (id, size) in seen.seen.into_inner().expect("no visit panicked") {
-                    wanted.remove(&id);
-                    if let Some(size) = size {
-                        left_out.insert(id, too_large(size, options.max_blob_bytes));
-                    }
-                }
-            }
+            left_out = self.for_each_packed(&|id| wanted.contains(id), options, visit)?;
+            wanted.retain(|id| !self.is_packed(id));
         }
         match &self.git_dir {
-            Some(git_dir) => left_out.extend(read_by_id(git_dir, wanted, options, &visit)?),
-            None => {
-                left_out.extend(wanted.into_iter().map(|id| (id, "the pack does not have it".to_owned())))
-            }
+            Some(git_dir) => left_out.extend(read_by_id(git_dir, wanted, options, visit)?),
+            None if wanted.is_empty() => {}
+            None => return Err(GitError::corrupt(format!("the pack lacks {} objects", wanted.len()))),
         }
         Ok(left_out)
     }
+
+    /// The same for those objects in packs, but for trees, that are wanted.
+    pub fn for_each_packed<S: Send + Sync>(
+        &self,
+        wants: &(dyn Fn(&oid) -> bool + Sync),
+        options: &ScanOptions<'_>,
+        visit: &Visit<'_, S>,
+    ) -> Result<LeftOut, GitError> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
+        let pool = pool.map_err(|e| GitError::Threads { reason: e.to_string() })?;
+        let mut left_out = LeftOut::new();
+        for (number, pack) in self.packs.iter().enumerate() {
+            let earlier = &self.packs[..number];
+            let wants = |id: &oid| wants(id) && !earlier.iter().any(|pack| pack.has(id));
+            let too_large = Mutex::default();
+            let visitor = InPack { wants: &wants, visit, too_large };
+            pack.for_each(&pool, options.stop, options.max_blob_bytes, &visitor)?;
+            let sizes = visitor.too_large.into_inner().expect("no visit panicked");
+            let reason = |size| crate::objects::too_large(size, options.max_blob_bytes);
+            left_out.extend(sizes.into_iter().map(|(id, size)| (id, reason(size))));
+        }
+        Ok(left_out)
+    }
+
+    /// Whether an object is in one of the packs.
+    pub fn is_packed(&self, id: &oid) -> bool {
+        self.packs.iter().any(|pack| pack.has(id))
+    }
 }
+
+/// What is called for each object. Returns what the visits of the object's deltas get.
+pub(crate) type Visit<'a, S> = dyn Fn(Object<'_>, Option<Base<'_, S>>) -> S + Sync + 'a;
+
+/// Objects that are not visited, and why.
+pub(crate) type LeftOut = HashMap<ObjectId, String>;
 
 /// Why content is not scanned.
 pub(crate) fn too_large(size: u64, limit: u64) -> String {
@@ -128,18 +151,18 @@ fn read_by_id<S>(
     git_dir: &Path,
     wanted: HashSet<ObjectId>,
     options: &ScanOptions<'_>,
-    visit: &(impl Fn(Object<'_>, Option<Base<'_, S>>) -> S + Sync),
-) -> Result<HashMap<ObjectId, String>, GitError> {
+    visit: &Visit<'_, S>,
+) -> Result<LeftOut, GitError> {
     let mut wanted: Vec<ObjectId> = wanted.into_iter().collect();
     if wanted.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(LeftOut::new());
     }
     wanted.sort_unstable();
     let next = AtomicUsize::new(0);
     let work = || {
         // libgit2's handles are not shared between threads.
         let repository = open(git_dir)?;
-        let mut left_out = HashMap::new();
+        let mut left_out = LeftOut::new();
         while let Some(id) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
             if options.stop.load(Ordering::Relaxed) {
                 return Err(GitError::Stopped);
@@ -162,7 +185,7 @@ fn read_by_id<S>(
     thread::scope(|scope| {
         let threads = options.threads.clamp(1, wanted.len());
         let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut left_out = HashMap::new();
+        let mut left_out = LeftOut::new();
         for thread in started {
             left_out.extend(thread.join().expect("no visit panics")?);
         }
@@ -177,27 +200,26 @@ fn alternates(dir: &Path) -> Vec<PathBuf> {
     lines.map(|line| dir.join(Path::new(std::ffi::OsStr::from_bytes(line)))).collect()
 }
 
-/// Visits what is wanted of a pack, and notes what was there.
+/// Visits what is wanted of a pack.
 struct InPack<'a, S> {
-    wanted: &'a HashSet<ObjectId>,
-    visit: &'a (dyn Fn(Object<'_>, Option<Base<'_, S>>) -> S + Sync),
-    /// With the size, if it has too many bytes.
-    seen: Mutex<Vec<(ObjectId, Option<u64>)>>,
+    wants: &'a (dyn Fn(&oid) -> bool + Sync),
+    visit: &'a Visit<'a, S>,
+    /// Objects with too many bytes, and how many.
+    too_large: Mutex<Vec<(ObjectId, u64)>>,
 }
 
 impl<S: Send + Sync> Visitor for InPack<'_, S> {
     type State = S;
 
-    fn wants(&self, id: &ObjectId) -> bool {
-        self.wanted.contains(id)
+    fn wants(&self, id: &oid) -> bool {
+        (self.wants)(id)
     }
 
     fn visit(&self, object: Object<'_>, base: Option<Base<'_, S>>) -> S {
-        self.seen.lock().expect("no visit panicked").push((object.id, None));
         (self.visit)(object, base)
     }
 
     fn leave_out(&self, id: ObjectId, size: u64) {
-        self.seen.lock().expect("no visit panicked").push((id, Some(size)));
+        self.too_large.lock().expect("no visit panicked").push((id, size));
     }
 }

@@ -15,10 +15,6 @@ use crate::pack::Absent;
 use crate::repository::discover;
 use crate::scan::{Scan, ScanOptions, ScanReport};
 
-/// How many commits are scanned together: bounds the memory. Content that several parts introduce is scanned once for
-/// each.
-const MAX_COMMITS: usize = 50_000;
-
 /// Which commits to scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
@@ -55,7 +51,6 @@ pub fn scan_history(
     options: &ScanOptions<'_>,
 ) -> Result<ScanReport, GitError> {
     let repository = discover(repo)?;
-    let commits = select(&repository, selection)?;
     let mut scan = Scan::new(scanner, key, *options);
     if repository.is_shallow() {
         let what = repository.path().join("shallow").display().to_string();
@@ -65,11 +60,16 @@ pub fn scan_history(
         );
     }
     let objects = ObjectStore::of_repository(&repository)?;
-    for part in commits.chunks(MAX_COMMITS) {
-        let ids: Vec<CommitId> = part.iter().map(|commit| commit.id).collect();
-        let introductions = in_git_dir(repository.path(), &ids, options.threads)?;
-        let manifest = Manifest { commits: part.to_vec(), introductions, absent: Absent::new() };
-        scan.add_batch(manifest, &objects, &|_| true)?;
+    let history = || {
+        let commits = select(&repository, selection)?;
+        let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
+        let introductions = in_git_dir(repository.path(), &ids, options.threads.div_ceil(2))?;
+        Ok(Manifest { commits, introductions, absent: Absent::new() })
+    };
+    if *selection == Selection::All {
+        scan.add_repository(&objects, history)?;
+    } else {
+        scan.add_batch(history()?, &objects, &|_| true)?;
     }
     Ok(scan.finish())
 }

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
 use gix_hash::ObjectId;
 use gix_object::Kind;
@@ -16,8 +17,9 @@ use secretscan_model::{Author, NotScanned};
 use crate::attribution::{FindingSink, LocatedFinding, Origin};
 use crate::batch::{IDX, MANIFEST, PACK};
 use crate::error::GitError;
+use crate::introductions::Introduction;
 use crate::manifest::Manifest;
-use crate::objects::ObjectStore;
+use crate::objects::{LeftOut, ObjectStore, Visit};
 use crate::traversal::{Base, PackReader};
 
 /// Names and addresses are cut at this length: a commit may claim megabytes.
@@ -163,67 +165,98 @@ impl<'a> Scan<'a> {
         manifest.introductions.retain(|i| is_admitted[i.commit as usize]);
         self.report.commits += is_admitted.iter().filter(|is_admitted| **is_admitted).count() as u64;
 
-        let scanned = self.scan_objects(&manifest, objects)?;
-        let mut named = HashSet::new();
-        for introduction in &manifest.introductions {
-            let absence = manifest.absent.get(&introduction.blob);
-            if let Some(reason) = absence.or_else(|| scanned.left_out.get(&object_id(introduction.blob))) {
-                if named.insert(introduction.blob) {
-                    let path = String::from_utf8_lossy(&introduction.path);
-                    let what = format!("{path} (blob {})", introduction.blob);
-                    self.report.not_scanned.push(NotScanned { what, reason: reason.clone() });
-                }
-                continue;
+        let mut scanned = Scanned::default();
+        let introduced = manifest.introductions.iter().map(|i| i.blob);
+        let present = introduced.filter(|blob| !manifest.absent.contains_key(blob)).map(object_id).collect();
+        self.scan_objects(&mut scanned, |options, visit| objects.for_each(present, options, visit))?;
+        self.attribute(&manifest, &scanned, objects)
+    }
+
+    /// Scans all that a repository holds, while `history` says what of it was introduced where.
+    pub fn add_repository(
+        &mut self,
+        objects: &ObjectStore,
+        history: impl FnOnce() -> Result<Manifest, GitError>,
+    ) -> Result<(), GitError> {
+        let mut scanned = Scanned::default();
+        let manifest = thread::scope(|scope| {
+            let scan = scope.spawn(|| {
+                self.scan_objects(&mut scanned, |options, visit| {
+                    objects.for_each_packed(&|_| true, options, visit)
+                })
+            });
+            let manifest = history();
+            scan.join().expect("no scan panics").and(manifest)
+        })?;
+        let introduced = manifest.introductions.iter().map(|i| object_id(i.blob));
+        let rest = introduced.filter(|id| !objects.is_packed(id)).collect();
+        self.scan_objects(&mut scanned, |options, visit| objects.for_each(rest, options, visit))?;
+        self.report.commits += manifest.commits.len() as u64;
+        self.attribute(&manifest, &scanned, objects)
+    }
+
+    /// Scans the blobs that `for_each` visits.
+    fn scan_objects(
+        &mut self,
+        scanned: &mut Scanned,
+        for_each: impl FnOnce(&ScanOptions<'_>, &Visit<'_, Landmarks>) -> Result<LeftOut, GitError>,
+    ) -> Result<(), GitError> {
+        let found = Mutex::new(Vec::new());
+        let (blobs, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let left_out = for_each(&self.options, &|object, base| {
+            if object.kind != Kind::Blob {
+                return Landmarks::default();
             }
-            let Some(matches) = scanned.matches.get(&introduction.blob) else { continue };
-            let commit = manifest.commits[introduction.commit as usize];
-            let author = scanned.authors.get(&commit.id).cloned();
-            let author =
-                author.ok_or_else(|| GitError::MissingObject { detail: format!("commit {}", commit.id) })?;
+            blobs.fetch_add(1, Ordering::Relaxed);
+            bytes.fetch_add(object.content.len() as u64, Ordering::Relaxed);
+            let (matches, landmarks) = match base {
+                Some(base) => self.scanner.scan_delta(object.content, base.state, base.copied),
+                None => self.scanner.scan_base(object.content),
+            };
+            if !matches.is_empty() {
+                found.lock().expect("no scan panicked").push((object.id, matches));
+            }
+            landmarks
+        })?;
+        self.report.blobs += blobs.into_inner();
+        self.report.bytes += bytes.into_inner();
+        scanned.matches.extend(found.into_inner().expect("no scan panicked"));
+        scanned.left_out.extend(left_out);
+        Ok(())
+    }
+
+    /// Turns matches into findings, each with the commit that introduced it.
+    fn attribute(
+        &mut self,
+        manifest: &Manifest,
+        scanned: &Scanned,
+        objects: &ObjectStore,
+    ) -> Result<(), GitError> {
+        let mut named = HashSet::new();
+        let mut found = Vec::new();
+        for introduction in &manifest.introductions {
+            let id = object_id(introduction.blob);
+            if let Some(matches) = scanned.matches.get(&id) {
+                found.push((introduction, matches));
+            } else if let Some(reason) =
+                manifest.absent.get(&introduction.blob).or_else(|| scanned.left_out.get(&id))
+                && named.insert(id)
+            {
+                let path = String::from_utf8_lossy(&introduction.path);
+                let what = format!("{path} (blob {})", introduction.blob);
+                self.report.not_scanned.push(NotScanned { what, reason: reason.clone() });
+            }
+        }
+        let commit_of = |introduction: &Introduction| manifest.commits[introduction.commit as usize];
+        let commits = found.iter().map(|(introduction, _)| commit_of(introduction).id);
+        let authors = authors(commits, objects, &self.options)?;
+        for (introduction, matches) in found {
+            let commit = commit_of(introduction);
+            let author = authors.get(&commit.id).cloned().unwrap_or_default();
             let origin = Origin { corrected_date: commit.corrected_date, commit: Some(commit.id), author };
             self.sink.add(matches, &introduction.path, &origin);
         }
         Ok(())
-    }
-
-    fn scan_objects(&mut self, manifest: &Manifest, objects: &ObjectStore) -> Result<Scanned, GitError> {
-        let introduced = manifest.introductions.iter().map(|i| i.blob);
-        let present = introduced.filter(|blob| !manifest.absent.contains_key(blob));
-        let commits = manifest.introductions.iter().map(|i| manifest.commits[i.commit as usize].id);
-        let mut wanted: HashSet<ObjectId> = present.map(object_id).collect();
-        wanted.extend(commits.map(|commit| ObjectId::from_bytes_or_panic(commit.as_bytes())));
-        let result = Mutex::new(Scanned::default());
-        let (blobs, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let left_out =
-            objects.for_each(wanted, &self.options, |object, base: Option<Base<'_, Landmarks>>| {
-                let id = object.id.as_bytes();
-                match object.kind {
-                    Kind::Blob => {
-                        blobs.fetch_add(1, Ordering::Relaxed);
-                        bytes.fetch_add(object.content.len() as u64, Ordering::Relaxed);
-                        let (matches, landmarks) = match base {
-                            Some(base) => self.scanner.scan_delta(object.content, base.state, base.copied),
-                            None => self.scanner.scan_base(object.content),
-                        };
-                        if !matches.is_empty() {
-                            let id = BlobId::from_bytes(id).expect("20 bytes are an id");
-                            result.lock().expect("no scan panicked").matches.insert(id, matches);
-                        }
-                        landmarks
-                    }
-                    Kind::Commit => {
-                        let id = CommitId::from_bytes(id).expect("20 bytes are an id");
-                        result.lock().expect("no scan panicked").authors.insert(id, author(object.content));
-                        Landmarks::default()
-                    }
-                    Kind::Tree | Kind::Tag => Landmarks::default(),
-                }
-            })?;
-        self.report.blobs += blobs.into_inner();
-        self.report.bytes += bytes.into_inner();
-        let mut scanned = result.into_inner().expect("no scan panicked");
-        scanned.left_out = left_out;
-        Ok(scanned)
     }
 
     /// Adds the matches of one content that belongs to no batch.
@@ -248,13 +281,32 @@ fn object_id(blob: BlobId) -> ObjectId {
     ObjectId::from_bytes_or_panic(blob.as_bytes())
 }
 
+/// What was found in blobs that were scanned.
 #[derive(Default)]
 struct Scanned {
     /// Only of blobs that have some.
-    matches: HashMap<BlobId, Vec<RawMatch>>,
-    authors: HashMap<CommitId, Author>,
-    /// What was not scanned, and why.
-    left_out: HashMap<ObjectId, String>,
+    matches: HashMap<ObjectId, Vec<RawMatch>>,
+    left_out: LeftOut,
+}
+
+fn authors(
+    commits: impl Iterator<Item = CommitId>,
+    objects: &ObjectStore,
+    options: &ScanOptions<'_>,
+) -> Result<HashMap<CommitId, Author>, GitError> {
+    let wanted = commits.map(|id| ObjectId::from_bytes_or_panic(id.as_bytes())).collect();
+    let authors = Mutex::new(HashMap::new());
+    let options = ScanOptions { max_blob_bytes: u64::MAX, ..*options };
+    let left_out = objects.for_each(wanted, &options, &|object, _: Option<Base<'_, ()>>| {
+        if object.kind == Kind::Commit {
+            let id = CommitId::from_bytes(object.id.as_bytes()).expect("20 bytes are an id");
+            authors.lock().expect("no visit panicked").insert(id, author(object.content));
+        }
+    })?;
+    match left_out.into_iter().next() {
+        Some((id, reason)) => Err(GitError::MissingObject { detail: format!("commit {id}: {reason}") }),
+        None => Ok(authors.into_inner().expect("no visit panicked")),
+    }
 }
 
 /// Reads the author of a commit, `author NAME <EMAIL> SECONDS ZONE`. Histories hold malformed ones: what can't be read

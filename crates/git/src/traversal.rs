@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use gix_hash::ObjectId;
+use gix_hash::{ObjectId, oid};
 use gix_object::Kind;
 use gix_pack::data::entry::Header;
 use gix_utils::progress::Discard;
@@ -50,8 +50,8 @@ pub(crate) trait Visitor: Sync {
     /// What is kept of an object while its deltas are visited.
     type State: Send + Sync;
 
-    /// Whether an object is to be visited.
-    fn wants(&self, id: &ObjectId) -> bool;
+    /// Whether an object is to be visited. Asked of all but trees.
+    fn wants(&self, id: &oid) -> bool;
 
     /// Called once for each wanted object, in no particular order but after its base; on several threads at once.
     fn visit(&self, object: Object<'_>, base: Option<Base<'_, Self::State>>) -> Self::State;
@@ -80,6 +80,11 @@ impl PackReader {
         let damaged = |e: &dyn std::fmt::Display| GitError::damaged_pack(&self.name, e.to_string());
         self.pack.verify_checksum(&mut Discard, &interrupted).map_err(|e| damaged(&e))?;
         self.idx.verify_checksum(&mut Discard, &interrupted).map_err(|e| damaged(&e)).map(drop)
+    }
+
+    /// Whether it has an object.
+    pub fn has(&self, id: &oid) -> bool {
+        self.idx.lookup(id).is_some()
     }
 
     /// How many objects it has.
@@ -167,7 +172,7 @@ impl Plan {
             let below: u64 = plan.deltas_of(place).iter().map(|delta| plan.entry(*delta).weight).sum();
             let entry = &mut plan.entries[place as usize];
             let id = reader.idx.oid_at_index(entry.index);
-            entry.is_wanted = entry.kind != Kind::Tree && visitor.wants(&id.to_owned());
+            entry.is_wanted = entry.kind != Kind::Tree && visitor.wants(id);
             // Never zero for what is needed, even for an empty object.
             entry.weight = if entry.is_wanted || below > 0 { entry.size + below + 1 } else { 0 };
         }
