@@ -12,6 +12,7 @@
 //! [`Scanner::scan`] says everything that depends on the content alone, and [`Scanner::is_reported`] adds path and
 //! commit, because one blob may stand at many paths and in many commits: it is scanned once.
 
+mod automaton;
 mod bound;
 mod check;
 mod checksum;

@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use aho_corasick::automaton::{Automaton, StateID};
-use aho_corasick::dfa::DFA;
-use aho_corasick::{Anchored, MatchKind, PatternID, StartKind};
 use regex::bytes::Captures;
 
+use crate::automaton::Automaton;
 use crate::landmarks::{Copied, Landmark, Landmarks, Segments};
 use crate::literal::Literal;
 use crate::rule::Rule;
@@ -20,9 +18,6 @@ const CONTEXT: usize = 8;
 /// Up to so many starts are tried one by one: such a search ends with the first byte that can't belong to a match,
 /// while a search for any start goes on to the end of the window.
 const MAX_TRIES: usize = 4;
-/// The automaton reads so many parts of a content side by side. Each step waits for the one before it, so a processor
-/// does four chains of steps in little more time than one.
-const LANES: usize = 4;
 
 /// What finding a text means.
 #[derive(Debug)]
@@ -38,7 +33,7 @@ enum Meaning {
 /// All literals of a rule set in one automaton.
 #[derive(Debug)]
 pub(crate) struct Search {
-    automaton: DFA,
+    automaton: Automaton,
     /// By pattern of the automaton.
     meanings: Vec<Vec<Meaning>>,
     /// By pattern of the automaton: how far around it the bytes decide whether a match starts near it.
@@ -109,14 +104,7 @@ impl Search {
         for comment in ALLOW_COMMENTS {
             add(comment.into(), Meaning::Allow);
         }
-        let automaton = DFA::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .start_kind(StartKind::Unanchored)
-            // A prefilter would only be for few texts, and would make start states special.
-            .prefilter(false)
-            .build(&texts)
-            .expect("a few thousand short texts are far below the limits of the automaton");
+        let automaton = Automaton::new(texts);
         let reaches = meanings.iter().map(|meanings| reach(meanings, rules)).collect();
         Self { automaton, meanings, reaches }
     }
@@ -124,7 +112,7 @@ impl Search {
     /// Every literal that stands in the content.
     pub(crate) fn landmarks(&self, content: &[u8]) -> Landmarks {
         let mut list = Vec::new();
-        self.find_texts(content, |pattern, range| list.push(Landmark::new(range.start, pattern)));
+        self.automaton.find(content, |text, start| list.push(Landmark::new(start, text)));
         Landmarks::new(list, content.len())
     }
 
@@ -137,21 +125,21 @@ impl Search {
         copied: &[Copied],
     ) -> Landmarks {
         let segments = Segments::new(copied, content.len());
-        let margin = self.automaton.max_pattern_len() - 1;
+        let margin = self.automaton.max_len().saturating_sub(1);
         let Some(gaps) = segments.gaps(margin) else { return self.landmarks(content) };
         let mut list = Vec::with_capacity(base.list().len());
         for range in gaps {
-            self.find_texts(&content[range.clone()], |pattern, found| {
-                let found = range.start + found.start..range.start + found.end;
-                if !segments.is_copied(&found) {
-                    list.push(Landmark::new(found.start, pattern));
+            self.automaton.find(&content[range.clone()], |text, start| {
+                let start = range.start + start;
+                if !segments.is_copied(&(start..start + self.automaton.len_of(text))) {
+                    list.push(Landmark::new(start, text));
                 }
             });
         }
         for copied in copied {
             for landmark in base.from(copied.from) {
                 let Reach { before, after, .. } = self.reaches[landmark.pattern()];
-                let end = landmark.start() + self.automaton.pattern_len(pattern_id(landmark.pattern()));
+                let end = landmark.start() + self.automaton.len_of(landmark.pattern());
                 if end > copied.from + copied.len {
                     // Those that start later may be shorter.
                     if landmark.start() >= copied.from + copied.len {
@@ -222,50 +210,6 @@ impl Search {
         hits.hits.sort_unstable();
         hits
     }
-
-    /// Calls `found` with every text that stands in the content, by its number, and where; in no particular order.
-    fn find_texts(&self, content: &[u8], mut found: impl FnMut(usize, Range<usize>)) {
-        let automaton = &self.automaton;
-        let step = |state, byte| automaton.next_state(Anchored::No, state, byte);
-        let mut report = |state, end: usize| {
-            for number in 0..automaton.match_len(state) {
-                let pattern = automaton.match_pattern(state, number);
-                found(pattern.as_usize(), end - automaton.pattern_len(pattern)..end);
-            }
-        };
-        let start =
-            automaton.start_state(Anchored::No).expect("the automaton was built for this kind of search");
-        let part = content.len() / LANES;
-        let parts: [&[u8]; LANES] = std::array::from_fn(|lane| &content[lane * part..(lane + 1) * part]);
-        // What ends in a part may begin before it. The state depends on no more than the longest text.
-        let mut states: [StateID; LANES] = std::array::from_fn(|lane| {
-            let from = (lane * part).saturating_sub(automaton.max_pattern_len());
-            content[from..lane * part].iter().fold(start, |state, byte| step(state, *byte))
-        });
-        for at in 0..part {
-            for (state, part) in states.iter_mut().zip(parts) {
-                *state = step(*state, part[at]);
-            }
-            if states.iter().any(|state| automaton.is_special(*state)) {
-                for (lane, state) in states.iter().enumerate() {
-                    if automaton.is_match(*state) {
-                        report(*state, lane * part + at + 1);
-                    }
-                }
-            }
-        }
-        let mut state = states[LANES - 1];
-        for (byte, end) in content[LANES * part..].iter().zip(LANES * part + 1..) {
-            state = step(state, *byte);
-            if automaton.is_match(state) {
-                report(state, end);
-            }
-        }
-    }
-}
-
-fn pattern_id(pattern: usize) -> PatternID {
-    PatternID::new(pattern).expect("the automaton gave this number")
 }
 
 fn reach(meanings: &[Meaning], rules: &[Rule]) -> Reach {
@@ -375,6 +319,7 @@ mod tests {
 
     use super::*;
     use crate::RuleSet;
+    use crate::automaton::LANES;
 
     /// Patterns that windows could get wrong: look-around of every kind, variable prefixes, nesting, gates.
     const HARD: &[&str] = &[
