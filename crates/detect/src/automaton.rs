@@ -113,14 +113,9 @@ impl Automaton {
         self.max_len
     }
 
-    /// The length of a text.
-    pub(crate) fn len_of(&self, text: usize) -> usize {
-        self.texts[text].lower.len()
-    }
-
     /// Calls `found` with the number of every text that stands in the content, and where it starts; in no particular
     /// order.
-    pub(crate) fn find(&self, content: &[u8], mut found: impl FnMut(usize, usize)) {
+    pub(crate) fn find(&self, content: &[u8], mut found: impl FnMut(u32, usize)) {
         let part = content.len() / LANES;
         let parts: [&[u8]; LANES] = std::array::from_fn(|lane| &content[lane * part..(lane + 1) * part]);
         // What ends in a part may begin before it. The state depends on no more than the longest fragment.
@@ -151,7 +146,7 @@ impl Automaton {
     }
 
     /// Compares the texts whose fragment ends here with the content.
-    fn report(&self, state: u16, content: &[u8], end: usize, found: &mut impl FnMut(usize, usize)) {
+    fn report(&self, state: u16, content: &[u8], end: usize, found: &mut impl FnMut(u32, usize)) {
         let Some(index) = state.checked_sub(self.first_match) else { return };
         let index = usize::from(index);
         for number in &self.found[self.first_found[index] as usize..self.first_found[index + 1] as usize] {
@@ -161,7 +156,7 @@ impl Automaton {
                 && let Some(there) = content.get(start..start + text.lower.len())
                 && there.eq_ignore_ascii_case(&text.lower)
             {
-                found(*number as usize, start);
+                found(*number, start);
             }
         }
     }
@@ -243,7 +238,7 @@ mod tests {
     fn find(texts: &[&str], content: &[u8]) -> Vec<(usize, usize)> {
         let automaton = Automaton::new(texts.iter().map(|text| text.as_bytes().to_vec()).collect());
         let mut found = Vec::new();
-        automaton.find(content, |text, start| found.push((start, text)));
+        automaton.find(content, |text, start| found.push((start, text as usize)));
         found.sort_unstable();
         found
     }

@@ -1,53 +1,34 @@
-//! Where the literals of the rules stand in a content, and what a delta of that content takes over of them.
+//! Where literals of the rules stand in a content, and what a delta of that content takes over of them.
+//!
+//! Most literals stand in no match, and what lies within [`MARGIN`] of them shows it: those are forgotten. A delta reads
+//! that far on both sides of each seam, so it finds those again that might be in a match now.
 
 use std::ops::Range;
 
+/// How far around a seam a delta is read. Longer: more to read; shorter: more rules look further, and every literal of
+/// those is remembered. (The contents of unit tests are short.)
+pub(crate) const MARGIN: usize = if cfg!(test) { 24 } else { 512 };
+
 /// A literal in a content.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Landmark {
-    start: usize,
-    /// The number of the literal, twice, and one more when it is settled.
-    pattern: u32,
-}
-
-impl Landmark {
-    pub(crate) fn new(start: usize, pattern: usize) -> Self {
-        Self { start, pattern: 2 * u32::try_from(pattern).expect("an automaton has fewer patterns") }
-    }
-
-    /// The same literal elsewhere.
-    pub(crate) fn moved(self, start: usize, is_settled: bool) -> Self {
-        Self { start, pattern: self.pattern & !1 | u32::from(is_settled) }
-    }
-
     /// Offset of its first byte.
-    pub(crate) fn start(self) -> usize {
-        self.start
-    }
-
+    pub(crate) start: usize,
     /// Its number in the automaton.
-    pub(crate) fn pattern(self) -> usize {
-        (self.pattern / 2) as usize
-    }
-
-    /// Whether it is known to stand in no match.
-    pub(crate) fn is_settled(self) -> bool {
-        self.pattern & 1 == 1
-    }
+    pub(crate) text: u32,
 }
 
 /// What a scan of a content leaves for the scans of its deltas; see [`crate::Scanner::scan_delta`].
 #[derive(Debug, Default)]
 pub struct Landmarks {
-    /// By start.
+    /// In order.
     list: Vec<Landmark>,
     content_len: usize,
 }
 
 impl Landmarks {
     pub(crate) fn new(mut list: Vec<Landmark>, content_len: usize) -> Self {
-        list.sort_unstable_by_key(|landmark| landmark.start);
-        list.shrink_to_fit();
+        list.sort_unstable();
         Self { list, content_len }
     }
 
@@ -64,11 +45,14 @@ impl Landmarks {
         &self.list[self.list.partition_point(|landmark| landmark.start < start)..]
     }
 
-    /// Settles those of which this says so, by their place in the list.
-    pub(crate) fn settle(&mut self, is_settled: impl Fn(usize, Landmark) -> bool) {
-        for (index, landmark) in self.list.iter_mut().enumerate() {
-            *landmark = landmark.moved(landmark.start, is_settled(index, *landmark));
-        }
+    /// Forgets those of which this says no, by their place in the list.
+    pub(crate) fn keep(&mut self, mut is_kept: impl FnMut(usize, Landmark) -> bool) {
+        let mut place = 0;
+        self.list.retain(|landmark| {
+            place += 1;
+            is_kept(place - 1, *landmark)
+        });
+        self.list.shrink_to_fit();
     }
 }
 
@@ -83,51 +67,28 @@ pub struct Copied {
     pub len: usize,
 }
 
-/// A content as a row of copied and new parts.
-pub(crate) struct Segments<'a> {
-    copied: &'a [Copied],
-    content_len: usize,
-}
-
-impl<'a> Segments<'a> {
-    /// The copied parts are in the order of the content and do not overlap there.
-    pub(crate) fn new(copied: &'a [Copied], content_len: usize) -> Self {
-        Self { copied, content_len }
-    }
-
-    /// What is to be read to see everything that is not wholly inside one copied part: the new bytes and the seams, with
-    /// a margin on both sides, where they touch as one range. `None` when that is most of the content.
-    pub(crate) fn gaps(&self, margin: usize) -> Option<Vec<Range<usize>>> {
-        let mut gaps: Vec<Range<usize>> = Vec::new();
-        let mut add = |from: usize, to: usize| {
-            let from = from.saturating_sub(margin);
-            let to = self.content_len.min(to + margin);
-            match gaps.last_mut() {
-                Some(last) if from <= last.end => last.end = to,
-                _ => gaps.push(from..to),
-            }
-        };
-        let mut end = 0;
-        for copied in self.copied {
-            // The very start is no seam.
-            if copied.to > 0 {
-                add(end, copied.to);
-            }
-            end = copied.to + copied.len;
+/// The parts of a content where what is known of its base may not hold: new bytes and seams, with the margin. In
+/// order; none touch. `None` when that is most of the content.
+pub(crate) fn zones(copied: &[Copied], base_len: usize, content_len: usize) -> Option<Vec<Range<usize>>> {
+    let mut zones: Vec<Range<usize>> = Vec::new();
+    let mut add = |from: usize, to: usize| {
+        let (from, to) = (from.saturating_sub(MARGIN), content_len.min(to + MARGIN));
+        match zones.last_mut() {
+            Some(last) if from <= last.end => last.end = to,
+            _ => zones.push(from..to),
         }
-        if end < self.content_len {
-            add(end, self.content_len);
+    };
+    let (mut end, mut base_end) = (0, 0);
+    for copied in copied {
+        // The content may begin as the base does.
+        if copied.to > 0 || copied.from > 0 {
+            add(end, copied.to);
         }
-        let to_read: usize = gaps.iter().map(ExactSizeIterator::len).sum();
-        (to_read <= self.content_len / 2).then_some(gaps)
+        (end, base_end) = (copied.to + copied.len, copied.from + copied.len);
     }
-
-    /// Whether the range lies wholly inside one copied part.
-    pub(crate) fn is_copied(&self, range: &Range<usize>) -> bool {
-        let after = self.copied.partition_point(|copied| copied.to <= range.start);
-        after.checked_sub(1).is_some_and(|last| {
-            let copied = self.copied[last];
-            range.end <= copied.to + copied.len
-        })
+    if end < content_len || base_end < base_len {
+        add(end, content_len);
     }
+    let to_read: usize = zones.iter().map(ExactSizeIterator::len).sum();
+    (to_read <= content_len / 2).then_some(zones)
 }

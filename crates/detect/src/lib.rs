@@ -25,6 +25,7 @@ mod literal;
 mod pattern;
 mod rule;
 mod rule_set;
+mod run;
 mod scanner;
 mod search;
 mod secret;

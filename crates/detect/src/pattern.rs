@@ -7,6 +7,7 @@ use regex_syntax::hir::{Hir, HirKind};
 
 use crate::bound::bound_repetitions;
 use crate::literal::{Literal, required_literals};
+use crate::run::Run;
 
 /// Patterns of more than this many states (see [`count_states`]) are refused.
 const MAX_STATES: usize = 200_000;
@@ -71,6 +72,8 @@ pub(crate) struct Pattern {
     pub(crate) groups: usize,
     /// The longest possible match.
     pub(crate) max_len: usize,
+    /// Every match has such a row of bytes.
+    pub(crate) run: Option<Run>,
     /// Every match has one of these. Empty: no such set is known, keywords only.
     pub(crate) literals: Vec<Literal>,
     /// Whether the keywords must be looked for in the whole content, since a match need not have one.
@@ -114,6 +117,7 @@ impl Pattern {
             regex: lazy(bounded),
             groups: properties.explicit_captures_len(),
             max_len,
+            run: Run::of(&hir),
             literals,
             is_gated,
         })

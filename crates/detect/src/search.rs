@@ -6,7 +6,7 @@ use std::ops::Range;
 use regex::bytes::Captures;
 
 use crate::automaton::Automaton;
-use crate::landmarks::{Copied, Landmark, Landmarks, Segments};
+use crate::landmarks::{Copied, Landmark, Landmarks, MARGIN, zones};
 use crate::literal::Literal;
 use crate::rule::Rule;
 
@@ -34,19 +34,11 @@ enum Meaning {
 #[derive(Debug)]
 pub(crate) struct Search {
     automaton: Automaton,
-    /// By pattern of the automaton.
+    /// By text of the automaton.
     meanings: Vec<Vec<Meaning>>,
-    /// By pattern of the automaton: how far around it the bytes decide whether a match starts near it.
-    reaches: Vec<Reach>,
-}
-
-/// What is to be seen of the content, from the first byte of a literal, to tell whether it stands in a match.
-#[derive(Clone, Copy, Debug, Default)]
-struct Reach {
-    before: usize,
-    after: usize,
-    /// Something further away plays a part too.
-    is_endless: bool,
+    /// By text of the automaton: whether it is to be remembered even where it stands in no match, because what is within
+    /// [`MARGIN`] of its start does not decide that, or because it means something else.
+    is_remembered: Vec<bool>,
 }
 
 /// A match of a rule's regex.
@@ -105,82 +97,73 @@ impl Search {
             add(comment.into(), Meaning::Allow);
         }
         let automaton = Automaton::new(texts);
-        let reaches = meanings.iter().map(|meanings| reach(meanings, rules)).collect();
-        Self { automaton, meanings, reaches }
+        let is_remembered = meanings.iter().map(|all| all.iter().any(|m| m.reaches_far(rules))).collect();
+        Self { automaton, meanings, is_remembered }
     }
 
     /// Every literal that stands in the content.
     pub(crate) fn landmarks(&self, content: &[u8]) -> Landmarks {
         let mut list = Vec::new();
-        self.automaton.find(content, |text, start| list.push(Landmark::new(start, text)));
+        self.automaton.find(content, |text, start| list.push(Landmark { start, text }));
         Landmarks::new(list, content.len())
     }
 
-    /// The same for content that consists of parts of another one and of new bytes; only around the new ones it is
-    /// read. Of two literals at one place the order may differ.
+    /// The literals that may stand in a match, in content that consists of parts of another one and of new bytes.
     pub(crate) fn landmarks_of_delta(
         &self,
         content: &[u8],
         base: &Landmarks,
         copied: &[Copied],
     ) -> Landmarks {
-        let segments = Segments::new(copied, content.len());
-        let margin = self.automaton.max_len().saturating_sub(1);
-        let Some(gaps) = segments.gaps(margin) else { return self.landmarks(content) };
-        let mut list = Vec::with_capacity(base.list().len());
-        for range in gaps {
-            self.automaton.find(&content[range.clone()], |text, start| {
-                let start = range.start + start;
-                if !segments.is_copied(&(start..start + self.automaton.len_of(text))) {
-                    list.push(Landmark::new(start, text));
+        let Some(zones) = zones(copied, base.content_len(), content.len()) else {
+            return self.landmarks(content);
+        };
+        let mut list = Vec::new();
+        for zone in &zones {
+            let end = content.len().min(zone.end + self.automaton.max_len());
+            self.automaton.find(&content[zone.start..end], |text, start| {
+                let start = zone.start + start;
+                if start < zone.end {
+                    list.push(Landmark { start, text });
                 }
             });
         }
+        let mut zones = zones.iter().peekable();
         for copied in copied {
             for landmark in base.from(copied.from) {
-                let Reach { before, after, .. } = self.reaches[landmark.pattern()];
-                let end = landmark.start() + self.automaton.len_of(landmark.pattern());
-                if end > copied.from + copied.len {
-                    // Those that start later may be shorter.
-                    if landmark.start() >= copied.from + copied.len {
-                        break;
-                    }
-                    continue;
+                if landmark.start >= copied.from + copied.len {
+                    break;
                 }
-                let start = landmark.start() - copied.from + copied.to;
-                let is_settled = landmark.is_settled() && {
-                    let first = landmark.start().saturating_sub(before);
-                    let last = (landmark.start() + after).min(base.content_len());
-                    let starts_alike = first > 0 || copied.to == 0;
-                    let ends_alike = last < base.content_len() || copied.to + copied.len == content.len();
-                    first >= copied.from && last <= copied.from + copied.len && starts_alike && ends_alike
-                };
-                list.push(Landmark::moved(*landmark, start, is_settled));
+                let start = landmark.start - copied.from + copied.to;
+                while zones.next_if(|zone| zone.end <= start).is_some() {}
+                if zones.peek().is_none_or(|zone| start < zone.start) {
+                    list.push(Landmark { start, text: landmark.text });
+                }
             }
         }
         Landmarks::new(list, content.len())
     }
 
     /// Every match of every rule's regex, as if each had searched the whole content (those rules aside whose
-    /// keywords are missing). Landmarks that turn out to stand in no match are settled.
+    /// keywords are missing). Landmarks that a delta would find again are forgotten.
     pub(crate) fn find(&self, rules: &[Rule], content: &[u8], landmarks: &mut Landmarks) -> Hits {
         let mut hits = Hits::default();
         let mut candidates: Vec<Starts> = Vec::new();
         let mut has_keyword = vec![false; rules.len()];
         for (landmark, index) in landmarks.list().iter().zip(0..) {
-            for meaning in &self.meanings[landmark.pattern()] {
-                let at = landmark.start();
+            for meaning in &self.meanings[landmark.text as usize] {
+                let at = landmark.start;
                 match meaning {
                     Meaning::Candidate { rule, exact, min_before, max_before } => {
                         let is_exact =
                             exact.as_ref().is_none_or(|exact| content[at..at + exact.len()] == exact[..]);
-                        if !landmark.is_settled() && is_exact && at >= *min_before {
-                            candidates.push(Starts {
-                                rule: *rule,
-                                first: at.saturating_sub(*max_before),
-                                last: at - min_before,
-                                landmark: index,
-                            });
+                        if !is_exact || at < *min_before {
+                            continue;
+                        }
+                        let (first, last) = (at.saturating_sub(*max_before), at - min_before);
+                        let run = &rules[usize::from(*rule)].pattern.run;
+                        if run.as_ref().is_none_or(|run| run.may_be_in(content, first, last)) {
+                            candidates.push(Starts { rule: *rule, first, last, landmark: index });
                         }
                     }
                     Meaning::Keyword { rule } => has_keyword[usize::from(*rule)] = true,
@@ -197,7 +180,7 @@ impl Search {
             let rule = &rules[usize::from(of_rule[0].rule)];
             find_in_windows(rule, of_rule, content, &mut hits.hits, &mut is_open);
         }
-        landmarks.settle(|index, landmark| !is_open[index] && !self.reaches[landmark.pattern()].is_endless);
+        landmarks.keep(|index, landmark| is_open[index] || self.is_remembered[landmark.text as usize]);
         // Without literals any place is a candidate.
         let everywhere = rules
             .iter()
@@ -212,17 +195,18 @@ impl Search {
     }
 }
 
-fn reach(meanings: &[Meaning], rules: &[Rule]) -> Reach {
-    let mut reach = Reach::default();
-    for meaning in meanings {
-        if let Meaning::Candidate { rule, min_before, max_before, .. } = meaning {
-            let pattern = &rules[usize::from(*rule)].pattern;
-            reach.before = reach.before.max(max_before + CONTEXT);
-            reach.after = reach.after.max((pattern.max_len + CONTEXT).saturating_sub(*min_before));
-            reach.is_endless |= pattern.is_gated;
+impl Meaning {
+    /// Whether more than what is within [`MARGIN`] of the text's start plays a part.
+    fn reaches_far(&self, rules: &[Rule]) -> bool {
+        match self {
+            Self::Candidate { rule, min_before, max_before, .. } => {
+                let pattern = &rules[usize::from(*rule)].pattern;
+                let after = (pattern.max_len + CONTEXT).saturating_sub(*min_before);
+                pattern.is_gated || max_before + CONTEXT > MARGIN || after > MARGIN
+            }
+            Self::Keyword { .. } | Self::Allow => true,
         }
     }
-    reach
 }
 
 /// The matches that start in one of the windows, as `find_iter` over the whole content would give them: leftmost,
@@ -476,12 +460,6 @@ mod tests {
                 next.extend(&content[range]);
             }
             landmarks = search.landmarks_of_delta(&next, &landmarks, &copied);
-            let places = |landmarks: &Landmarks| {
-                let mut places: Vec<_> = landmarks.list().iter().map(|l| (l.start(), l.pattern())).collect();
-                places.sort_unstable();
-                places
-            };
-            assert_eq!(places(&landmarks), places(&search.landmarks(&next)));
             let found = search.find(rules.rules(), &next, &mut landmarks);
             let expected = search.find(rules.rules(), &next, &mut search.landmarks(&next));
             assert_eq!(found.hits, expected.hits, "in {:?}", next.escape_ascii().to_string());

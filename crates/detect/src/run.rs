@@ -1,0 +1,210 @@
+//! Rows of bytes of one kind that every match of a pattern contains, such as 32 hexadecimal digits: where no such row is
+//! near, the regex need not run.
+
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+/// A row must cut down the candidates by so many bits: others are everywhere.
+const MIN_SCORE: f64 = 5.0;
+
+/// A set of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bytes([u64; 4]);
+
+impl Bytes {
+    const NONE: Self = Self([0; 4]);
+
+    fn insert(&mut self, range: std::ops::RangeInclusive<u8>) {
+        for byte in range {
+            self.0[usize::from(byte / 64)] |= 1 << (byte % 64);
+        }
+    }
+
+    fn has(&self, byte: u8) -> bool {
+        self.0[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
+    }
+
+    fn union(self, other: Self) -> Self {
+        Self(std::array::from_fn(|n| self.0[n] | other.0[n]))
+    }
+
+    /// About how often a byte of ordinary content is in the set.
+    fn share(&self) -> f64 {
+        let share = |byte: u8| match byte {
+            b' ' => 0.15,
+            b'a'..=b'z' => 0.024,
+            b'0'..=b'9' | b'A'..=b'Z' | b'_' => 0.004,
+            b'!'..=b'~' => 0.003,
+            _ => 0.0002,
+        };
+        (0..=u8::MAX).filter(|byte| self.has(*byte)).map(share).sum::<f64>().clamp(1e-6, 1.0)
+    }
+}
+
+/// A row of bytes that is in every match.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Run {
+    bytes: Bytes,
+    len: usize,
+    /// The fewest bytes of the match before it.
+    min_before: usize,
+    /// The most bytes of the match before it.
+    max_before: usize,
+}
+
+impl Run {
+    /// The row that tells the most, if there is one that is worth a look.
+    ///
+    /// Every repetition in `hir` must have an upper limit.
+    pub(crate) fn of(hir: &Hir) -> Option<Self> {
+        best(hir).filter(|run| run.score() >= MIN_SCORE)
+    }
+
+    /// Whether a match that starts at `first..=last` could contain such a row.
+    pub(crate) fn may_be_in(&self, content: &[u8], first: usize, last: usize) -> bool {
+        let end = content.len().min(last + self.max_before + self.len);
+        let mut at = first + self.min_before;
+        // A byte of another kind rules out all rows that would contain it, so most bytes are not looked at.
+        while at + self.len <= end {
+            match content[at..at + self.len].iter().rposition(|byte| !self.bytes.has(*byte)) {
+                Some(other) => at += other + 1,
+                None => return true,
+            }
+        }
+        false
+    }
+
+    /// By how many bits it cuts down the candidates, roughly.
+    fn score(&self) -> f64 {
+        self.len as f64 * -self.bytes.share().log2()
+    }
+
+    fn after(mut self, min: usize, max: usize) -> Self {
+        self.min_before += min;
+        self.max_before = self.max_before.saturating_add(max);
+        self
+    }
+}
+
+fn best(hir: &Hir) -> Option<Run> {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => None,
+        HirKind::Literal(_) | HirKind::Class(_) => whole(hir),
+        HirKind::Capture(capture) => best(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min == 0 => None,
+        HirKind::Repetition(repetition) => better(whole(hir), best(&repetition.sub)),
+        HirKind::Alternation(subs) => {
+            let mut runs = subs.iter().map(best);
+            let mut all = runs.next()??;
+            for run in runs {
+                let run = run?;
+                all.bytes = all.bytes.union(run.bytes);
+                all.len = all.len.min(run.len);
+                all.min_before = all.min_before.min(run.min_before);
+                all.max_before = all.max_before.max(run.max_before);
+            }
+            better(whole(hir), Some(all))
+        }
+        HirKind::Concat(subs) => {
+            let mut found = None;
+            let (mut min_before, mut max_before) = (0, 0_usize);
+            for (place, sub) in subs.iter().enumerate() {
+                found = better(found, best(sub).map(|run| run.after(min_before, max_before)));
+                let mut row = Bytes::NONE;
+                let mut len = 0;
+                for sub in &subs[place..] {
+                    row = row.union(bytes_of(sub));
+                    len += min_len(sub);
+                    let run = Run { bytes: row, len, min_before, max_before };
+                    found = better(found, (len > 0).then_some(run));
+                }
+                min_before += min_len(sub);
+                max_before = max_before.saturating_add(sub.properties().maximum_len().unwrap_or(usize::MAX));
+            }
+            found
+        }
+    }
+}
+
+/// All of it as one row.
+fn whole(hir: &Hir) -> Option<Run> {
+    let len = min_len(hir);
+    (len > 0).then(|| Run { bytes: bytes_of(hir), len, min_before: 0, max_before: 0 })
+}
+
+fn better(one: Option<Run>, other: Option<Run>) -> Option<Run> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other.score() > one.score() { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}
+
+fn min_len(hir: &Hir) -> usize {
+    hir.properties().minimum_len().unwrap_or(0)
+}
+
+/// Every byte that can be in a match.
+fn bytes_of(hir: &Hir) -> Bytes {
+    let mut bytes = Bytes::NONE;
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => {}
+        HirKind::Literal(literal) => literal.0.iter().for_each(|byte| bytes.insert(*byte..=*byte)),
+        HirKind::Class(Class::Bytes(class)) => {
+            class.ranges().iter().for_each(|range| bytes.insert(range.start()..=range.end()));
+        }
+        HirKind::Class(Class::Unicode(class)) => {
+            for range in class.ranges() {
+                let ascii = |c: char| u8::try_from(c).ok().filter(u8::is_ascii);
+                if let Some(start) = ascii(range.start()) {
+                    bytes.insert(start..=ascii(range.end()).unwrap_or(0x7f));
+                }
+                if !range.end().is_ascii() {
+                    bytes.insert(0x80..=0xff);
+                }
+            }
+        }
+        HirKind::Repetition(repetition) => bytes = bytes_of(&repetition.sub),
+        HirKind::Capture(capture) => bytes = bytes_of(&capture.sub),
+        HirKind::Concat(subs) | HirKind::Alternation(subs) => {
+            bytes = subs.iter().map(bytes_of).fold(bytes, Bytes::union);
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bound::bound_repetitions;
+
+    fn run(regex: &str) -> Run {
+        let parsed = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(regex);
+        Run::of(&bound_repetitions(parsed.unwrap())).unwrap()
+    }
+
+    #[test]
+    fn the_row_that_tells_the_most_is_taken() {
+        let of = |regex: &str| {
+            let run = run(regex);
+            (run.len, run.min_before, run.max_before)
+        };
+        assert_eq!(of(r#"name[\w .-]{0,32}["']?=["']([0-9a-f]{32})\b"#), (34, 4, 36));
+        assert_eq!(of("ab(?:[0-9]{8}|x[0-9]{9}y)"), (8, 2, 3));
+        assert_eq!(of("[0-9]{4}-[0-9]{4}"), (9, 0, 0));
+    }
+
+    #[test]
+    fn a_row_is_found_at_every_place() {
+        let run = run("k=([0-9]{4})");
+        for before in 0..10 {
+            let content = format!("{}k=1234{}", "-".repeat(before), "-".repeat(5));
+            for first in 0..content.len() {
+                let expected = (first..=content.len())
+                    .any(|start| content[start.min(content.len())..].starts_with("k=1234"));
+                let found = run.may_be_in(content.as_bytes(), first, content.len());
+                assert!(found || !expected, "{content} from {first}");
+            }
+        }
+        assert!(!run.may_be_in(b"k=123-k=12", 0, 10));
+        assert!(!run.may_be_in(b"", 0, 0));
+    }
+}
