@@ -5,6 +5,7 @@
 //! the `aho-corasick` crate and then laid out with two bytes for a transition instead of four.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use aho_corasick::automaton::{Automaton as _, StateID};
@@ -180,8 +181,8 @@ impl States {
             next += 1;
             for byte in bytes {
                 let reached = dfa.next_state(Anchored::No, state, *byte);
-                if !numbers.contains_key(&reached) {
-                    numbers.insert(reached, u16::try_from(order.len()).ok()?);
+                if let Entry::Vacant(place) = numbers.entry(reached) {
+                    place.insert(u16::try_from(order.len()).ok()?);
                     order.push(reached);
                 }
             }
