@@ -72,8 +72,8 @@ pub(crate) struct Pattern {
     pub(crate) groups: usize,
     /// The longest possible match.
     pub(crate) max_len: usize,
-    /// Every match has such a row of bytes.
-    pub(crate) run: Option<Run>,
+    /// Every match has all of these rows of bytes.
+    pub(crate) runs: Vec<Run>,
     /// Every match has one of these. Empty: no such set is known, keywords only.
     pub(crate) literals: Vec<Literal>,
     /// Whether the keywords must be looked for in the whole content, since a match need not have one.
@@ -117,7 +117,7 @@ impl Pattern {
             regex: lazy(bounded),
             groups: properties.explicit_captures_len(),
             max_len,
-            run: Run::of(&hir),
+            runs: Run::all_of(&hir),
             literals,
             is_gated,
         })

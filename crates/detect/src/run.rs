@@ -1,10 +1,14 @@
 //! Rows of bytes of one kind that every match of a pattern contains, such as 32 hexadecimal digits: where no such row is
 //! near, the regex need not run.
 
+use std::ops::Range;
+
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// A row must cut down the candidates by so many bits: others are everywhere.
 const MIN_SCORE: f64 = 5.0;
+/// So many rows are looked for.
+const MAX_RUNS: usize = 3;
 
 /// A set of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +56,26 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The row that tells the most, if there is one that is worth a look.
+    /// The rows of different parts of the pattern that tell the most, as far as they are worth a look.
     ///
     /// Every repetition in `hir` must have an upper limit.
-    pub(crate) fn of(hir: &Hir) -> Option<Self> {
-        best(hir).filter(|run| run.score() >= MIN_SCORE)
+    pub(crate) fn all_of(hir: &Hir) -> Vec<Self> {
+        let mut rows = match hir.kind() {
+            HirKind::Capture(capture) => return Self::all_of(&capture.sub),
+            HirKind::Concat(subs) => rows_of_concat(subs),
+            _ => best(hir).map(|run| (0..1, run)).into_iter().collect(),
+        };
+        rows.retain(|(_, run)| run.score() >= MIN_SCORE);
+        rows.sort_by(|(_, a), (_, b)| b.score().total_cmp(&a.score()));
+        let mut chosen: Vec<(Range<usize>, Self)> = Vec::new();
+        for (parts, run) in rows {
+            let overlaps =
+                |(other, _): &(Range<usize>, Self)| parts.start < other.end && other.start < parts.end;
+            if chosen.len() < MAX_RUNS && !chosen.iter().any(overlaps) {
+                chosen.push((parts, run));
+            }
+        }
+        chosen.into_iter().map(|(_, run)| run).collect()
     }
 
     /// Whether a match that starts at `first..=last` could contain such a row.
@@ -104,25 +123,32 @@ fn best(hir: &Hir) -> Option<Run> {
             }
             better(whole(hir), Some(all))
         }
-        HirKind::Concat(subs) => {
-            let mut found = None;
-            let (mut min_before, mut max_before) = (0, 0_usize);
-            for (place, sub) in subs.iter().enumerate() {
-                found = better(found, best(sub).map(|run| run.after(min_before, max_before)));
-                let mut row = Bytes::NONE;
-                let mut len = 0;
-                for sub in &subs[place..] {
-                    row = row.union(bytes_of(sub));
-                    len += min_len(sub);
-                    let run = Run { bytes: row, len, min_before, max_before };
-                    found = better(found, (len > 0).then_some(run));
-                }
-                min_before += min_len(sub);
-                max_before = max_before.saturating_add(sub.properties().maximum_len().unwrap_or(usize::MAX));
-            }
-            found
-        }
+        HirKind::Concat(subs) => rows_of_concat(subs)
+            .into_iter()
+            .map(|(_, run)| run)
+            .fold(None, |best, run| better(best, Some(run))),
     }
+}
+
+/// The rows of each part and of each row of parts, with the parts.
+fn rows_of_concat(subs: &[Hir]) -> Vec<(Range<usize>, Run)> {
+    let mut rows = Vec::new();
+    let (mut min_before, mut max_before) = (0, 0_usize);
+    for (first, sub) in subs.iter().enumerate() {
+        rows.extend(best(sub).map(|run| (first..first + 1, run.after(min_before, max_before))));
+        let mut bytes = Bytes::NONE;
+        let mut len = 0;
+        for (last, sub) in subs.iter().enumerate().skip(first) {
+            bytes = bytes.union(bytes_of(sub));
+            len += min_len(sub);
+            if len > 0 {
+                rows.push((first..last + 1, Run { bytes, len, min_before, max_before }));
+            }
+        }
+        min_before += min_len(sub);
+        max_before = max_before.saturating_add(sub.properties().maximum_len().unwrap_or(usize::MAX));
+    }
+    rows
 }
 
 /// All of it as one row.
@@ -178,7 +204,7 @@ mod tests {
 
     fn run(regex: &str) -> Run {
         let parsed = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(regex);
-        Run::of(&bound_repetitions(parsed.unwrap())).unwrap()
+        Run::all_of(&bound_repetitions(parsed.unwrap())).remove(0)
     }
 
     #[test]

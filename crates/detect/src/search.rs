@@ -161,8 +161,8 @@ impl Search {
                             continue;
                         }
                         let (first, last) = (at.saturating_sub(*max_before), at - min_before);
-                        let run = &rules[usize::from(*rule)].pattern.run;
-                        if run.as_ref().is_none_or(|run| run.may_be_in(content, first, last)) {
+                        let runs = &rules[usize::from(*rule)].pattern.runs;
+                        if runs.iter().all(|run| run.may_be_in(content, first, last)) {
                             candidates.push(Starts { rule: *rule, first, last, landmark: index });
                         }
                     }

@@ -96,7 +96,7 @@ pub(crate) fn staged(
     git_dir: &Path,
     index: Option<&Path>,
     head: Option<&str>,
-) -> Result<Vec<(Arc<[u8]>, BlobId)>, GitError> {
+) -> Result<Vec<Change>, GitError> {
     const COMMAND: &str = "diff-index";
     // Git knows the empty tree without having it.
     const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
@@ -108,6 +108,9 @@ pub(crate) fn staged(
     command.args(["--ita-invisible-in-index", head.unwrap_or(EMPTY_TREE)]);
     pipe(command, COMMAND, |_| Ok(()), |output| RawDiff::new(output).read_changes())
 }
+
+/// A blob that is new at a path.
+pub(crate) type Change = (Arc<[u8]>, BlobId);
 
 /// The output of `diff-tree -z`: tokens that end with NUL, which are a commit id, or a description of a change and
 /// then its path.
@@ -152,7 +155,7 @@ impl<R: Read> RawDiff<R> {
     }
 
     /// Changes without commits.
-    fn read_changes(mut self) -> Result<Vec<(Arc<[u8]>, BlobId)>, GitError> {
+    fn read_changes(mut self) -> Result<Vec<Change>, GitError> {
         let mut found = Vec::new();
         while self.next_token()? {
             found.extend(self.change()?);
@@ -161,7 +164,7 @@ impl<R: Read> RawDiff<R> {
     }
 
     /// Takes the token as a change and reads its path.
-    fn change(&mut self) -> Result<Option<(Arc<[u8]>, BlobId)>, GitError> {
+    fn change(&mut self) -> Result<Option<Change>, GitError> {
         let introduced = new_blob(&self.token).ok_or_else(|| self.unexpected())?;
         if !self.next_token()? {
             return Err(self.unexpected());
