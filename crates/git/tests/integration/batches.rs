@@ -42,7 +42,7 @@ fn merged(reports: Vec<ScanReport>) -> Vec<LocatedFinding> {
 }
 
 /// The same findings, computed commit by commit from listings and contents.
-fn naive(repo: &Path) -> Vec<String> {
+pub fn naive(repo: &Path) -> Vec<String> {
     let dates: BTreeMap<CommitId, i64> =
         list(repo, &Refs::All).unwrap().into_iter().map(|c| (c.id, c.corrected_date)).collect();
     type Place = (i64, CommitId, u32, u32);

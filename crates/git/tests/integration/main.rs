@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batches;
+mod deltas;
 mod history;
 mod mirrors;
 mod offline;
