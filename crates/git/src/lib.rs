@@ -25,6 +25,7 @@ mod offline;
 mod pack;
 mod repository;
 mod scan;
+mod texts;
 mod traversal;
 
 pub use attribution::{FindingSink, LocatedFinding, Origin};

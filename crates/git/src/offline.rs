@@ -14,6 +14,7 @@ use crate::objects::ObjectStore;
 use crate::pack::Absent;
 use crate::repository::discover;
 use crate::scan::{Scan, ScanOptions, ScanReport};
+use crate::texts::scan_refs;
 
 /// Which commits to scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,7 @@ pub fn scan_history(
     };
     if *selection == Selection::All {
         scan.add_repository(&objects, history)?;
+        scan_refs(&mut scan, &repository, scanner, options)?;
     } else {
         scan.add_batch(history()?, &objects, &|_| true)?;
     }

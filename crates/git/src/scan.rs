@@ -17,13 +17,12 @@ use secretscan_model::{Author, NotScanned};
 use crate::attribution::{FindingSink, LocatedFinding, Origin};
 use crate::batch::{IDX, MANIFEST, PACK};
 use crate::error::GitError;
+use crate::history::CommitEntry;
 use crate::introductions::Introduction;
 use crate::manifest::Manifest;
 use crate::objects::{LeftOut, ObjectStore, Visit};
+use crate::texts::{author, texts_of_commit};
 use crate::traversal::{Base, PackReader};
-
-/// Names and addresses are cut at this length: a commit may claim megabytes.
-const MAX_AUTHOR_CHARS: usize = 256;
 
 /// How to scan.
 #[derive(Clone, Copy, Debug)]
@@ -167,8 +166,10 @@ impl<'a> Scan<'a> {
 
         let mut scanned = Scanned::default();
         let introduced = manifest.introductions.iter().map(|i| i.blob);
-        let present = introduced.filter(|blob| !manifest.absent.contains_key(blob)).map(object_id).collect();
-        self.scan_objects(&mut scanned, |options, visit| objects.for_each(present, options, visit))?;
+        let present = introduced.filter(|blob| !manifest.absent.contains_key(blob)).map(object_id);
+        let commits = manifest.commits.iter().zip(&is_admitted).filter(|(_, is_admitted)| **is_admitted);
+        let wanted = present.chain(commits.map(|(commit, _)| id_of(commit.id))).collect();
+        self.scan_objects(&mut scanned, |options, visit| objects.for_each(wanted, options, visit))?;
         self.attribute(&manifest, &scanned, objects)
     }
 
@@ -189,13 +190,14 @@ impl<'a> Scan<'a> {
             scan.join().expect("no scan panics").and(manifest)
         })?;
         let introduced = manifest.introductions.iter().map(|i| object_id(i.blob));
-        let rest = introduced.filter(|id| !objects.is_packed(id)).collect();
+        let all = introduced.chain(manifest.commits.iter().map(|commit| id_of(commit.id)));
+        let rest = all.filter(|id| !objects.is_packed(id)).collect();
         self.scan_objects(&mut scanned, |options, visit| objects.for_each(rest, options, visit))?;
         self.report.commits += manifest.commits.len() as u64;
         self.attribute(&manifest, &scanned, objects)
     }
 
-    /// Scans the blobs that `for_each` visits.
+    /// Scans the blobs and the commits that `for_each` visits.
     fn scan_objects(
         &mut self,
         scanned: &mut Scanned,
@@ -203,7 +205,17 @@ impl<'a> Scan<'a> {
     ) -> Result<(), GitError> {
         let found = Mutex::new(Vec::new());
         let (blobs, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let texts = Mutex::new(Vec::new());
         let left_out = for_each(&self.options, &|object, base| {
+            if object.kind == Kind::Commit {
+                for (path, text) in texts_of_commit(object.content) {
+                    let matches = self.scanner.scan(text);
+                    if !matches.is_empty() {
+                        let id = CommitId::from_bytes(object.id.as_bytes()).expect("20 bytes are an id");
+                        texts.lock().expect("no scan panicked").push((id, path, matches));
+                    }
+                }
+            }
             if object.kind != Kind::Blob {
                 return Landmarks::default();
             }
@@ -221,6 +233,9 @@ impl<'a> Scan<'a> {
         self.report.blobs += blobs.into_inner();
         self.report.bytes += bytes.into_inner();
         scanned.matches.extend(found.into_inner().expect("no scan panicked"));
+        for (commit, path, matches) in texts.into_inner().expect("no scan panicked") {
+            scanned.texts.entry(commit).or_default().push((path, matches));
+        }
         scanned.left_out.extend(left_out);
         Ok(())
     }
@@ -248,13 +263,21 @@ impl<'a> Scan<'a> {
             }
         }
         let commit_of = |introduction: &Introduction| manifest.commits[introduction.commit as usize];
+        let speaking = manifest.commits.iter().filter(|commit| scanned.texts.contains_key(&commit.id));
         let commits = found.iter().map(|(introduction, _)| commit_of(introduction).id);
-        let authors = authors(commits, objects, &self.options)?;
-        for (introduction, matches) in found {
-            let commit = commit_of(introduction);
+        let authors =
+            authors(commits.chain(speaking.clone().map(|commit| commit.id)), objects, &self.options)?;
+        let origin = |commit: &CommitEntry| {
             let author = authors.get(&commit.id).cloned().unwrap_or_default();
-            let origin = Origin { corrected_date: commit.corrected_date, commit: Some(commit.id), author };
-            self.sink.add(matches, &introduction.path, &origin);
+            Origin { corrected_date: commit.corrected_date, commit: Some(commit.id), author }
+        };
+        for (introduction, matches) in found {
+            self.sink.add(matches, &introduction.path, &origin(&commit_of(introduction)));
+        }
+        for commit in speaking {
+            for (path, matches) in &scanned.texts[&commit.id] {
+                self.sink.add(matches, path, &origin(commit));
+            }
         }
         Ok(())
     }
@@ -263,6 +286,11 @@ impl<'a> Scan<'a> {
     pub fn add_content(&mut self, path: &[u8], bytes: u64, matches: &[RawMatch], origin: &Origin) {
         self.report.blobs += 1;
         self.report.bytes += bytes;
+        self.add_text(path, matches, origin);
+    }
+
+    /// The same for a text that is no blob.
+    pub fn add_text(&mut self, path: &[u8], matches: &[RawMatch], origin: &Origin) {
         self.sink.add(matches, path, origin);
     }
 
@@ -277,6 +305,10 @@ impl<'a> Scan<'a> {
     }
 }
 
+fn id_of(commit: CommitId) -> ObjectId {
+    ObjectId::from_bytes_or_panic(commit.as_bytes())
+}
+
 fn object_id(blob: BlobId) -> ObjectId {
     ObjectId::from_bytes_or_panic(blob.as_bytes())
 }
@@ -286,15 +318,19 @@ fn object_id(blob: BlobId) -> ObjectId {
 struct Scanned {
     /// Only of blobs that have some.
     matches: HashMap<ObjectId, Vec<RawMatch>>,
+    texts: HashMap<CommitId, Vec<TextMatches>>,
     left_out: LeftOut,
 }
+
+/// Matches in what a commit says itself, with what stands for the path.
+type TextMatches = (&'static [u8], Vec<RawMatch>);
 
 fn authors(
     commits: impl Iterator<Item = CommitId>,
     objects: &ObjectStore,
     options: &ScanOptions<'_>,
 ) -> Result<HashMap<CommitId, Author>, GitError> {
-    let wanted = commits.map(|id| ObjectId::from_bytes_or_panic(id.as_bytes())).collect();
+    let wanted = commits.map(id_of).collect();
     let authors = Mutex::new(HashMap::new());
     let options = ScanOptions { max_blob_bytes: u64::MAX, ..*options };
     let left_out = objects.for_each(wanted, &options, &|object, _: Option<Base<'_, ()>>| {
@@ -306,36 +342,5 @@ fn authors(
     match left_out.into_iter().next() {
         Some((id, reason)) => Err(GitError::MissingObject { detail: format!("commit {id}: {reason}") }),
         None => Ok(authors.into_inner().expect("no visit panicked")),
-    }
-}
-
-/// Reads the author of a commit, `author NAME <EMAIL> SECONDS ZONE`. Histories hold malformed ones: what can't be read
-/// is left empty.
-fn author(commit: &[u8]) -> Author {
-    let header = commit.split(|b| *b == b'\n').take_while(|line| !line.is_empty());
-    let line = header.filter_map(|line| line.strip_prefix(b"author ")).next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    let (name, rest) = line.split_once('<').unwrap_or((&line, ""));
-    let (email, time) = rest.rsplit_once('>').unwrap_or((rest, ""));
-    let time = time.split_ascii_whitespace().next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
-    let short = |text: &str| text.trim().chars().take(MAX_AUTHOR_CHARS).collect();
-    Author { name: short(name), email: short(email), time }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn authors_are_read_from_good_and_bad_commits() {
-        let of = |text: &[u8]| author(text);
-        let good =
-            of(b"tree 00\nauthor A U Thor <a@example.com> 1700000000 +0100\ncommitter C <c> 1 +0000\n\nm");
-        assert_eq!(good.name, "A U Thor");
-        assert_eq!((good.email.as_str(), good.time), ("a@example.com", 1_700_000_000));
-        assert_eq!(of(b"author <> 5 +0000\n"), Author { time: 5, ..Author::default() });
-        assert_eq!(of(b"author L\xe9o <l@x>\n").name, "L\u{fffd}o");
-        assert_eq!(of(b"tree 00\n\nauthor In Message <m> 1 +0"), Author::default());
-        assert_eq!(of(b""), Author::default());
     }
 }

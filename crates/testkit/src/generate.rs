@@ -2,6 +2,7 @@
 
 use secretscan_model::CommitId;
 
+use crate::oracle::COMMIT_MESSAGE;
 use crate::random::Random;
 use crate::repository::{Change, Mark, Repository, RepositoryBuilder};
 use crate::secret::{SecretKind, SecretText};
@@ -114,6 +115,10 @@ impl Generator {
             let commit = self.commit(TRUNK, [Change::write(path, content)]);
             self.planted.push((commit, path.to_vec(), text));
         }
+        let text = SecretText::new(SecretKind::SlackToken, &mut self.random);
+        self.builder.message(&format!("Turn the bot off\n\nIt was {}", text.text));
+        let commit = self.commit(TRUNK, []);
+        self.planted.push((commit, COMMIT_MESSAGE.to_vec(), text));
         let elsewhere: CommitId = "1".repeat(40).parse().expect("40 digits are an id");
         self.commit(
             TRUNK,

@@ -10,6 +10,11 @@ use secretscan_model::{BlobId, CommitId};
 use crate::git::run_git;
 use crate::naive_scan::{NaiveMatch, NaiveScanner, Place};
 
+/// Stands for the path of what a commit's message says.
+pub const COMMIT_MESSAGE: &[u8] = b".git/COMMIT_MESSAGE";
+/// Stands for the path of a commit's author and committer.
+pub const COMMIT_AUTHOR: &[u8] = b".git/COMMIT_AUTHOR";
+
 /// One secret in one path, as the oracle knows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OracleFinding {
@@ -59,6 +64,24 @@ pub fn oracle(repository: &Path, rules: &RuleSet) -> anyhow::Result<BTreeSet<Ora
             for found in matches[blob].iter().filter(|found| scanner.is_reported(found, place)) {
                 let key = (scanner.rule_id(found).to_owned(), path.clone(), found.secret.clone());
                 let candidate = (commit.corrected_date, commit.id);
+                let known = earliest.entry(key).or_insert(candidate);
+                *known = candidate.min(*known);
+            }
+        }
+    }
+    let date_of: HashMap<CommitId, i64> =
+        commits.iter().map(|commit| (commit.id, commit.corrected_date)).collect();
+    for (path, format) in [(COMMIT_MESSAGE, "%H%n%B"), (COMMIT_AUTHOR, "%H%n%an <%ae>%n%cn <%ce>")] {
+        let output = run_git(repository, &["log", "--all", "-z", &format!("--format={format}")], b"")?;
+        for text in output.split(|byte| *byte == 0).filter(|text| !text.is_empty()) {
+            let (id, text) = text.split_at_checked(40).context("a commit id")?;
+            let id = std::str::from_utf8(id)?;
+            let matches = scanner.scan(text);
+            let place = Place { path, commit: id };
+            for found in matches.iter().filter(|found| scanner.is_reported(found, place)) {
+                let key = (scanner.rule_id(found).to_owned(), path.to_vec(), found.secret.clone());
+                let id: CommitId = id.parse()?;
+                let candidate = (date_of[&id], id);
                 let known = earliest.entry(key).or_insert(candidate);
                 *known = candidate.min(*known);
             }

@@ -127,6 +127,7 @@ pub struct RepositoryBuilder {
     branches: BTreeMap<String, Tip>,
     next_mark: usize,
     next_time: i64,
+    next_message: Option<String>,
     author: String,
 }
 
@@ -158,6 +159,7 @@ impl RepositoryBuilder {
             branches: BTreeMap::new(),
             next_mark: 1,
             next_time: FIRST_TIME,
+            next_message: None,
             author: "Ada Example <ada@example.com>".into(),
         })
     }
@@ -165,6 +167,11 @@ impl RepositoryBuilder {
     /// Author and committer of the commits to come, as `Name <address>`.
     pub fn author(&mut self, author: &str) {
         author.clone_into(&mut self.author);
+    }
+
+    /// What the next commit says.
+    pub fn message(&mut self, message: &str) {
+        self.next_message = Some(message.to_owned());
     }
 
     /// The committer and author time of the next commit, in seconds since the Unix epoch; each later one is a minute
@@ -214,7 +221,7 @@ impl RepositoryBuilder {
         for role in ["author", "committer"] {
             let _ = writeln!(head, "{role} {} {} +0000", self.author, self.next_time);
         }
-        let message = format!("Commit {}\n", commit.0);
+        let message = self.next_message.take().unwrap_or_else(|| format!("Commit {}\n", commit.0));
         let _ = write!(head, "data {}\n{message}", message.len());
         if let Some(parent) = parent {
             let _ = writeln!(head, "from :{}", parent.0);
