@@ -4,6 +4,7 @@
 //! rest of the text is compared. So the table of its states stays small enough for a processor's cache. It is built with
 //! the `aho-corasick` crate and then laid out with two bytes for a transition instead of four.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::ops::Range;
 use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, MatchKind, StartKind};
+use serde::{Deserialize, Serialize};
 
 /// The automaton reads so many parts of a content side by side. Each step waits for the one before it, so a processor
 /// does four chains of steps in little more time than one.
@@ -21,14 +23,16 @@ const FRAGMENT_LEN: usize = 5;
 const COMMON_BYTES: &[u8] = b" etaoinsrlcdupmh_gfbyv-.0k1w/2:xj";
 
 /// Texts of lower case, found in content of any case.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Automaton {
-    /// Which bytes are treated alike.
-    classes: [u8; 256],
+    /// By byte: its class. Bytes of one class are treated alike.
+    #[serde(borrow)]
+    classes: Cow<'static, [u8]>,
     /// The number of classes is two to this power.
     class_bits: u32,
-    /// By state, then class: the next state.
-    transitions: Vec<u16>,
+    /// By state, then class: the next state, in two bytes, the low one first.
+    #[serde(borrow)]
+    transitions: Cow<'static, [u8]>,
     /// This state and all after it are those where a fragment ends.
     first_match: u16,
     /// By state from `first_match` on: where its fragments begin in `found`, and one more.
@@ -39,11 +43,12 @@ pub(crate) struct Automaton {
     max_len: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Text {
-    lower: Box<[u8]>,
+    #[serde(borrow)]
+    lower: Cow<'static, [u8]>,
     /// How far its fragment's end is from its start.
-    fragment_end: usize,
+    fragment_end: u32,
 }
 
 impl Automaton {
@@ -70,7 +75,8 @@ impl Automaton {
                 fragments.len() - 1
             });
             of_fragment[at].push(number);
-            entries.push(Text { lower: text.as_slice().into(), fragment_end: range.end });
+            let fragment_end = u32::try_from(range.end).expect("regexes have no texts of gigabytes");
+            entries.push(Text { lower: Cow::Owned(text.clone()), fragment_end });
         }
         let (classes, representatives) = classes(&fragments);
         let dfa = DFA::builder()
@@ -82,11 +88,11 @@ impl Automaton {
         let states = States::walk(&dfa, &representatives)?;
 
         let class_bits = representatives.len().next_power_of_two().trailing_zeros();
-        let mut transitions = vec![0_u16; states.order.len() << class_bits];
+        let mut transitions = vec![[0; 2]; states.order.len() << class_bits];
         let (mut first_found, mut found) = (vec![0], Vec::new());
         for (state, row) in states.order.iter().zip(transitions.chunks_exact_mut(1 << class_bits)) {
             for (byte, next) in representatives.iter().zip(row) {
-                *next = states.numbers[&dfa.next_state(Anchored::No, *state, *byte)];
+                *next = states.numbers[&dfa.next_state(Anchored::No, *state, *byte)].to_le_bytes();
             }
             if dfa.is_match(*state) {
                 for index in 0..dfa.match_len(*state) {
@@ -98,9 +104,9 @@ impl Automaton {
         let max_len = texts.iter().map(Vec::len).max().unwrap_or(0);
         let first_match = states.first_match;
         Some(Self {
-            classes,
+            classes: Cow::Owned(classes.to_vec()),
             class_bits,
-            transitions,
+            transitions: Cow::Owned(transitions.into_flattened()),
             first_match,
             first_found,
             found,
@@ -143,7 +149,8 @@ impl Automaton {
 
     fn step(&self, state: u16, byte: u8) -> u16 {
         let class = self.classes[usize::from(byte)];
-        self.transitions[usize::from(state) << self.class_bits | usize::from(class)]
+        let at = 2 * (usize::from(state) << self.class_bits | usize::from(class));
+        u16::from_le_bytes([self.transitions[at], self.transitions[at + 1]])
     }
 
     /// Compares the texts whose fragment ends here with the content.
@@ -152,7 +159,7 @@ impl Automaton {
         let index = usize::from(index);
         for number in &self.found[self.first_found[index] as usize..self.first_found[index + 1] as usize] {
             let text = &self.texts[*number as usize];
-            let start = end.checked_sub(text.fragment_end);
+            let start = end.checked_sub(text.fragment_end as usize);
             if let Some(start) = start
                 && let Some(there) = content.get(start..start + text.lower.len())
                 && there.eq_ignore_ascii_case(&text.lower)
