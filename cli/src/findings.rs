@@ -1,21 +1,17 @@
 //! `secretscan findings`: what the system has found, as reports of its repositories.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::time::Duration;
 
-use console::Style;
 use secretscan_bus::{Bus, BusError};
 use secretscan_model::ledger::{CommitState, Head};
-use secretscan_model::{BatchState, Finding, NotScanned, Repository, RepositoryScan};
-use secretscan_report::{Format, Report, ReportedFinding, Summary, TextStyle, escape_for_terminal};
+use secretscan_model::{BatchState, Finding, NotScanned, Repository, RepositoryScan, Timestamp};
+use secretscan_report::{Found, Redaction, Report, ReportedFinding, Summary};
 
 use crate::connection::ConnectionArguments;
 use crate::exit::Outcome;
-use crate::failure::Failure;
-use crate::lists::counted;
-use crate::scan::FormatArgument;
-use crate::{output, repositories};
+use crate::output::{ReportArguments, ReportWriter};
+use crate::repositories;
 
 /// Show the findings of one repository or of all
 ///
@@ -26,13 +22,12 @@ Example: secretscan findings --repository https://github.com/owner/project --for
 
 Exit codes: 0 no findings, 1 findings, 2 error")]
 pub struct Arguments {
-    /// Only this repository [default: all; JSON and SARIF need one]
+    /// Only this repository [default: all]
     #[arg(long, value_name = "ID|URI|NAME")]
     repository: Option<String>,
 
-    /// How to report
-    #[arg(long, value_enum, default_value_t = FormatArgument::Text)]
-    format: FormatArgument,
+    #[command(flatten)]
+    report: ReportArguments,
 
     #[command(flatten)]
     connection: ConnectionArguments,
@@ -40,65 +35,28 @@ pub struct Arguments {
 
 /// Shows them.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let format = arguments.format.into();
-    if arguments.repository.is_none() && matches!(format, Format::Json | Format::Sarif) {
-        let message = format!("{format} reports on one repository");
-        let hint = "name it with --repository; or use --format jsonl, where each line names its repository";
-        return Err(Failure::new(message, hint).into());
-    }
-    arguments.connection.with_bus(async |bus| match &arguments.repository {
-        Some(text) => show_repository(bus, &repositories::find(bus, text).await?, format).await,
-        None => show_all(bus, format).await,
+    let writer = arguments.report.open(None)?;
+    arguments.connection.with_bus(async |bus| {
+        let repositories = match &arguments.repository {
+            Some(text) => vec![repositories::find(bus, text).await?],
+            None => {
+                let mut all = bus.repositories().await?;
+                all.sort_by(|a, b| a.name.cmp(&b.name));
+                all
+            }
+        };
+        report(bus, &repositories, writer).await
     })
 }
 
-/// Reports what is known of one repository.
-pub async fn show_repository(bus: &Bus, repository: &Repository, format: Format) -> anyhow::Result<Outcome> {
-    let known = Known::load(bus, repository, &bus.scans().await?).await?;
-    let report = known.report();
-    output::to_stdout(|out| report.write(format, TextStyle::of_stdout(), out).map_err(|error| error.source))?;
-    if format != Format::Text {
-        // Where standard error is closed, nobody listens.
-        let _ = report.write_summary(TextStyle::of_stderr(), &mut io::stderr());
-    }
-    Ok(known.outcome())
-}
-
-async fn show_all(bus: &Bus, format: Format) -> anyhow::Result<Outcome> {
-    let mut repositories = bus.repositories().await?;
-    repositories.sort_by(|a, b| a.name.cmp(&b.name));
+/// Reports what is known of these repositories.
+pub async fn report(bus: &Bus, repositories: &[Repository], writer: ReportWriter) -> anyhow::Result<Outcome> {
     let scans = bus.scans().await?;
-    let mut all = Vec::with_capacity(repositories.len());
-    for repository in &repositories {
-        all.push(Known::load(bus, repository, &scans).await?);
+    let mut known = Vec::with_capacity(repositories.len());
+    for repository in repositories {
+        known.push(Known::load(bus, repository, &scans).await?);
     }
-    let total = total(&all);
-    output::to_stdout(|out| {
-        for known in all.iter().filter(|known| !known.findings.is_empty()) {
-            if format == Format::Text {
-                known.write_text(out)?;
-            } else {
-                known.write_lines(out)?;
-            }
-        }
-        if format == Format::Text { writeln!(out, "{total}") } else { Ok(()) }
-    })?;
-    if format != Format::Text {
-        // Where standard error is closed, nobody listens.
-        let _ = writeln!(io::stderr(), "{total}");
-    }
-    let is_clean = all.iter().all(|known| known.outcome() == Outcome::Clean);
-    Ok(if is_clean { Outcome::Clean } else { Outcome::Findings })
-}
-
-fn total(all: &[Known<'_>]) -> String {
-    let repositories = counted(all.len() as u64, "repository", "repositories");
-    let findings: usize = all.iter().map(|known| known.findings.len()).sum();
-    if findings == 0 {
-        return format!("no secrets found in {repositories}");
-    }
-    let with_findings = all.iter().filter(|known| !known.findings.is_empty()).count();
-    format!("{} in {with_findings} of {repositories}", counted(findings as u64, "secret", "secrets"))
+    writer.write(known.iter().map(Known::report).collect())
 }
 
 /// What the system knows of a repository.
@@ -117,11 +75,17 @@ impl<'a> Known<'a> {
         let head = bus.ledger(&repository.id).head().await?;
         let mut summary = Summary { commits: head.count(CommitState::Scanned), ..Summary::default() };
         let mut not_scanned = BTreeSet::new();
+        let mut is_first = true;
         for scan in scans.iter().filter(|scan| scan.repository.as_ref() == Some(&repository.id)) {
             let totals = scan.totals();
             summary.blobs += totals.blobs;
             summary.bytes += totals.bytes;
-            summary.elapsed += duration(scan);
+            if let Some((started, ended)) = worked(scan) {
+                summary.started = if is_first { started } else { summary.started.min(started) };
+                summary.ended = summary.ended.max(ended);
+                summary.elapsed += duration(started, ended);
+                is_first = false;
+            }
             not_scanned.extend(self::not_scanned(bus, scan).await?);
         }
         summary.not_scanned = not_scanned.into_iter().collect();
@@ -129,37 +93,15 @@ impl<'a> Known<'a> {
     }
 
     fn report(&self) -> Report<'_> {
+        let found: Vec<Found<'_>> =
+            self.findings.iter().map(|finding| Found { finding, secret: None }).collect();
         Report {
             tool_version: env!("CARGO_PKG_VERSION"),
             rule_set_version: &self.rule_set,
-            findings: self.findings.iter().map(|finding| ReportedFinding { finding, secret: None }).collect(),
+            repository: Some(&self.repository.name),
+            findings: ReportedFinding::list(&found, Redaction::WHOLE),
             summary: self.summary.clone(),
         }
-    }
-
-    fn outcome(&self) -> Outcome {
-        if self.findings.is_empty() { Outcome::Clean } else { Outcome::Findings }
-    }
-
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let name = escape_for_terminal(&self.repository.name);
-        writeln!(out, "{}\n", Style::new().bold().underlined().apply_to(name))?;
-        self.report().write(Format::Text, TextStyle::of_stdout(), out).map_err(|error| error.source)?;
-        writeln!(out)
-    }
-
-    /// JSON lines whose first field is the name of the repository. The lines are those of the report, byte for byte:
-    /// reading and writing them anew would undo its escapes.
-    fn write_lines(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut lines = Vec::new();
-        self.report().write(Format::Jsonl, TextStyle::Plain, &mut lines).map_err(|error| error.source)?;
-        let name = serde_json::to_string(&self.repository.name)?;
-        for line in lines.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"{")) {
-            write!(out, "{{\"repository\":{name},")?;
-            out.write_all(line)?;
-            writeln!(out)?;
-        }
-        Ok(())
     }
 }
 
@@ -176,11 +118,14 @@ fn latest_rule_set(head: &Head) -> String {
     latest.map_or_else(|| "not yet used".to_owned(), |segment| segment.rule_set.clone())
 }
 
-/// How long a request was worked on.
-fn duration(scan: &RepositoryScan) -> Duration {
-    let start = scan.trail.iter().find(|entry| entry.state == "InProgress");
-    let (Some(start), Some(end)) = (start, scan.trail.last()) else { return Duration::ZERO };
-    Duration::from_millis(u64::try_from(end.at.0 - start.at.0).unwrap_or(0))
+/// When work on a request began and when it ended, or how far it is.
+fn worked(scan: &RepositoryScan) -> Option<(Timestamp, Timestamp)> {
+    let start = scan.trail.iter().find(|entry| entry.state == "InProgress")?;
+    Some((start.at, scan.trail.last()?.at))
+}
+
+fn duration(start: Timestamp, end: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(end.0 - start.0).unwrap_or(0))
 }
 
 /// What a request could not scan: of its history, as the listing says, and of its batches, as their records name it.

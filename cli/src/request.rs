@@ -7,13 +7,14 @@ use anyhow::Context;
 use secretscan_bus::door::AskError;
 use secretscan_bus::{Bus, v1};
 use secretscan_model::{Priority, RepositoryId, RepositoryUri, RequestId};
-use secretscan_report::{Format, escape_for_terminal};
+use secretscan_report::escape_for_terminal;
 use uuid::Uuid;
 
 use crate::connection::ConnectionArguments;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::lists::ListFormat;
+use crate::output::ReportWriter;
 use crate::repositories::ANY_URI;
 use crate::{findings, output, request_show, watch};
 
@@ -196,7 +197,7 @@ async fn watch_and_report(bus: &Bus, id: &RequestId) -> anyhow::Result<Outcome> 
     }
     let repository = ended.repository.context("a request completed without a repository")?;
     let repository = bus.repository(&repository).await?.context("the repository is gone")?;
-    findings::show_repository(bus, &repository, Format::Text).await
+    findings::report(bus, &[repository], ReportWriter::text_to_stdout()).await
 }
 
 /// The URI to send: checked here as far as possible, so that a password in it goes nowhere.

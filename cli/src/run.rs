@@ -7,13 +7,12 @@ use std::path::Path;
 use anyhow::Context;
 use secretscan_bus::{Bus, v1};
 use secretscan_model::{RepositoryId, RequestId};
-use secretscan_report::Format;
 use uuid::Uuid;
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::local::LocalArguments;
-use crate::scan::FormatArgument;
+use crate::output::{ReportArguments, ReportWriter};
 use crate::{findings, watch};
 
 /// Scan whole repositories with a system of its own: start it, scan, report, stop it
@@ -31,9 +30,8 @@ pub struct Arguments {
     #[arg(value_name = "URI|PATH", required = true)]
     repositories: Vec<String>,
 
-    /// How to report
-    #[arg(long, value_enum, default_value_t = FormatArgument::Text)]
-    format: FormatArgument,
+    #[command(flatten)]
+    report: ReportArguments,
 
     #[command(flatten)]
     local: LocalArguments,
@@ -41,11 +39,8 @@ pub struct Arguments {
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let format: Format = arguments.format.into();
-    if arguments.repositories.len() > 1 && matches!(format, Format::Json | Format::Sarif) {
-        let message = format!("{format} reports on one repository");
-        return Err(Failure::new(message, "name one, or use --format jsonl").into());
-    }
+    let writer = arguments.report.open(None)?;
+    writer.check(arguments.repositories.len())?;
     let uris: Vec<String> =
         arguments.repositories.iter().map(|text| uri(text)).collect::<anyhow::Result<_>>()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -58,7 +53,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
             () = secretscan_service::asked_to_stop() => Err(interrupted().into()),
         };
         let reported = match scanned {
-            Ok(repositories) => report(&bus, &repositories, format).await,
+            Ok(repositories) => report(&bus, &repositories, writer).await,
             Err(error) => Err(error),
         };
         system.stop().await?;
@@ -112,15 +107,12 @@ async fn finish(bus: &Bus, id: &RequestId) -> anyhow::Result<()> {
     watch::ended_badly(&ended).map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-async fn report(bus: &Bus, repositories: &BTreeSet<RepositoryId>, format: Format) -> anyhow::Result<Outcome> {
-    let mut outcome = Outcome::Clean;
-    for id in repositories {
-        let repository = bus.repository(id).await?.context("the repository is gone")?;
-        if findings::show_repository(bus, &repository, format).await? == Outcome::Findings {
-            outcome = Outcome::Findings;
-        }
+async fn report(bus: &Bus, ids: &BTreeSet<RepositoryId>, writer: ReportWriter) -> anyhow::Result<Outcome> {
+    let mut repositories = Vec::with_capacity(ids.len());
+    for id in ids {
+        repositories.push(bus.repository(id).await?.context("the repository is gone")?);
     }
-    Ok(outcome)
+    findings::report(bus, &repositories, writer).await
 }
 
 fn interrupted() -> Failure {

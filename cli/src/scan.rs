@@ -1,24 +1,22 @@
 //! `secretscan scan`: scans offline, in this process.
 
-use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, BufWriter, Read};
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{env, thread};
 
 use anyhow::Context;
-use secretscan_detect::{HashKey, Scanner};
+use secretscan_detect::{HashKey, Scanner, Secret};
 use secretscan_git::{
     GitError, ScanOptions, ScanReport, Selection, scan_content, scan_directory, scan_history, scan_staged,
 };
-use secretscan_report::{Format, Report, ReportedFinding, Summary, TextStyle};
+use secretscan_report::{Found, Redaction, Report, ReportedFinding, Summary};
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, ReportArguments};
 use crate::progress::Progress;
 use crate::rules::RuleArguments;
 
@@ -38,22 +36,17 @@ pub struct Arguments {
     #[command(flatten)]
     mode: ModeArguments,
 
-    /// How to report
-    #[arg(long, value_enum, default_value_t = FormatArgument::Text)]
-    format: FormatArgument,
+    #[command(flatten)]
+    report: ReportArguments,
 
-    /// Write the report to this file instead of standard output
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-
-    /// Keep the secrets themselves out of the report
+    /// Hide this percentage of each secret; what stays is its start [default: 100: all but what tells its kind]
     #[arg(
-        long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1,
-        require_equals = true, action = clap::ArgAction::Set
+        long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "100",
+        value_parser = clap::value_parser!(u8).range(0..=100)
     )]
-    redact: bool,
+    redact: Option<u8>,
 
-    /// Show the secrets in the report, as --redact=false does
+    /// Show the secrets in the report, as --redact=0 does
     #[arg(long, conflicts_with = "redact")]
     no_redact: bool,
 
@@ -90,30 +83,6 @@ struct ModeArguments {
     directory: Option<PathBuf>,
 }
 
-/// How to report.
-#[derive(Clone, Copy, clap::ValueEnum)]
-pub enum FormatArgument {
-    /// For people
-    Text,
-    /// One JSON document
-    Json,
-    /// One JSON object a line for each finding
-    Jsonl,
-    /// SARIF 2.1.0
-    Sarif,
-}
-
-impl From<FormatArgument> for Format {
-    fn from(argument: FormatArgument) -> Self {
-        match argument {
-            FormatArgument::Text => Self::Text,
-            FormatArgument::Json => Self::Json,
-            FormatArgument::Jsonl => Self::Jsonl,
-            FormatArgument::Sarif => Self::Sarif,
-        }
-    }
-}
-
 /// The key of the secret hashes in offline reports: a constant, so that fingerprints are the same on every machine
 /// and a baseline can be shared.
 ///
@@ -126,35 +95,33 @@ fn offline_hash_key() -> HashKey {
 /// Scans and reports.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let rules = arguments.rules.load(arguments.place())?;
-    // Opened first: an unwritable file should not cost a long scan, and an old report must not pass for a new one.
-    let mut file = arguments.output.as_deref().map(create).transpose()?;
-    let started = Instant::now();
+    let key = offline_hash_key();
+    let writer = arguments.report.open(Some(&|secret| Secret::new(secret).hash(&key)))?;
+    let (started, start) = (output::now(), Instant::now());
     let scanned = {
         let _progress = Progress::start("scanning");
-        arguments.scan(&Scanner::new(rules.clone()))?
+        arguments.scan(&Scanner::new(rules.clone()), &key)?
     };
-    let report = arguments.report(&scanned, rules.version(), started.elapsed());
-    let outcome = if scanned.findings.is_empty() { Outcome::Clean } else { Outcome::Findings };
-
-    let format = arguments.format.into();
-    match &mut file {
-        Some(file) => report.write(format, TextStyle::Plain, file)?,
-        None => output::to_stdout(|out| {
-            report.write(format, TextStyle::of_stdout(), out).map_err(|error| error.source)
-        })?,
-    }
-    if format != Format::Text || file.is_some() {
-        // Where standard error is closed, nobody listens.
-        let _ = report.write_summary(TextStyle::of_stderr(), &mut io::stderr());
-    }
-    Ok(outcome)
-}
-
-fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
-    File::create(path).map(BufWriter::new).map_err(|cause| {
-        let message = format!("cannot write the report to {}", path.display());
-        Failure::caused_by(cause, message, "name a file in an existing, writable directory")
-    })
+    let summary = Summary {
+        commits: scanned.commits,
+        blobs: scanned.blobs,
+        bytes: scanned.bytes,
+        started,
+        ended: output::now(),
+        elapsed: start.elapsed(),
+        not_scanned: scanned.not_scanned,
+        known: None,
+    };
+    let found: Vec<Found<'_>> = (scanned.findings.iter())
+        .map(|located| Found { finding: &located.finding, secret: Some(located.secret.expose()) })
+        .collect();
+    writer.write(vec![Report {
+        tool_version: env!("CARGO_PKG_VERSION"),
+        rule_set_version: rules.version(),
+        repository: None,
+        findings: ReportedFinding::list(&found, arguments.redaction()),
+        summary,
+    }])
 }
 
 impl Arguments {
@@ -167,8 +134,15 @@ impl Arguments {
         self.path.as_deref().unwrap_or(Path::new("."))
     }
 
-    fn scan(&self, scanner: &Scanner) -> anyhow::Result<ScanReport> {
-        let key = offline_hash_key();
+    fn redaction(&self) -> Redaction {
+        if self.no_redact {
+            Redaction::from_percent(0)
+        } else {
+            Redaction::from_percent(self.redact.unwrap_or(100))
+        }
+    }
+
+    fn scan(&self, scanner: &Scanner, key: &HashKey) -> anyhow::Result<ScanReport> {
         let options = ScanOptions {
             threads: self
                 .threads
@@ -180,14 +154,14 @@ impl Arguments {
         };
         let mode = &self.mode;
         let scanned = if mode.stdin {
-            Ok(scan_content(b"stdin", &read_stdin()?, scanner, &key, &options))
+            Ok(scan_content(b"stdin", &read_stdin()?, scanner, key, &options))
         } else if let Some(directory) = &mode.directory {
-            scan_directory(directory, scanner, &key, &options)
+            scan_directory(directory, scanner, key, &options)
         } else if mode.staged {
-            scan_staged(self.repository(), self.index().as_deref(), scanner, &key, &options)
+            scan_staged(self.repository(), self.index().as_deref(), scanner, key, &options)
         } else {
             let selection = mode.range.clone().map_or(Selection::All, Selection::Range);
-            scan_history(self.repository(), &selection, scanner, &key, &options)
+            scan_history(self.repository(), &selection, scanner, key, &options)
         };
         scanned.map_err(explain)
     }
@@ -196,36 +170,6 @@ impl Arguments {
     /// for one named on the command line.
     fn index(&self) -> Option<PathBuf> {
         if self.path.is_some() { None } else { env::var_os("GIT_INDEX_FILE").map(PathBuf::from) }
-    }
-
-    fn report<'a>(
-        &self,
-        scanned: &'a ScanReport,
-        rule_set_version: &'a str,
-        elapsed: Duration,
-    ) -> Report<'a> {
-        let is_redacted = self.redact && !self.no_redact;
-        let secret =
-            |bytes: &'a [u8]| (!is_redacted).then(|| -> Cow<'a, str> { String::from_utf8_lossy(bytes) });
-        Report {
-            tool_version: env!("CARGO_PKG_VERSION"),
-            rule_set_version,
-            findings: scanned
-                .findings
-                .iter()
-                .map(|located| ReportedFinding {
-                    finding: &located.finding,
-                    secret: secret(located.secret.expose()),
-                })
-                .collect(),
-            summary: Summary {
-                commits: scanned.commits,
-                blobs: scanned.blobs,
-                bytes: scanned.bytes,
-                elapsed,
-                not_scanned: scanned.not_scanned.clone(),
-            },
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use data_encoding::BASE64;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -205,19 +206,145 @@ fn directory() {
     assert!(!ran.has_canary());
 }
 
+const FORMATS: [&str; 9] = ["text", "json", "jsonl", "sarif", "csv", "junit", "gitlab", "html", "template"];
+
+/// How a text may hide: encoded, also within base64 of more, at every offset.
+fn forms(secret: &str) -> Vec<String> {
+    let bytes = |format: fn(&u8) -> String| secret.as_bytes().iter().map(format).collect::<String>();
+    let mut forms = vec![secret.to_owned()];
+    forms.extend([
+        bytes(|b| format!("{b:02x}")),
+        bytes(|b| format!("{b:02X}")),
+        bytes(|b| format!("%{b:02X}")),
+    ]);
+    for skipped in 0..3 {
+        let rest = &secret.as_bytes()[skipped..];
+        forms.push(BASE64.encode(&rest[..rest.len() / 3 * 3]));
+    }
+    forms
+}
+
 #[test]
 fn every_format_is_redacted_unless_told_otherwise() {
     let place = Place::with_leak();
-    for format in ["text", "json", "jsonl", "sarif"] {
-        for redacted in [&[][..], &["--redact"], &["--redact=true"]] {
-            let ran = place.run(&[&["scan", "--format", format], redacted].concat());
+    let template = "{% for f in findings %}{{ f.occurrences[0].excerpt }} {{ f.secret or '' }}\n{% endfor %}";
+    let template = place.write("template.txt", template);
+    let template = ["--template", template.to_str().unwrap()];
+    for format in FORMATS {
+        let scan = match format {
+            "template" => [&["scan"][..], &template].concat(),
+            format => vec!["scan", "--format", format],
+        };
+        for redacted in [&[][..], &["--redact"], &["--redact=100"]] {
+            let ran = place.run(&[&scan[..], redacted].concat());
             assert!(ran.code == 1 && !ran.has_canary(), "{format} {redacted:?}: {}", ran.shown());
+            for form in forms(&canary()[4..]) {
+                assert!(!ran.shown().contains(&form), "{format} {redacted:?}: {}", ran.shown());
+            }
         }
-        for raw in ["--no-redact", "--redact=false"] {
-            let ran = place.run(&["scan", "--format", format, raw]);
+        for raw in ["--no-redact", "--redact=0"] {
+            let ran = place.run(&[&scan[..], &[raw]].concat());
             assert!(ran.code == 1 && ran.out.contains(&canary()), "{format} {raw}: {}", ran.shown());
         }
+        let ran = place.run(&[&scan[..], &["--redact=75"]].concat());
+        assert!(
+            !ran.has_canary() && ran.out.contains(&format!("{}****", &canary()[..10])),
+            "{}",
+            ran.shown()
+        );
     }
+}
+
+#[test]
+fn several_reports_of_one_scan() {
+    let place = Place::with_leak();
+    let template = place.write("list.md", "{% for f in findings %}- {{ f.path }}\n{% endfor %}");
+    let mut arguments = vec!["scan".to_owned(), "--template".to_owned(), template.display().to_string()];
+    arguments.extend(["--format".to_owned(), "text".to_owned()]);
+    for format in FORMATS {
+        arguments.extend(["--report".to_owned(), format!("{format}=report.{format}")]);
+    }
+    let ran = place.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(ran.code == 1 && ran.out.contains("src/config.py:2:10"), "{}", ran.shown());
+    let report = |format: &str| fs::read_to_string(place.path().join(format!("report.{format}"))).unwrap();
+    for format in FORMATS {
+        assert!(report(format).replace("&#x2f;", "/").contains("src/config.py"), "{format}");
+    }
+    assert_eq!(report("template"), "- src/config.py\n");
+}
+
+#[test]
+fn a_baseline_hides_what_it_knows_wherever_the_line_moved() {
+    let place = Place::with_leak();
+    assert_eq!(place.run(&["scan", "--format", "json", "--output", "baseline.json"]).code, 1);
+    let with_baseline = ["scan", "--baseline", "baseline.json"];
+    assert_shown!(place.run(&with_baseline));
+    place.commit("src/config.py", &format!("# moved\n\n\n    token = \"{}\"\n", canary()));
+    assert_eq!(place.run(&with_baseline).code, 0);
+    place.commit("other.py", &format!("token = \"{}\"\n", canary()));
+    let ran = place.run(&with_baseline);
+    assert!(
+        ran.out.contains("1 new secret (1 critical), 1 known from the baseline, in 5 commits"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.code == 1 && ran.out.contains("other.py:1:10"), "{}", ran.out);
+}
+
+#[test]
+fn a_report_of_gitleaks_is_a_baseline() {
+    let place = Place::with_leak();
+    let known = |secret: &str, commit: &str| {
+        let report = serde_json::json!([{
+            "RuleID": "github-pat", "StartLine": 2, "File": "src/config.py", "Secret": secret, "Commit": commit
+        }]);
+        place.write("gitleaks.json", &report.to_string());
+        place.run(&["scan", "--baseline", "gitleaks.json"]).code == 0
+    };
+    assert!(known(&canary(), "elsewhere"));
+    let line = place.run(&["scan", "--format", "jsonl"]).out;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert!(known("REDACTED", line["occurrences"][0]["commit"].as_str().unwrap()));
+    assert!(!known("REDACTED", "elsewhere"));
+}
+
+#[test]
+fn a_bad_baseline_or_template_is_told_before_the_scan() {
+    let place = Place::with_leak();
+    place.write("bad.json", "{\"version\": \"2.1.0\"}");
+    assert_shown!(place.run(&["scan", "--baseline", "bad.json", "--output", "report.txt"]));
+    assert!(!place.path().join("report.txt").exists());
+    place.write("bad.txt", "{% for %}");
+    assert_shown!(place.run(&["scan", "--template", "bad.txt"]));
+    place.write("wrong.txt", "{{ nothing|length }}");
+    let ran = place.run(&["scan", "--template", "wrong.txt"]);
+    assert!(ran.code == 2 && ran.err.contains("wrong.txt:1"), "{}", ran.shown());
+}
+
+/// Windows line ends, a line of a megabyte, and text that is not ASCII before the secret.
+#[test]
+fn odd_lines() {
+    let place = Place::empty();
+    place.write("crlf", &format!("a\r\nk = \"{}\"\r\nb\r\n", canary()));
+    place.write("long", &format!("{} {} {}", "é".repeat(500_000), canary(), "é".repeat(500_000)));
+    place.write("日本", &format!("日本 = {}\n", canary()));
+    let ran = place.run(&["scan", "--directory", ".", "--format", "sarif"]);
+    let sarif: Value = serde_json::from_str(&ran.out).unwrap();
+    let results = sarif["runs"][0]["results"].as_array().unwrap().iter();
+    let found: Vec<String> = results
+        .map(|result| {
+            let (location, excerpt) =
+                (&result["locations"][0]["physicalLocation"], &result["properties"]["excerpt"]);
+            let (uri, region) = (&location["artifactLocation"]["uri"], &location["region"]);
+            let excerpt: String = excerpt.as_str().unwrap().chars().filter(|c| *c != 'é').collect();
+            format!("{uri} {}-{} {excerpt}", region["startColumn"], region["endColumn"])
+        })
+        .collect();
+    insta::assert_snapshot!(found.join("\n"), @r#"
+    "crlf" 6-46 k = "ghp_****"
+    "long" 500002-500042 … ghp_**** …
+    "%E6%97%A5%E6%9C%AC" 6-46 日本 = ghp_****
+    "#);
 }
 
 #[test]
@@ -321,7 +448,14 @@ fn rules_list() {
 fn usage_errors() {
     let place = Place::empty();
     assert_shown!(place.run(&["scan", "--stagd"]));
-    let mistakes: [&[&str]; 7] = [
+    let mistakes: [&[&str]; 14] = [
+        &["scan", "--redact=101"],
+        &["scan", "--format", "template"],
+        &["scan", "--template", "x", "--format", "json"],
+        &["scan", "--report", "json"],
+        &["scan", "--report", "yaml=x"],
+        &["scan", "--output", "x", "--report", "json=x"],
+        &["scan", "--baseline", "missing.json"],
         &[],
         &["scan", "--staged", "--history"],
         &["scan", "--stdin", "--range", "a..b"],

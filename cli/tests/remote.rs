@@ -400,6 +400,11 @@ async fn findings_of_one_repository() {
     assert_eq!(json.json()["findings"][0]["path"], "src/config.py");
     let sarif = system.run(&["findings", "--repository", id.as_str(), "--format", "sarif"]).json();
     assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
+    let known = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(known.path(), &json.out).unwrap();
+    let baseline = ["findings", "--baseline", known.path().to_str().unwrap()];
+    let ran = system.run(&baseline);
+    assert!(ran.code == 0 && ran.out.contains("1 known from the baseline"), "{}", ran.shown());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -411,12 +416,20 @@ async fn findings_of_all_repositories() {
     system.bus.record_findings(&other, vec![finding("a"), finding("bb")]).await.unwrap();
     assert_shown!(system.run(&["findings"]));
     let lines = system.run(&["findings", "--format", "jsonl"]);
-    assert_eq!((lines.code, lines.err.as_str()), (1, "3 secrets in 2 of 3 repositories\n"));
+    assert_eq!(lines.code, 1);
+    assert!(lines.err.contains("not scanned (1)\n  big.bin: "), "{}", lines.err);
+    assert!(lines.err.ends_with("\n3 secrets in 2 of 3 repositories\n"), "{}", lines.err);
     let lines: Vec<Value> = lines.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let shown: Vec<_> = lines.iter().map(|line| (&line["repository"], &line["path"])).collect();
     let (first, second) = (Value::from("git.example.org/a"), Value::from("git.example.org/team/project"));
     assert_eq!(shown, [(&first, &"a".into()), (&first, &"bb".into()), (&second, &"src/config.py".into())]);
-    assert_shown!(system.run(&["findings", "--format", "sarif"]));
+    let sarif = system.run(&["findings", "--format", "sarif"]).json();
+    let runs = sarif["runs"].as_array().unwrap().iter();
+    let runs: Vec<&str> = runs.map(|run| run["automationDetails"]["id"].as_str().unwrap()).collect();
+    let names = ["a", "clean", "team/project"].map(|name| format!("secretscan/git.example.org/{name}/"));
+    assert_eq!(runs, names);
+    let gitlab = system.run(&["findings", "--format", "gitlab"]);
+    assert!(gitlab.code == 2 && gitlab.err.contains("reports on one repository"), "{}", gitlab.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

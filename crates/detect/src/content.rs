@@ -28,10 +28,9 @@ impl Transcoded {
 
     /// The offset in the original of a byte of the text; inside a character, that of the character.
     pub(crate) fn original_offset(&self, at: usize) -> usize {
-        let is_first = |byte: &&u8| **byte & 0xC0 != 0x80;
         let before = &self.text[..at];
         // Characters of four bytes, and only those, are two units.
-        let units = before.iter().filter(is_first).count() + before.iter().filter(|b| **b >= 0xF0).count();
+        let units = characters(before) + before.iter().filter(|b| **b >= 0xF0).count();
         self.mark_len + 2 * units
     }
 }
@@ -70,11 +69,13 @@ pub(crate) struct LineCursor<'a> {
     at: usize,
     line: usize,
     line_start: usize,
+    /// Characters between the start of the line and `at`.
+    passed: usize,
 }
 
 impl<'a> LineCursor<'a> {
     pub(crate) fn new(content: &'a [u8]) -> Self {
-        Self { content, at: 0, line: 1, line_start: 0 }
+        Self { content, at: 0, line: 1, line_start: 0, passed: 0 }
     }
 
     /// Moves forward; lines end with a line feed.
@@ -82,7 +83,9 @@ impl<'a> LineCursor<'a> {
         for newline in memchr::memchr_iter(b'\n', &self.content[self.at..to]) {
             self.line += 1;
             self.line_start = self.at + newline + 1;
+            self.passed = 0;
         }
+        self.passed += characters(&self.content[self.at.max(self.line_start)..to]);
         self.at = to;
     }
 
@@ -91,15 +94,30 @@ impl<'a> LineCursor<'a> {
         u32::try_from(self.line).unwrap_or(u32::MAX)
     }
 
-    /// The column in bytes, from 1.
+    /// The column in characters, from 1.
     pub(crate) fn column(&self) -> u32 {
-        u32::try_from(self.at - self.line_start + 1).unwrap_or(u32::MAX)
+        u32::try_from(self.passed + 1).unwrap_or(u32::MAX)
+    }
+
+    /// The column after the character that the byte here belongs to.
+    pub(crate) fn next_column(&self) -> u32 {
+        self.column().saturating_add(u32::from(is_first_byte(self.content[self.at])))
     }
 
     /// Where the line starts.
     pub(crate) fn line_start(&self) -> usize {
         self.line_start
     }
+}
+
+/// Whether a byte starts a character of UTF-8. What is not UTF-8 counts a byte as a character, but for those that
+/// could continue one.
+fn is_first_byte(byte: u8) -> bool {
+    byte & 0xC0 != 0x80
+}
+
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| is_first_byte(**byte)).count()
 }
 
 /// The end of the line that `at` lies in, without its line break, looking at most `limit` bytes ahead.
@@ -148,6 +166,12 @@ mod tests {
         assert_eq!((cursor.line(), cursor.column()), (1, 2));
         cursor.advance(5);
         assert_eq!((cursor.line(), cursor.column(), cursor.line_start()), (2, 2, 4));
+        let text = "x\n日é=日本".as_bytes();
+        let mut cursor = LineCursor::new(text);
+        cursor.advance(text.len() - 6);
+        assert_eq!((cursor.line(), cursor.column()), (2, 4));
+        cursor.advance(text.len() - 1);
+        assert_eq!(cursor.next_column(), 6);
         assert_eq!(line_end(b"ab\r\ncd", 1, 100), 2);
         assert_eq!(line_end(b"abcdef", 1, 3), 4);
     }

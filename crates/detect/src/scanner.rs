@@ -32,11 +32,11 @@ pub struct RawMatch {
     pub end: usize,
     /// Line of the first byte of the secret, from 1. Line and column of UTF-16 content are those of its UTF-8 form.
     pub line: u32,
-    /// Column of the first byte of the secret, in bytes, from 1.
+    /// Column of the first character of the secret, in characters (Unicode code points), from 1.
     pub column: u32,
     /// Line of the last byte of the secret, from 1.
     pub end_line: u32,
-    /// Column after the last byte of the secret, in bytes, from 1.
+    /// Column after the last character of the secret, from 1.
     pub end_column: u32,
     /// The secret.
     pub secret: Secret,
@@ -153,7 +153,7 @@ impl Scanner {
                 line: start.line(),
                 column: start.column(),
                 end_line: end.line(),
-                end_column: end.column().saturating_add(1),
+                end_column: end.next_column(),
                 secret: Secret::new(&content[hit.secret_start..hit.secret_end]),
                 excerpt: excerpt(content, &masked, range, start.line_start()),
                 excluded_by,

@@ -52,11 +52,11 @@ pub struct Occurrence {
     pub commit: CommitId,
     /// Line of the first byte of the secret, from 1.
     pub line: u32,
-    /// Column of the first byte of the secret, in bytes, from 1.
+    /// Column of the first character of the secret, in characters (Unicode code points), from 1.
     pub column: u32,
     /// Line of the last byte of the secret, from 1.
     pub end_line: u32,
-    /// Column after the last byte of the secret, in bytes, from 1.
+    /// Column after the last character of the secret, from 1.
     pub end_column: u32,
     /// Who wrote the commit.
     pub author: Author,

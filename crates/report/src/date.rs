@@ -1,4 +1,6 @@
-//! Seconds since the Unix epoch as a date.
+//! Times as dates, in UTC.
+
+use secretscan_model::Timestamp;
 
 /// The date and time in UTC as RFC 3339 writes it, or `None` outside the years 0 to 9999, which it can't write. A
 /// commit may claim any time.
@@ -6,6 +8,17 @@ pub(crate) fn rfc3339(seconds: i64) -> Option<String> {
     let date = date(seconds)?;
     let of_day = seconds.rem_euclid(86_400);
     Some(format!("{date}T{:02}:{:02}:{:02}Z", of_day / 3600, of_day / 60 % 60, of_day % 60))
+}
+
+/// The date and time of an event of the scan, as RFC 3339 writes it.
+pub(crate) fn of_event(at: Timestamp) -> String {
+    // A clock that is off by millennia is not worth an error.
+    rfc3339(at.0.div_euclid(1000)).unwrap_or_else(|| "0000-01-01T00:00:00Z".to_owned())
+}
+
+/// The same without the zone.
+pub(crate) fn without_zone(at: Timestamp) -> String {
+    of_event(at).trim_end_matches('Z').to_owned()
 }
 
 /// The date alone, such as `2026-01-31`.
@@ -50,6 +63,12 @@ mod tests {
         for (seconds, text) in known {
             assert_eq!(rfc3339(seconds).as_deref(), Some(text));
         }
+    }
+
+    #[test]
+    fn events_have_a_date() {
+        assert_eq!(of_event(Timestamp(951_782_400_999)), "2000-02-29T00:00:00Z");
+        assert_eq!(without_zone(Timestamp(i64::MAX)), "0000-01-01T00:00:00");
     }
 
     #[test]

@@ -24,6 +24,21 @@ pub fn for_terminal(text: &str) -> String {
     safe
 }
 
+/// The same for text of several lines, in which line feeds and tabs stay.
+pub(crate) fn for_lines(text: &str) -> String {
+    text.split_inclusive(['\n', '\t'])
+        .flat_map(|part| {
+            let (text, end) = part.split_at(part.trim_end_matches(['\n', '\t']).len());
+            [for_terminal(text), end.to_owned()]
+        })
+        .collect()
+}
+
+/// The same for XML 1.0, which has no place for two characters more. Markup is not escaped.
+pub(crate) fn for_xml(text: &str) -> String {
+    for_terminal(text).replace('\u{fffe}', "\\u{fffe}").replace('\u{ffff}', "\\u{ffff}")
+}
+
 /// For a JSON document that is already encoded: unsafe characters as `\u001b`, so that it decodes to the same. They
 /// can stand only inside strings there. The line ends and indents of the document itself stay.
 pub(crate) fn for_json(document: &str) -> String {
@@ -65,6 +80,19 @@ mod tests {
             "\\u{9b}31m \\u{202e}x \\u{200b} \\u{e0041}"
         );
         assert_eq!(for_terminal("naïve 日本 ✓"), "naïve 日本 ✓");
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(for_lines("\na\tb\n\nc\u{1b}"), "\na\tb\n\nc\\u{1b}");
+        assert_eq!(for_lines(""), "");
+    }
+
+    #[test]
+    fn xml_gets_only_what_it_can_hold() {
+        let all: String = (0..=0x2_ffff).filter_map(char::from_u32).collect();
+        let is_char = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+        assert!(for_xml(&all).chars().all(is_char));
     }
 
     #[test]

@@ -1,93 +1,148 @@
 //! Text for people: what was found, where, since when; then the counts, and always what was not scanned.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::time::Duration;
 
-use console::{Style, measure_text_width};
+use console::{Style, Term, measure_text_width};
 use secretscan_model::finding::MAX_OCCURRENCES;
-use secretscan_model::{Author, Finding, Occurrence};
+use secretscan_model::{Author, Finding};
 
 use crate::escape::for_terminal;
-use crate::{Report, ReportedFinding, date, json};
+use crate::{Report, ReportedFinding, date, document};
 
-/// How a masked secret ends in an excerpt.
-const MASK: &str = "****";
-/// How many leading characters of the secret may stand before the mask.
-const MAX_SHOWN: usize = 4;
 /// How many digits of a commit id are shown.
 const SHORT_COMMIT: usize = 10;
+/// Nothing is cut to fewer columns.
+const LEAST: usize = 20;
+const CUT: &str = "…";
 
-/// Whether the text has colours.
+/// Whether the text has colours, and how long its lines may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TextStyle {
-    /// No escape sequences.
-    Plain,
-    /// ANSI colours.
-    Coloured,
+pub struct TextStyle {
+    is_coloured: bool,
+    /// The width of the terminal: an excerpt must stay one line for the mark below it to fit.
+    width: Option<usize>,
 }
 
 impl TextStyle {
+    /// No escape sequences, lines as long as they are.
+    pub const PLAIN: Self = Self { is_coloured: false, width: None };
+
+    /// ANSI colours and, if it is given, a width in columns.
+    pub fn coloured(width: Option<usize>) -> Self {
+        Self { is_coloured: true, width }
+    }
+
     /// What suits standard output: colours when it is a terminal that has them and neither `NO_COLOR` nor
-    /// `CLICOLOR=0` says otherwise.
+    /// `CLICOLOR=0` says otherwise; the width of the terminal.
     pub fn of_stdout() -> Self {
-        Self::coloured_if(console::colors_enabled())
+        Self { is_coloured: console::colors_enabled(), width: width(&Term::stdout()) }
     }
 
     /// The same for standard error.
     pub fn of_stderr() -> Self {
-        Self::coloured_if(console::colors_enabled_stderr())
-    }
-
-    fn coloured_if(is_coloured: bool) -> Self {
-        if is_coloured { Self::Coloured } else { Self::Plain }
+        Self { is_coloured: console::colors_enabled_stderr(), width: width(&Term::stderr()) }
     }
 
     fn style(self) -> Style {
-        Style::new().force_styling(self == Self::Coloured)
+        Style::new().force_styling(self.is_coloured)
     }
 }
 
-pub(crate) fn write(report: &Report<'_>, style: TextStyle, out: &mut dyn Write) -> io::Result<()> {
-    for reported in &report.findings {
-        write_finding(reported, style, out)?;
+fn width(terminal: &Term) -> Option<usize> {
+    terminal.size_checked().map(|(_, columns)| usize::from(columns))
+}
+
+pub(crate) fn write(reports: &[Report<'_>], style: TextStyle, out: &mut dyn Write) -> io::Result<()> {
+    write_each(reports, style, out, |report, out| {
+        report.findings.iter().try_for_each(|reported| write_finding(reported, style, out))
+    })
+}
+
+pub(crate) fn write_summaries(
+    reports: &[Report<'_>],
+    style: TextStyle,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    write_each(reports, style, out, |_, _| Ok(()))
+}
+
+/// Of several reports those that say something, and a line on all of them.
+fn write_each(
+    reports: &[Report<'_>],
+    style: TextStyle,
+    out: &mut dyn Write,
+    write_findings: impl Fn(&Report<'_>, &mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let is_only = reports.len() == 1;
+    let says_something = |report: &&Report<'_>| {
+        is_only || !report.findings.is_empty() || !report.summary.not_scanned.is_empty()
+    };
+    for report in reports.iter().filter(says_something) {
+        if let Some(name) = report.repository {
+            writeln!(out, "{}\n", style.style().bold().underlined().apply_to(for_terminal(name)))?;
+        }
+        write_findings(report, out)?;
+        write_summary(report, style, out)?;
+        if !is_only {
+            writeln!(out)?;
+        }
     }
-    write_summary(report, style, out)
+    if is_only { Ok(()) } else { writeln!(out, "{}", total(reports)) }
+}
+
+fn total(reports: &[Report<'_>]) -> String {
+    let repositories = counted(reports.len() as u64, "repository", "repositories");
+    let findings: usize = reports.iter().map(|report| report.findings.len()).sum();
+    if findings == 0 {
+        return format!("no secrets found in {repositories}");
+    }
+    let with_findings = reports.iter().filter(|report| !report.findings.is_empty()).count();
+    format!("{} in {with_findings} of {repositories}", counted(findings as u64, "secret", "secrets"))
 }
 
 fn write_finding(reported: &ReportedFinding<'_>, style: TextStyle, out: &mut dyn Write) -> io::Result<()> {
-    let finding = reported.finding;
+    let finding = &reported.finding;
     let first = finding.introduced();
     let severity = severity_style(&finding.severity, style);
-    writeln!(
-        out,
-        "{}  {}  {}",
-        severity.apply_to(for_terminal(&finding.severity)),
-        style.style().bold().apply_to(&finding.rule_id),
-        for_terminal(&finding.description)
-    )?;
     let dim = style.style().dim();
+    let (label, rule) = (for_terminal(&finding.severity), finding.rule_id.as_str());
+    let taken = measure_text_width(&label) + rule.len() + 4;
+    let description = for_terminal(&finding.description);
+    let description = match style.width {
+        Some(width) => cut_end(description, width.saturating_sub(taken).max(LEAST)),
+        None => description,
+    };
+    let (label, rule) = (severity.apply_to(label), style.style().bold().apply_to(rule));
+    writeln!(out, "{label}  {rule}  {description}")?;
+    let number = first.line.to_string();
+    let margin = " ".repeat(number.len());
     let place = format!("{}:{}:{}", for_terminal(&finding.display_path()), first.line, first.column);
-    writeln!(out, "  {} {}", dim.apply_to("-->"), style.style().cyan().apply_to(place))?;
-    let (line, mark) = marked_excerpt(first);
-    writeln!(out, "   {} {line}", dim.apply_to("|"))?;
-    if let Some(mark) = mark {
-        writeln!(out, "   {} {}", dim.apply_to("|"), severity.apply_to(mark))?;
+    writeln!(out, "{margin} {} {}", dim.apply_to("-->"), style.style().cyan().apply_to(place))?;
+    let room = style.width.map(|width| width.saturating_sub(number.len() + 4).max(LEAST));
+    let line = ExcerptLine::new(&first.excerpt, reported.marks[0].clone(), room);
+    let [before, marked, after] = &line.parts;
+    writeln!(out, " {} {before}{}{after}", dim.apply_to(format!("{number} |")), severity.apply_to(marked))?;
+    let bar = dim.apply_to(format!("{margin} |"));
+    if !marked.is_empty() {
+        let space = " ".repeat(measure_text_width(before));
+        let mark = "^".repeat(measure_text_width(marked));
+        writeln!(out, " {bar} {space}{}", severity.apply_to(mark))?;
     }
+    let fact = |name: &str| dim.apply_to(format!("{margin} = {name}")).to_string();
     if let Some(secret) = &reported.secret {
-        writeln!(out, "   {} {}", dim.apply_to("secret"), for_terminal(secret))?;
+        writeln!(out, " {} {}", fact("secret"), for_terminal(secret))?;
     }
-    if let Some(commit) = json::commit(first) {
+    if let Some(commit) = document::commit(first) {
         let commit = commit.to_string();
         let short = style.style().yellow().apply_to(&commit[..SHORT_COMMIT]);
-        writeln!(
-            out,
-            "   {} {short} by {}{}",
-            dim.apply_to("commit"),
-            author(&first.author),
-            more_places(finding)
-        )?;
+        writeln!(out, " {} {short} by {}", fact("commit"), author(&first.author))?;
     }
-    writeln!(out, "   {} {}\n", dim.apply_to("fingerprint"), for_terminal(&finding.fingerprint.0))
+    if let Some(places) = more_places(finding) {
+        writeln!(out, " {} {places}", fact("also in"))?;
+    }
+    writeln!(out, " {} {}\n", fact("fingerprint"), for_terminal(&finding.fingerprint.0))
 }
 
 fn severity_style(severity: &str, style: TextStyle) -> Style {
@@ -105,56 +160,81 @@ fn author(author: &Author) -> String {
     format!("{} <{}> on {date}", for_terminal(&author.name), for_terminal(&author.email))
 }
 
-fn more_places(finding: &Finding) -> String {
-    match finding.occurrences.len() {
-        1 => String::new(),
-        2 => ", and in 1 more place".to_owned(),
-        n if n < MAX_OCCURRENCES => format!(", and in {} more places", n - 1),
-        n => format!(", and in {} or more other places", n - 1),
+fn more_places(finding: &Finding) -> Option<String> {
+    let more = finding.occurrences.len() - 1;
+    match more + 1 {
+        1 => None,
+        MAX_OCCURRENCES.. => Some(format!("{more} or more other places")),
+        _ => Some(counted(more as u64, "other place", "other places")),
     }
 }
 
-/// The excerpt without its indent, and a line of `^` that marks the secret in it. No mark when it can't be told which
-/// of several masks is that of this secret.
-fn marked_excerpt(occurrence: &Occurrence) -> (String, Option<String>) {
-    let excerpt = occurrence.excerpt.trim_end();
-    let line = excerpt.trim_start();
-    let indent = excerpt.len() - line.len();
-    let mark =
-        mask_range(excerpt, occurrence.column).filter(|range| range.0 >= indent).map(|(start, end)| {
-            let before = measure_text_width(&for_terminal(&excerpt[indent..start]));
-            let marked = measure_text_width(&for_terminal(&excerpt[start..end]));
-            format!("{}{}", " ".repeat(before), "^".repeat(marked))
-        });
-    (for_terminal(line), mark)
+/// An excerpt without its indent, before, in and after its mark, each as it is shown. Without a mark all is after it.
+struct ExcerptLine {
+    parts: [String; 3],
 }
 
-/// Where the masked secret stands in an excerpt, in bytes. An excerpt that starts where its line starts has the secret
-/// at the column of the occurrence; otherwise a mask that is the only one must be it.
-fn mask_range(excerpt: &str, column: u32) -> Option<(usize, usize)> {
-    let start = usize::try_from(column).ok()?.checked_sub(1)?;
-    if let Some(offset) = excerpt.get(start..).and_then(|rest| rest.find(MASK)).filter(|at| *at <= MAX_SHOWN)
-    {
-        return Some((start, start + offset + MASK.len()));
-    }
-    let mut masks = excerpt.match_indices(MASK);
-    match (masks.next(), masks.next()) {
-        (Some((only, _)), None) => Some((only, only + MASK.len())),
-        _ => None,
+impl ExcerptLine {
+    /// With `room` columns: what does not fit is cut off on both sides of the mark.
+    fn new(excerpt: &str, mark: Option<Range<usize>>, room: Option<usize>) -> Self {
+        let excerpt = excerpt.trim_end();
+        let indent = excerpt.len() - excerpt.trim_start().len();
+        let mark = mark.filter(|mark| indent <= mark.start && mark.end <= excerpt.len());
+        let mark = mark.unwrap_or(indent..indent);
+        let [mut before, mut marked, mut after] = [indent..mark.start, mark.clone(), mark.end..excerpt.len()]
+            .map(|part| for_terminal(&excerpt[part]));
+        if let Some(room) = room {
+            marked = cut_end(marked, room);
+            let left = room - measure_text_width(&marked);
+            // A side that needs less than half of what is left leaves the rest to the other one.
+            let [of_before, of_after] = [&before, &after].map(|part| measure_text_width(part));
+            let for_after = of_after.min((left / 2).max(left.saturating_sub(of_before)));
+            before = cut_start(before, left - for_after);
+            after = cut_end(after, for_after);
+        }
+        Self { parts: [before, marked, after] }
     }
 }
 
-pub(crate) fn write_summary(report: &Report<'_>, style: TextStyle, out: &mut dyn Write) -> io::Result<()> {
+/// The text, or as much of its start as fits.
+fn cut_end(text: String, room: usize) -> String {
+    if measure_text_width(&text) <= room {
+        return text;
+    }
+    let mut shown = String::new();
+    let mut width = 0;
+    for c in text.chars() {
+        width += measure_text_width(c.encode_utf8(&mut [0; 4]));
+        if width + 1 > room {
+            break;
+        }
+        shown.push(c);
+    }
+    if room > 0 { shown + CUT } else { shown }
+}
+
+/// The text, or as much of its end as fits.
+fn cut_start(text: String, room: usize) -> String {
+    let backwards = |text: String| text.chars().rev().collect::<String>();
+    backwards(cut_end(backwards(text), room))
+}
+
+fn write_summary(report: &Report<'_>, style: TextStyle, out: &mut dyn Write) -> io::Result<()> {
     let summary = &report.summary;
+    let (new, known) = match summary.known {
+        Some(known) => ("new ", format!(", {known} known from the baseline,")),
+        None => ("", String::new()),
+    };
     let verdict = match report.findings.len() {
-        0 => style.style().green().bold().apply_to("no secrets found".to_owned()),
-        n => style.style().red().bold().apply_to(count_by_severity(n, report)),
+        0 => style.style().green().bold().apply_to(format!("no {new}secrets found")),
+        n => style.style().red().bold().apply_to(count_by_severity(n, new, report)),
     };
     let scanned = match summary.commits {
         0 => counted(summary.blobs, "file", "files"),
         n => format!("{}, {}", counted(n, "commit", "commits"), counted(summary.blobs, "blob", "blobs")),
     };
-    writeln!(out, "{verdict} in {scanned} ({}), {}", bytes(summary.bytes), seconds(summary.elapsed))?;
+    let (size, time) = (bytes(summary.bytes), seconds(summary.elapsed));
+    writeln!(out, "{verdict}{known} in {scanned} ({size}), {time}")?;
     let not_scanned = &summary.not_scanned;
     if !not_scanned.is_empty() {
         let warning = style.style().yellow().bold();
@@ -168,7 +248,7 @@ pub(crate) fn write_summary(report: &Report<'_>, style: TextStyle, out: &mut dyn
 }
 
 /// Such as `3 secrets (1 critical, 2 high)`.
-fn count_by_severity(total: usize, report: &Report<'_>) -> String {
+fn count_by_severity(total: usize, new: &str, report: &Report<'_>) -> String {
     let count =
         |severity| report.findings.iter().filter(|reported| reported.finding.severity == severity).count();
     let parts: Vec<String> = ["critical", "high", "medium", "low"]
@@ -177,7 +257,8 @@ fn count_by_severity(total: usize, report: &Report<'_>) -> String {
         .filter(|(n, _)| *n > 0)
         .map(|(n, severity)| format!("{n} {severity}"))
         .collect();
-    format!("{} ({})", counted(total as u64, "secret", "secrets"), parts.join(", "))
+    let secrets = if total == 1 { "secret" } else { "secrets" };
+    format!("{total} {new}{secrets} ({})", parts.join(", "))
 }
 
 /// Such as `1 commit` or `2 commits`.
@@ -210,17 +291,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mask_at_the_column_is_marked() {
-        assert_eq!(mask_range("a=**** b=ghp_**** c", 10), Some((9, 17)));
-        assert_eq!(mask_range("a=**** b=ghp_**** c", 3), Some((2, 6)));
-    }
-
-    #[test]
-    fn in_a_cut_excerpt_only_a_lone_mask_is_marked() {
-        assert_eq!(mask_range("…xx ****;", 4000), Some((6, 10)));
-        assert_eq!(mask_range("…**** ****", 4000), None);
-        assert_eq!(mask_range("no mask", 1), None);
-        assert_eq!(mask_range("é****", 2), Some((2, 6)));
+    fn excerpts_fit_the_terminal_with_their_mark() {
+        let excerpt = format!("  {}****{}", "a".repeat(60), "日".repeat(30));
+        let parts = |room| ExcerptLine::new(&excerpt, Some(62..66), room).parts;
+        assert_eq!(parts(None), ["a".repeat(60), "****".into(), "日".repeat(30)]);
+        let shown = parts(Some(30));
+        assert_eq!(shown, [format!("…{}", "a".repeat(12)), "****".into(), format!("{}…", "日".repeat(6))]);
+        assert_eq!(measure_text_width(&shown.concat()), 30);
+        assert_eq!(parts(Some(4)), ["", "****", ""]);
+        assert_eq!(parts(Some(3)), ["", "**…", ""]);
+        let short = ExcerptLine::new("k=****", Some(2..6), Some(30)).parts;
+        assert_eq!(short, ["k=", "****", ""]);
+        assert_eq!(ExcerptLine::new("  no mark ", None, Some(5)).parts, ["", "", "no m…"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! JSON and JSON lines: the finding as it is kept elsewhere, with dates and paths made readable.
+//! JSON and JSON lines: the finding as it is kept elsewhere, with dates and paths made readable. Templates get the same.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use data_encoding::BASE64;
@@ -8,18 +9,19 @@ use secretscan_model::finding::MAX_OCCURRENCES;
 use secretscan_model::{CommitId, NotScanned, Occurrence};
 use serde::Serialize;
 
-use crate::{Report, ReportedFinding, TOOL_NAME, date, escape};
+use crate::{Report, ReportedFinding, Summary, TOOL_NAME, date, escape};
 
 /// Names the shape of the document; the number rises when a reader would have to change.
-const SCHEMA: &str = "secretscan-report/1";
+pub(crate) const SCHEMA: &str = "secretscan-report/1";
 
+/// Everything that the reports say.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Document<'a> {
+pub(crate) struct Document<'a> {
     schema: &'static str,
     tool: Tool<'a>,
     findings: Vec<JsonFinding<'a>>,
-    summary: JsonSummary<'a>,
+    pub(crate) summary: JsonSummary,
 }
 
 #[derive(Serialize)]
@@ -27,12 +29,15 @@ struct Document<'a> {
 struct Tool<'a> {
     name: &'static str,
     version: &'a str,
-    rule_set_version: &'a str,
+    rule_set_version: String,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct JsonFinding<'a> {
+pub(crate) struct JsonFinding<'a> {
+    /// The name of the repository, where there may be several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository: Option<&'a str>,
     fingerprint: &'a str,
     rule_id: &'a str,
     description: &'a str,
@@ -73,49 +78,78 @@ struct JsonAuthor<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct JsonSummary<'a> {
+pub(crate) struct JsonSummary {
     findings: usize,
+    /// Findings of the baseline, which are left out; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known: Option<usize>,
     commits: u64,
     blobs: u64,
     bytes: u64,
+    started: String,
+    ended: String,
     seconds: f64,
-    not_scanned: &'a [NotScanned],
+    not_scanned: Vec<NotScanned>,
+}
+
+impl<'a> Document<'a> {
+    pub(crate) fn new(reports: &'a [Report<'_>]) -> Self {
+        let rule_sets: BTreeSet<&str> = reports.iter().map(|report| report.rule_set_version).collect();
+        let findings: Vec<JsonFinding<'a>> = reports.iter().flat_map(findings).collect();
+        let summary = merged(reports);
+        Self {
+            schema: SCHEMA,
+            tool: Tool {
+                name: TOOL_NAME,
+                version: reports.first().map_or("", |report| report.tool_version),
+                rule_set_version: Vec::from_iter(rule_sets).join(", "),
+            },
+            summary: JsonSummary {
+                findings: findings.len(),
+                known: summary.known,
+                commits: summary.commits,
+                blobs: summary.blobs,
+                bytes: summary.bytes,
+                started: date::of_event(summary.started),
+                ended: date::of_event(summary.ended),
+                seconds: summary.elapsed.as_secs_f64(),
+                not_scanned: summary.not_scanned,
+            },
+            findings,
+        }
+    }
+}
+
+/// What all reports together say of the scan.
+pub(crate) fn merged(reports: &[Report<'_>]) -> Summary {
+    let summaries = || reports.iter().map(|report| &report.summary);
+    Summary {
+        commits: summaries().map(|summary| summary.commits).sum(),
+        blobs: summaries().map(|summary| summary.blobs).sum(),
+        bytes: summaries().map(|summary| summary.bytes).sum(),
+        started: summaries().map(|summary| summary.started).min().unwrap_or_default(),
+        ended: summaries().map(|summary| summary.ended).max().unwrap_or_default(),
+        elapsed: summaries().map(|summary| summary.elapsed).sum(),
+        not_scanned: summaries().flat_map(|summary| summary.not_scanned.clone()).collect(),
+        known: summaries().map(|summary| summary.known).sum(),
+    }
 }
 
 /// Writes one document.
-pub(crate) fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let summary = &report.summary;
-    let document = Document {
-        schema: SCHEMA,
-        tool: Tool {
-            name: TOOL_NAME,
-            version: report.tool_version,
-            rule_set_version: report.rule_set_version,
-        },
-        findings: report.findings.iter().map(json_finding).collect(),
-        summary: JsonSummary {
-            findings: report.findings.len(),
-            commits: summary.commits,
-            blobs: summary.blobs,
-            bytes: summary.bytes,
-            seconds: summary.elapsed.as_secs_f64(),
-            not_scanned: &summary.not_scanned,
-        },
-    };
-    write_document(&document, out)
+pub(crate) fn write(reports: &[Report<'_>], out: &mut dyn Write) -> io::Result<()> {
+    write_json(&Document::new(reports), out)
 }
 
 /// Writes one line for each finding.
-pub(crate) fn write_lines(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-    for reported in &report.findings {
-        let line = serde_json::to_string(&json_finding(reported))?;
-        writeln!(out, "{}", escape::for_json(&line))?;
+pub(crate) fn write_lines(reports: &[Report<'_>], out: &mut dyn Write) -> io::Result<()> {
+    for finding in reports.iter().flat_map(findings) {
+        writeln!(out, "{}", escape::for_json(&serde_json::to_string(&finding)?))?;
     }
     Ok(())
 }
 
 /// Writes a value indented, with the characters escaped that are unsafe to show.
-pub(crate) fn write_document(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write_json(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let document = serde_json::to_string_pretty(document)?;
     writeln!(out, "{}", escape::for_json(&document))
 }
@@ -131,9 +165,15 @@ pub(crate) fn path_bytes(path: &[u8]) -> Option<String> {
     std::str::from_utf8(path).is_err().then(|| BASE64.encode(path))
 }
 
-fn json_finding<'a>(reported: &'a ReportedFinding<'a>) -> JsonFinding<'a> {
-    let finding = reported.finding;
+/// The findings of a report.
+pub(crate) fn findings<'a>(report: &'a Report<'_>) -> impl Iterator<Item = JsonFinding<'a>> {
+    report.findings.iter().map(|reported| json_finding(report.repository, reported))
+}
+
+fn json_finding<'a>(repository: Option<&'a str>, reported: &'a ReportedFinding<'_>) -> JsonFinding<'a> {
+    let finding = &reported.finding;
     JsonFinding {
+        repository,
         fingerprint: &finding.fingerprint.0,
         rule_id: finding.rule_id.as_str(),
         description: &finding.description,

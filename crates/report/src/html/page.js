@@ -1,0 +1,67 @@
+"use strict";
+(() => {
+  const controls = document.getElementById("controls");
+  if (!controls) return;
+  const list = document.getElementById("findings");
+  const [text, rule, group, shown, none] =
+    ["text", "rule", "group", "shown", "none"].map((id) => document.getElementById(id));
+  const severities = [...controls.querySelectorAll("[name=severity]")];
+  const articles = [...list.children];
+  const texts = articles.map((article) => article.textContent.toLowerCase());
+
+  // What a group is called: of a secret, where it stands first.
+  const title = (key, first) => {
+    if (group.value !== "secret") return key || "none";
+    const mark = first.querySelector("mark");
+    return `${mark ? mark.textContent : "secret"} (${key.slice(0, 12)})`;
+  };
+
+  const filter = () => {
+    const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const off = new Set(severities.filter((box) => !box.checked).map((box) => box.value));
+    let count = 0;
+    articles.forEach((article, index) => {
+      const matches = !off.has(article.dataset.severity)
+        && (!rule.value || article.dataset.rule === rule.value)
+        && words.every((word) => texts[index].includes(word));
+      article.hidden = !matches;
+      count += matches;
+    });
+    for (const section of list.querySelectorAll("section")) {
+      const visible = section.querySelectorAll("article:not([hidden])").length;
+      section.hidden = visible === 0;
+      section.querySelector("h3 span").textContent = visible;
+    }
+    shown.textContent = `${count} of ${articles.length}`;
+    none.hidden = count > 0;
+  };
+
+  const arrange = () => {
+    if (!group.value) {
+      list.replaceChildren(...articles);
+      return;
+    }
+    const groups = Map.groupBy
+      ? Map.groupBy(articles, (article) => article.dataset[group.value])
+      : articles.reduce((map, article) => {
+        const key = article.dataset[group.value];
+        return map.set(key, [...(map.get(key) || []), article]);
+      }, new Map());
+    list.replaceChildren(...[...groups].map(([key, members]) => {
+      const section = document.createElement("section");
+      const heading = document.createElement("h3");
+      heading.append(title(key, members[0]), " ", document.createElement("span"));
+      section.append(heading, ...members);
+      return section;
+    }));
+  };
+
+  controls.addEventListener("submit", (event) => event.preventDefault());
+  controls.addEventListener("input", filter);
+  group.addEventListener("input", () => { arrange(); filter(); });
+  document.getElementById("reset").addEventListener("click", () => { controls.reset(); arrange(); filter(); });
+  controls.hidden = false;
+  // A reload may have kept what was entered.
+  arrange();
+  filter();
+})();
