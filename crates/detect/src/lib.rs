@@ -16,6 +16,9 @@ mod bound;
 mod check;
 mod checksum;
 mod content;
+mod decode;
+mod depth;
+mod derive;
 mod entropy;
 mod error;
 mod excerpt;
@@ -30,6 +33,7 @@ mod syntax;
 
 pub use check::ExampleFailure;
 pub use checksum::Checksum;
+pub use depth::Depth;
 pub use error::{Place, RuleError};
 pub use rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Rule, RuleIndex, Severity};
 pub use rule_set::RuleSet;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::content::{LineCursor, Transcoded, line_end};
+use crate::content::{LineCursor, Transcoded, line_end, utf8_mark_len};
+use crate::depth::Depth;
+use crate::derive::DerivedHit;
 use crate::entropy::shannon;
 use crate::excerpt::{MaskedRanges, excerpt};
 use crate::rule::{Condition, Rule, RuleIndex};
@@ -18,6 +20,7 @@ const LINE_LIMIT: usize = 4096;
 pub struct Scanner {
     rules: Arc<RuleSet>,
     search: Arc<Search>,
+    depth: Depth,
 }
 
 /// A place where a rule found a secret in some content.
@@ -25,11 +28,11 @@ pub struct Scanner {
 pub struct RawMatch {
     /// The rule.
     pub rule: RuleIndex,
-    /// Offset of the first byte of the secret in the content as given, also when that is UTF-16.
+    /// Offset of the first byte of the secret in the content as given, also when that is UTF-16 or UTF-32.
     pub start: usize,
     /// Offset after the last byte of the secret in the content as given.
     pub end: usize,
-    /// Line of the first byte of the secret, from 1. Line and column of UTF-16 content are those of its UTF-8 form.
+    /// Line of the first byte of the secret, from 1. Line and column are those of the UTF-8 form without its mark.
     pub line: u32,
     /// Column of the first byte of the secret, in bytes, from 1.
     pub column: u32,
@@ -41,16 +44,40 @@ pub struct RawMatch {
     pub secret: Secret,
     /// The line or lines, at most 200 characters around the secret, all secrets masked.
     pub excerpt: String,
+    /// Where the content holds the secret in another form, how that is undone, from the outside: `base64`, `hex`,
+    /// `percent`, `unicode`, `html` or `joined`, with `>` in between. The place of the match is that of the other form.
+    pub decoded_from: Option<String>,
     /// Positions among the rule's allowlists of those that exclude the match at the paths and commits they name:
     /// what they ask of the content holds.
     excluded_by: Vec<u16>,
+}
+
+/// What the rules find in a text as it stands.
+pub(crate) struct Hits {
+    /// Every match of every regex.
+    pub(crate) all: Vec<Hit>,
+    /// Those that nothing in the text excludes, and the positions of the allowlists that exclude them at some places.
+    pub(crate) kept: Vec<(Hit, Vec<u16>)>,
+    /// Where the allow comments stand, ascending.
+    pub(crate) allow_comments: Vec<usize>,
 }
 
 impl Scanner {
     /// A scanner with these rules.
     pub fn new(rules: Arc<RuleSet>) -> Self {
         let search = Arc::new(Search::new(rules.rules()));
-        Self { rules, search }
+        Self { rules, search, depth: Depth::default() }
+    }
+
+    /// The same scanner, looking so deep.
+    #[must_use]
+    pub fn with_depth(self, depth: Depth) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// How deep it looks.
+    pub fn depth(&self) -> Depth {
+        self.depth
     }
 
     /// The rules.
@@ -58,12 +85,18 @@ impl Scanner {
         &self.rules
     }
 
-    /// Everything that the rules find in the content, whatever its path and commit, in order of offset.
+    /// Everything that the rules find in the content, whatever its path and commit, in order of offset: as it stands,
+    /// decoded to the scanner's depth, and joined where it is cut into pieces.
     ///
-    /// Content that looks like UTF-16 is scanned as bytes and as text.
+    /// Content that looks like UTF-16 or UTF-32 is scanned as bytes and as text.
     pub fn scan(&self, content: &[u8]) -> Vec<RawMatch> {
-        let mut matches = self.scan_bytes(content);
-        if let Some(transcoded) = Transcoded::from_utf16(content) {
+        let mark_len = utf8_mark_len(content);
+        let mut matches = self.scan_bytes(&content[mark_len..]);
+        for found in &mut matches {
+            found.start += mark_len;
+            found.end += mark_len;
+        }
+        if let Some(transcoded) = Transcoded::of(content) {
             let of_text = self.scan_bytes(&transcoded.text).into_iter().map(|found| RawMatch {
                 start: transcoded.original_offset(found.start),
                 end: transcoded.original_offset(found.end),
@@ -92,46 +125,69 @@ impl Scanner {
     }
 
     fn scan_bytes(&self, content: &[u8]) -> Vec<RawMatch> {
-        let found = self.search.find(self.rules.rules(), content);
-        if found.hits.is_empty() {
+        let Hits { all, mut kept, allow_comments } = self.hits(content);
+        let derived = self.derive(content);
+        if all.is_empty() && derived.hits.is_empty() {
             return Vec::new();
         }
-        let masked =
-            MaskedRanges::new(found.hits.iter().map(|hit| (hit.secret_start, hit.secret_end)).collect());
-        let mut kept: Vec<(Hit, Vec<u16>)> = Vec::new();
-        for hit in found.hits {
-            if let Some(excluded_by) = self.filter(content, &hit) {
-                kept.push((hit, excluded_by));
-            }
-        }
-        self.drop_generic(&mut kept);
-        let allowed_lines = lines_of(content, &found.allow_comments);
-        kept.sort_by_key(|(hit, _)| (hit.secret_start, hit.secret_end, hit.rule));
-        let mut matches = Vec::with_capacity(kept.len());
+        let masked = MaskedRanges::new(
+            all.iter().map(|hit| (hit.secret_start, hit.secret_end)),
+            derived.hits.iter().map(|hit| (hit.original.start, hit.original.end)),
+        );
+        let derived = self.settle(&all, &mut kept, derived);
+        let mut located: Vec<DerivedHit> = kept
+            .into_iter()
+            .map(|(hit, excluded_by)| DerivedHit {
+                rule: hit.rule,
+                original: hit.secret_start..hit.secret_end,
+                secret: content[hit.secret_start..hit.secret_end].to_vec(),
+                excluded_by,
+                forms: Vec::new(),
+            })
+            .collect();
+        located.extend(derived);
+        located.sort_by_key(|hit| (hit.original.start, hit.original.end, hit.rule));
+        let allowed_lines = lines_of(content, &allow_comments);
+        let mut matches = Vec::with_capacity(located.len());
         let mut start = LineCursor::new(content);
-        for (hit, excluded_by) in kept {
-            start.advance(hit.secret_start);
+        for hit in located {
+            let range = hit.original;
+            start.advance(range.start);
             let mut end = start.clone();
-            end.advance(hit.secret_end - 1);
+            end.advance(range.end - 1);
             let lines = start.line()..=end.line();
             if allowed_lines.iter().any(|line| lines.contains(line)) {
                 continue;
             }
-            let range = (hit.secret_start, hit.secret_end);
+            let forms: Vec<&str> = hit.forms.iter().map(|form| form.as_str()).collect();
             matches.push(RawMatch {
                 rule: RuleIndex(hit.rule),
-                start: hit.secret_start,
-                end: hit.secret_end,
+                start: range.start,
+                end: range.end,
                 line: start.line(),
                 column: start.column(),
                 end_line: end.line(),
                 end_column: end.column().saturating_add(1),
-                secret: Secret::new(&content[hit.secret_start..hit.secret_end]),
-                excerpt: excerpt(content, &masked, range, start.line_start()),
-                excluded_by,
+                secret: Secret::new(hit.secret),
+                excerpt: excerpt(content, &masked, (range.start, range.end), start.line_start()),
+                decoded_from: (!forms.is_empty()).then(|| forms.join(">")),
+                excluded_by: hit.excluded_by,
             });
         }
         matches
+    }
+
+    /// What the rules find in a text as it stands.
+    pub(crate) fn hits(&self, text: &[u8]) -> Hits {
+        let found = self.search.find(self.rules.rules(), text);
+        let mut kept: Vec<(Hit, Vec<u16>)> = Vec::new();
+        for hit in &found.hits {
+            if let Some(excluded_by) = self.filter(text, hit) {
+                kept.push((*hit, excluded_by));
+            }
+        }
+        self.drop_generic(&mut kept);
+        Hits { all: found.hits, kept, allow_comments: found.allow_comments }
     }
 
     /// `None` when entropy or an allowlist excludes the hit wherever the content stands; else the positions of the

@@ -6,5 +6,7 @@ mod allow;
 mod builtin;
 #[path = "it/content.rs"]
 mod content;
+#[path = "it/decoded.rs"]
+mod decoded;
 #[path = "it/rule_files.rs"]
 mod rule_files;
