@@ -73,8 +73,9 @@ fn detect(content: &[u8]) -> Option<(usize, Encoding)> {
     if content.len() < MIN_LEN {
         return None;
     }
-    // Mostly ASCII text has zeros in all bytes of most units but the lowest, and few there.
     let sample = &content[..content.len().min(SAMPLE) & !3];
+    memchr::memchr(0, sample)?;
+    // Mostly ASCII text has zeros in all bytes of most units but the lowest, and few there.
     let zeros = |offset, step| sample.iter().skip(offset).step_by(step).filter(|byte| **byte == 0).count();
     let is_text = |step: usize, lowest: usize| {
         let units = sample.len() / step;

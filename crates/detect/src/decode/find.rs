@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use wide::u8x16;
+use wide::i8x16;
 
 use super::{Atom, Form, Run, base64, escape, joint};
 
@@ -45,39 +45,45 @@ fn quiet_start(content: &[u8], at: usize) -> usize {
 /// For each byte of 64 a bit, the first one the lowest.
 #[derive(Clone, Copy, Default)]
 struct Masks {
-    /// What tokens are made of.
-    token: u64,
-    /// The first character of an escape, the backslash at the end of a line, the header of a block scalar.
-    lead: u64,
+    /// What tokens are made of, but for the slash: what follows it may be a word of its own, and base64 of ASCII text
+    /// has it only for a question mark.
+    word: u64,
+    /// The first character of an escape, or the backslash at the end of a line.
+    escape: u64,
+    /// The header of a block scalar.
+    block: u64,
     quote: u64,
-    /// What may follow a literal that goes on.
-    after_literal: u64,
-    /// Quotes after tokens.
-    closing: u64,
+    /// White space, and more.
+    space: u64,
+    /// Operators without a space before them that join literals.
+    operator: u64,
 }
 
 impl Masks {
+    #[inline(always)]
     fn of(chunk: &[u8; CHUNK]) -> Self {
         let mut masks = Self::default();
         for (part, shift) in chunk.as_chunks::<16>().0.iter().zip((0..).step_by(16)) {
-            let bytes = u8x16::new(*part);
-            let is = |byte| bytes.simd_eq(u8x16::splat(byte));
-            let is_within = |bytes: u8x16, first: u8, last: u8| {
-                (bytes - u8x16::splat(first)).simd_le(u8x16::splat(last - first))
+            let bytes = i8x16::new(part.map(u8::cast_signed));
+            let all = |byte: u8| i8x16::splat(byte.cast_signed());
+            let is = |byte| bytes.simd_eq(all(byte));
+            // Shifted so that the first one is the least signed number.
+            let is_within = |bytes: i8x16, first: u8, last: u8| {
+                (bytes - all(first ^ 0x80)).simd_lt(all((last - first + 1) ^ 0x80))
             };
-            let token = is_within(bytes | u8x16::splat(0x20), b'a', b'z')
-                | is_within(bytes, b'/', b'9')
-                | is(b'+')
+            let plus = is(b'+');
+            let word = is_within(bytes | all(0x20), b'a', b'z')
+                | is_within(bytes, b'0', b'9')
+                | plus
                 | is(b'-')
                 | is(b'_');
-            let lead = is(b'\\') | is(b'%') | is(b'&') | is(b'|') | is(b'>');
-            let quote = is(b'"') | is(b'\'');
-            let after_literal = bytes.simd_le(u8x16::splat(b' ')) | is(b'+') | is(b'.') | is(b'&') | is(b'|');
-            let bits = |mask: u8x16| u64::from(mask.to_bitmask()) << shift;
-            masks.token |= bits(token);
-            masks.lead |= bits(lead);
-            masks.quote |= bits(quote);
-            masks.after_literal |= bits(after_literal);
+            let bits = |mask: i8x16| u64::from(mask.to_bitmask()) << shift;
+            masks.word |= bits(word);
+            masks.escape |= bits(is(b'\\') | is(b'%') | is(b'&'));
+            masks.block |= bits(is(b'|') | is(b'>'));
+            masks.quote |= bits(is(b'"') | is(b'\''));
+            masks.space |= bits(bytes.simd_lt(all(b' ' + 1)));
+            masks.operator |= bits(plus | is(b'.'));
         }
         masks
     }
@@ -92,8 +98,8 @@ fn ones(mut mask: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Where [`base64::MIN_LEN`] token bytes in a row, with another byte before them, end: the bit of the last of them.
-fn token_starts(before: u64, now: u64) -> u64 {
+/// Where [`base64::MIN_LEN`] word bytes in a row, with another byte before them, end: the bit of the last of them.
+fn long_words(before: u64, now: u64) -> u64 {
     const { assert!(base64::MIN_LEN == 16) };
     let bits = u128::from(now) << CHUNK | u128::from(before);
     let mut all = bits;
@@ -125,38 +131,37 @@ impl<'a> Gather<'a> {
     /// Looks at the content from `start` until nothing that touches the range can follow.
     fn pass(&mut self, start: usize, range: &Range<usize>) {
         let mut before = Masks::default();
-        let mut at = start;
-        while at < self.content.len() && (at < range.end.saturating_add(CHUNK) || self.may_reach(range, at)) {
-            let rest = &self.content[at..];
-            let masks = match rest.first_chunk::<CHUNK>() {
-                Some(chunk) => Masks::of(chunk),
-                None => {
-                    let mut chunk = [0; CHUNK];
-                    chunk[..rest.len()].copy_from_slice(rest);
-                    Masks::of(&chunk)
-                }
-            };
-            for bit in ones(token_starts(before.token, masks.token)) {
-                self.token(at + bit + 1 - base64::MIN_LEN);
+        // Quotes after words.
+        let mut closing_before = 0;
+        let (chunks, rest) = self.content[start..].as_chunks::<CHUNK>();
+        let mut last = [0; CHUNK];
+        last[..rest.len()].copy_from_slice(rest);
+        for (chunk, at) in chunks.iter().chain([&last]).zip((start..).step_by(CHUNK)) {
+            if at >= range.end.saturating_add(CHUNK) && !self.may_reach(range, at) {
+                return;
             }
-            let closing = masks.quote & (masks.token << 1 | before.token >> (CHUNK - 1));
-            let literal_ends = (closing << 1 | before.closing >> (CHUNK - 1)) & masks.after_literal;
-            for bit in ones(masks.lead | literal_ends) {
-                if literal_ends >> bit & 1 == 1 {
+            let masks = Masks::of(chunk);
+            let starts = long_words(before.word, masks.word);
+            let closing = masks.quote & (masks.word << 1 | before.word >> (CHUNK - 1));
+            let ends = (closing << 1 | closing_before >> (CHUNK - 1)) & (masks.space | masks.operator);
+            let headers = masks.block & (masks.space << 1 | before.space >> (CHUNK - 1));
+            (before, closing_before) = (masks, closing);
+            for bit in ones(starts) {
+                self.word(at + bit + 1 - base64::MIN_LEN);
+            }
+            for bit in ones(masks.escape | ends | headers) {
+                if ends >> bit & 1 == 1 {
                     self.literal_end(at + bit - 1);
-                }
-                if masks.lead >> bit & 1 == 1 {
+                } else {
                     self.lead(at + bit);
                 }
             }
-            before = Masks { closing, ..masks };
-            at += CHUNK;
         }
     }
 
-    fn token(&mut self, start: usize) {
+    fn word(&mut self, start: usize) {
         if start >= self.base64_end
-            && let Some(run) = base64::run_in_token(self.content, start)
+            && let Some(run) = base64::run_at(self.content, start)
         {
             self.base64_end = run.range.end;
             self.runs.push(run);

@@ -69,8 +69,18 @@ fn is_text(byte: u8) -> bool {
 }
 
 /// What a secret and both base64 alphabets are made of.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+const fn is_token(byte: u8) -> bool {
+    const TOKEN: [bool; 256] = {
+        let mut token = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let at = byte as u8;
+            token[byte] = at.is_ascii_alphanumeric() || matches!(at, b'+' | b'/' | b'-' | b'_');
+            byte += 1;
+        }
+        token
+    };
+    TOKEN[byte as usize]
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {

@@ -21,7 +21,7 @@ const SECRET: &str = "corp_q8xv3lm7";
 
 fn scanner_to(decode: u8) -> Scanner {
     let rules = RuleSet::parse(RULES, "test").expect("the rules are right");
-    Scanner::new(Arc::new(rules)).with_depth(Depth { decode, ..Depth::default() })
+    Scanner::new(Arc::new(rules)).with_depth(Depth { decode })
 }
 
 fn scanner() -> Scanner {
@@ -92,7 +92,7 @@ fn escapes_are_seen_through_and_placed() {
         );
         assert_eq!(raw.excerpt, "a **** b");
     }
-    let raw = only(&format!("a=1&amp;password&#61;hunter2hunter2&quot;"));
+    let raw = only("a=1&amp;password&#61;hunter2hunter2&quot;");
     assert_eq!(
         (raw.secret.expose(), raw.excerpt.as_str()),
         (&b"hunter2hunter2"[..], "a=1&amp;password&#61;****&quot;")
