@@ -12,6 +12,7 @@
 //! [`Scanner::scan`] says everything that depends on the content alone, and [`Scanner::is_reported`] adds path and
 //! commit, because one blob may stand at many paths and in many commits: it is scanned once.
 
+mod archive;
 mod bound;
 mod check;
 mod checksum;
@@ -31,6 +32,7 @@ mod search;
 mod secret;
 mod syntax;
 
+pub use archive::Unread;
 pub use check::ExampleFailure;
 pub use checksum::Checksum;
 pub use depth::Depth;
