@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use anyhow::Context;
-use secretscan_detect::{HashKey, Scanner};
+use secretscan_detect::{Depth, HashKey, Scanner};
 use secretscan_git::{
     GitError, ScanOptions, ScanReport, Selection, scan_content, scan_directory, scan_history, scan_staged,
 };
@@ -59,6 +59,14 @@ pub struct Arguments {
 
     #[command(flatten)]
     rules: RuleArguments,
+
+    /// Decode text that is encoded so many times; 0 decodes nothing
+    #[arg(long, value_name = "N", default_value_t = Depth::default().decode)]
+    max_decode_depth: u8,
+
+    /// Open archives in archives so deep; 0 opens none
+    #[arg(long, value_name = "N", default_value_t = Depth::default().archive)]
+    max_archive_depth: u8,
 
     /// How many threads scan [default: one for each processor]
     #[arg(long, value_name = "N")]
@@ -131,7 +139,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let started = Instant::now();
     let scanned = {
         let _progress = Progress::start("scanning");
-        arguments.scan(&Scanner::new(rules.clone()))?
+        arguments.scan(&Scanner::new(rules.clone()).with_depth(arguments.depth()))?
     };
     let report = arguments.report(&scanned, rules.version(), started.elapsed());
     let outcome = if scanned.findings.is_empty() { Outcome::Clean } else { Outcome::Findings };
@@ -165,6 +173,10 @@ impl Arguments {
 
     fn repository(&self) -> &Path {
         self.path.as_deref().unwrap_or(Path::new("."))
+    }
+
+    fn depth(&self) -> Depth {
+        Depth { decode: self.max_decode_depth, archive: self.max_archive_depth }
     }
 
     fn scan(&self, scanner: &Scanner) -> anyhow::Result<ScanReport> {

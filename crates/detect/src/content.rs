@@ -6,12 +6,7 @@ const SAMPLE: usize = 4096;
 const MIN_LEN: usize = 16;
 
 /// The byte order mark of UTF-8.
-const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
-
-/// The length of the UTF-8 byte order mark that the content starts with, or 0.
-pub(crate) fn utf8_mark_len(content: &[u8]) -> usize {
-    if content.starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 }
-}
+pub(crate) const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// UTF-16 or UTF-32 content as UTF-8.
 pub(crate) struct Transcoded {
@@ -74,6 +69,7 @@ fn detect(content: &[u8]) -> Option<(usize, Encoding)> {
         return None;
     }
     let sample = &content[..content.len().min(SAMPLE) & !3];
+    // What has no zero at all is by far the most common.
     memchr::memchr(0, sample)?;
     // Mostly ASCII text has zeros in all bytes of most units but the lowest, and few there.
     let zeros = |offset, step| sample.iter().skip(offset).step_by(step).filter(|byte| **byte == 0).count();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::decode::{Form, View, encoded_runs};
+use crate::decode::{Form, KnownRun, Run, Settled, View, encoded_runs};
 use crate::rule::{Rule, RuleIndex};
 use crate::scanner::Scanner;
 use crate::search::Hit;
@@ -67,64 +67,86 @@ impl Trail<'_> {
 impl Scanner {
     /// The matches in the content that show only when it is decoded or joined, before those are left out that other
     /// matches make needless.
-    pub(crate) fn derive(&self, content: &[u8]) -> Derived {
+    pub(crate) fn derive(&self, content: &[u8], runs: &mut [KnownRun]) -> Derived {
         let mut derived = Derived::default();
         let mut budget = content.len().saturating_mul(MAX_SHARE).max(MIN_BUDGET);
-        self.follow(content, None, self.depth().decode, &mut budget, &mut derived);
+        for known in runs {
+            let run = &known.run;
+            match known.settled {
+                Some(Settled::Nothing) => {}
+                Some(settled) => derived.readable.push(Readable {
+                    range: run.range.clone(),
+                    has_space: settled == Settled::Words,
+                    refused_by: Vec::new(),
+                }),
+                None => {
+                    let (is_first, hits) = (derived.readable.len(), derived.hits.len());
+                    let is_quiet =
+                        self.follow(content, run, None, self.depth().decode, &mut budget, &mut derived);
+                    let is_settled = is_quiet && hits == derived.hits.len() && !derived.is_cut;
+                    known.settled = is_settled.then(|| match derived.readable.get(is_first) {
+                        None => Settled::Nothing,
+                        Some(readable) if readable.has_space => Settled::Words,
+                        Some(_) => Settled::Word,
+                    });
+                }
+            }
+        }
         derived
     }
 
-    /// Follows the runs of the text, or of a view what is new in it, `depth` decodings deep.
+    /// Follows a run, `depth` decodings deep. Returns whether no regex matches anything in what it holds.
     fn follow(
         &self,
         text: &[u8],
+        run: &Run,
         trail: Option<&Trail<'_>>,
         depth: u8,
         budget: &mut usize,
         derived: &mut Derived,
-    ) {
-        let range = trail.map_or(0..text.len(), |trail| trail.view.changed());
-        for run in encoded_runs(text, range) {
-            // Joining costs no depth, and joined text holds nothing more to join.
-            let depth = match (run.form, depth) {
-                (Form::Joined, _) if trail.is_some_and(|trail| trail.form == Form::Joined) => continue,
-                (Form::Joined, depth) => depth,
-                (_, 0) => continue,
-                (_, depth) => depth - 1,
-            };
-            if trail.is_some_and(|trail| !trail.view.is_changed(&run.range)) {
-                continue;
-            }
-            let Some(view) = View::of(text, &run) else { continue };
-            let Some(left) = budget.checked_sub(view.text.len()) else {
-                derived.is_cut = true;
-                return;
-            };
-            *budget = left;
-            let found = self.hits(&view.text);
-            let is_new = |hit: &Hit| view.is_changed(&(hit.start..hit.end));
-            if trail.is_none() && matches!(run.form, Form::Base64 | Form::Hex) {
-                let has_kept = |rule| found.kept.iter().any(|(hit, _)| hit.rule == rule);
-                let refused = found.all.iter().filter(|hit| is_new(hit) && !has_kept(hit.rule));
-                derived.readable.push(Readable {
-                    range: run.range,
-                    has_space: view.text[view.changed()].trim_ascii().contains(&b' '),
-                    refused_by: refused.map(|hit| hit.rule).collect(),
-                });
-            }
-            let trail = Trail { outer: trail, view: &view, form: run.form };
-            for (hit, excluded_by) in found.kept.into_iter().filter(|(hit, _)| is_new(hit)) {
-                let secret = hit.secret_start..hit.secret_end;
-                derived.hits.push(DerivedHit {
-                    rule: hit.rule,
-                    original: trail.original(&secret),
-                    secret: view.text[secret].to_vec(),
-                    excluded_by,
-                    forms: trail.forms(),
-                });
-            }
-            self.follow(&view.text, Some(&trail), depth, budget, derived);
+    ) -> bool {
+        // Joining costs no depth, and joined text holds nothing more to join.
+        let depth = match (run.form, depth) {
+            (Form::Joined, _) if trail.is_some_and(|trail| trail.form == Form::Joined) => return true,
+            (Form::Joined, depth) => depth,
+            (_, 0) => return true,
+            (_, depth) => depth - 1,
+        };
+        let Some(view) = View::of(text, run) else { return true };
+        let Some(left) = budget.checked_sub(view.text.len()) else {
+            derived.is_cut = true;
+            return false;
+        };
+        *budget = left;
+        let found = self.hits_in_view(&view.text);
+        let is_new = |hit: &Hit| view.is_changed(&(hit.start..hit.end));
+        let mut is_quiet = found.all.is_empty();
+        if trail.is_none() && matches!(run.form, Form::Base64 | Form::Hex) {
+            let has_kept = |rule| found.kept.iter().any(|(hit, _)| hit.rule == rule);
+            let refused = found.all.iter().filter(|hit| is_new(hit) && !has_kept(hit.rule));
+            derived.readable.push(Readable {
+                range: run.range.clone(),
+                has_space: view.text[view.changed()].trim_ascii().contains(&b' '),
+                refused_by: refused.map(|hit| hit.rule).collect(),
+            });
         }
+        let trail = Trail { outer: trail, view: &view, form: run.form };
+        for (hit, excluded_by) in found.kept.into_iter().filter(|(hit, _)| is_new(hit)) {
+            let secret = hit.secret_start..hit.secret_end;
+            derived.hits.push(DerivedHit {
+                rule: hit.rule,
+                original: trail.original(&secret),
+                secret: view.text[secret].to_vec(),
+                excluded_by,
+                forms: trail.forms(),
+            });
+        }
+        for inner in encoded_runs(&view.text, view.changed()) {
+            if view.is_changed(&inner.range) {
+                is_quiet &= self.follow(&view.text, &inner, Some(&trail), depth, budget, derived);
+            }
+        }
+        is_quiet
     }
 
     /// Settles between matches in the content itself and in decoded text: of several that say the same of one place

@@ -13,6 +13,7 @@
 //! commit, because one blob may stand at many paths and in many commits: it is scanned once.
 
 mod archive;
+mod automaton;
 mod bound;
 mod check;
 mod checksum;
@@ -23,6 +24,7 @@ mod derive;
 mod entropy;
 mod error;
 mod excerpt;
+mod landmarks;
 mod literal;
 mod pattern;
 mod rule;
@@ -37,7 +39,8 @@ pub use check::ExampleFailure;
 pub use checksum::Checksum;
 pub use depth::Depth;
 pub use error::{Place, RuleError};
+pub use landmarks::{Copied, Landmarks};
 pub use rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Rule, RuleIndex, Severity};
 pub use rule_set::RuleSet;
-pub use scanner::{RawMatch, Scanner};
+pub use scanner::{RawMatch, Scanned, Scanner};
 pub use secret::{HashKey, Secret};

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use aho_corasick::automaton::{Automaton, StateID};
-use aho_corasick::dfa::DFA;
-use aho_corasick::{Anchored, MatchKind, StartKind};
 use regex::bytes::Captures;
 
+use crate::automaton::Automaton;
+use crate::landmarks::{Copied, Landmark, Landmarks, Segments};
 use crate::literal::Literal;
 use crate::rule::Rule;
 
@@ -19,9 +18,6 @@ const CONTEXT: usize = 8;
 /// Up to so many starts are tried one by one: such a search ends with the first byte that can't belong to a match,
 /// while a search for any start goes on to the end of the window.
 const MAX_TRIES: usize = 4;
-/// The automaton reads so many parts of a content side by side. Each step waits for the one before it, so a processor
-/// does four chains of steps in little more time than one.
-const LANES: usize = 4;
 
 /// What finding a text means.
 #[derive(Debug)]
@@ -37,9 +33,20 @@ enum Meaning {
 /// All literals of a rule set in one automaton.
 #[derive(Debug)]
 pub(crate) struct Search {
-    automaton: DFA,
+    automaton: Automaton,
     /// By pattern of the automaton.
     meanings: Vec<Vec<Meaning>>,
+    /// By pattern of the automaton: how far around it the bytes decide whether a match starts near it.
+    reaches: Vec<Reach>,
+}
+
+/// What is to be seen of the content, from the first byte of a literal, to tell whether it stands in a match.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reach {
+    before: usize,
+    after: usize,
+    /// Something further away plays a part too.
+    is_endless: bool,
 }
 
 /// A match of a rule's regex.
@@ -67,6 +74,8 @@ struct Starts {
     rule: u16,
     first: usize,
     last: usize,
+    /// The place in the list of the landmark that says so.
+    landmark: usize,
 }
 
 impl Search {
@@ -95,110 +104,147 @@ impl Search {
         for comment in ALLOW_COMMENTS {
             add(comment.into(), Meaning::Allow);
         }
-        let automaton = DFA::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .start_kind(StartKind::Unanchored)
-            // A prefilter would only be for few texts, and would make start states special.
-            .prefilter(false)
-            .build(&texts)
-            .expect("a few thousand short texts are far below the limits of the automaton");
-        Self { automaton, meanings }
+        let automaton = Automaton::new(texts);
+        let reaches = meanings.iter().map(|meanings| reach(meanings, rules)).collect();
+        Self { automaton, meanings, reaches }
+    }
+
+    /// Every literal that stands in the content.
+    pub(crate) fn landmarks(&self, content: &[u8]) -> Landmarks {
+        let mut list = Vec::new();
+        self.automaton.find(content, |text, start| list.push(Landmark::new(start, text)));
+        Landmarks::new(list, content.len())
+    }
+
+    /// The same for content that consists of parts of another one and of new bytes; only around the new ones it is
+    /// read. Of two literals at one place the order may differ.
+    pub(crate) fn landmarks_of_delta(
+        &self,
+        content: &[u8],
+        base: &Landmarks,
+        copied: &[Copied],
+    ) -> Landmarks {
+        let segments = Segments::new(copied, content.len());
+        let margin = self.automaton.max_len().saturating_sub(1);
+        let Some(gaps) = segments.gaps(margin) else { return self.landmarks(content) };
+        let mut list = Vec::with_capacity(base.list().len());
+        for range in gaps {
+            self.automaton.find(&content[range.clone()], |text, start| {
+                let start = range.start + start;
+                if !segments.is_copied(&(start..start + self.automaton.len_of(text))) {
+                    list.push(Landmark::new(start, text));
+                }
+            });
+        }
+        for copied in copied {
+            for landmark in base.from(copied.from) {
+                let Reach { before, after, .. } = self.reaches[landmark.pattern()];
+                let end = landmark.start() + self.automaton.len_of(landmark.pattern());
+                if end > copied.from + copied.len {
+                    // Those that start later may be shorter.
+                    if landmark.start() >= copied.from + copied.len {
+                        break;
+                    }
+                    continue;
+                }
+                let start = landmark.start() - copied.from + copied.to;
+                let is_settled = landmark.is_settled() && {
+                    let first = landmark.start().saturating_sub(before);
+                    let last = (landmark.start() + after).min(base.content_len());
+                    let starts_alike = first > 0 || copied.to == 0;
+                    let ends_alike = last < base.content_len() || copied.to + copied.len == content.len();
+                    first >= copied.from && last <= copied.from + copied.len && starts_alike && ends_alike
+                };
+                list.push(Landmark::moved(*landmark, start, is_settled));
+            }
+        }
+        Landmarks::new(list, content.len())
     }
 
     /// Every match of every rule's regex, as if each had searched the whole content (those rules aside whose
-    /// keywords are missing).
-    pub(crate) fn find(&self, rules: &[Rule], content: &[u8]) -> Hits {
+    /// keywords are missing). Landmarks that turn out to stand in no match are settled.
+    pub(crate) fn find(&self, rules: &[Rule], content: &[u8], landmarks: &mut Landmarks) -> Hits {
         let mut hits = Hits::default();
         let mut candidates: Vec<Starts> = Vec::new();
         let mut has_keyword = vec![false; rules.len()];
-        self.find_texts(content, |pattern, range| {
-            for meaning in &self.meanings[pattern] {
+        for (landmark, index) in landmarks.list().iter().zip(0..) {
+            for meaning in &self.meanings[landmark.pattern()] {
+                let at = landmark.start();
                 match meaning {
                     Meaning::Candidate { rule, exact, min_before, max_before } => {
-                        let is_exact = exact.as_ref().is_none_or(|exact| content[range.clone()] == exact[..]);
-                        if is_exact && range.start >= *min_before {
+                        let is_exact =
+                            exact.as_ref().is_none_or(|exact| content[at..at + exact.len()] == exact[..]);
+                        if !landmark.is_settled() && is_exact && at >= *min_before {
                             candidates.push(Starts {
                                 rule: *rule,
-                                first: range.start.saturating_sub(*max_before),
-                                last: range.start - min_before,
+                                first: at.saturating_sub(*max_before),
+                                last: at - min_before,
+                                landmark: index,
                             });
                         }
                     }
                     Meaning::Keyword { rule } => has_keyword[usize::from(*rule)] = true,
-                    Meaning::Allow => hits.allow_comments.push(range.start),
+                    Meaning::Allow => hits.allow_comments.push(at),
                 }
             }
-        });
-        hits.allow_comments.sort_unstable();
+        }
         candidates.retain(|starts| {
             !rules[usize::from(starts.rule)].pattern.is_gated || has_keyword[usize::from(starts.rule)]
         });
+        let mut is_open = vec![false; landmarks.list().len()];
+        candidates.sort_unstable();
+        for of_rule in candidates.chunk_by(|a, b| a.rule == b.rule) {
+            let rule = &rules[usize::from(of_rule[0].rule)];
+            find_in_windows(rule, of_rule, content, &mut hits.hits, &mut is_open);
+        }
+        landmarks.settle(|index, landmark| !is_open[index] && !self.reaches[landmark.pattern()].is_endless);
         // Without literals any place is a candidate.
         let everywhere = rules
             .iter()
             .zip(0_u16..)
             .filter(|(rule, index)| rule.pattern.literals.is_empty() && has_keyword[usize::from(*index)]);
-        candidates.extend(everywhere.map(|(_, rule)| Starts { rule, first: 0, last: content.len() }));
-        candidates.sort_unstable();
-        for of_rule in candidates.chunk_by(|a, b| a.rule == b.rule) {
-            let rule = &rules[usize::from(of_rule[0].rule)];
-            find_in_windows(rule, of_rule, content, &mut hits.hits);
+        for (rule, index) in everywhere {
+            let all = Starts { rule: index, first: 0, last: content.len(), landmark: 0 };
+            find_in_windows(rule, &[all], content, &mut hits.hits, &mut [false]);
         }
         hits.hits.sort_unstable();
         hits
     }
+}
 
-    /// Calls `found` with every text that stands in the content, by its number, and where; in no particular order.
-    fn find_texts(&self, content: &[u8], mut found: impl FnMut(usize, Range<usize>)) {
-        let automaton = &self.automaton;
-        let step = |state, byte| automaton.next_state(Anchored::No, state, byte);
-        let mut report = |state, end: usize| {
-            for number in 0..automaton.match_len(state) {
-                let pattern = automaton.match_pattern(state, number);
-                found(pattern.as_usize(), end - automaton.pattern_len(pattern)..end);
-            }
-        };
-        let start =
-            automaton.start_state(Anchored::No).expect("the automaton was built for this kind of search");
-        let part = content.len() / LANES;
-        let parts: [&[u8]; LANES] = std::array::from_fn(|lane| &content[lane * part..(lane + 1) * part]);
-        // What ends in a part may begin before it. The state depends on no more than the longest text.
-        let mut states: [StateID; LANES] = std::array::from_fn(|lane| {
-            let from = (lane * part).saturating_sub(automaton.max_pattern_len());
-            content[from..lane * part].iter().fold(start, |state, byte| step(state, *byte))
-        });
-        for at in 0..part {
-            for (state, part) in states.iter_mut().zip(parts) {
-                *state = step(*state, part[at]);
-            }
-            if states.iter().any(|state| automaton.is_special(*state)) {
-                for (lane, state) in states.iter().enumerate() {
-                    if automaton.is_match(*state) {
-                        report(*state, lane * part + at + 1);
-                    }
-                }
-            }
-        }
-        let mut state = states[LANES - 1];
-        for (byte, end) in content[LANES * part..].iter().zip(LANES * part + 1..) {
-            state = step(state, *byte);
-            if automaton.is_match(state) {
-                report(state, end);
-            }
+fn reach(meanings: &[Meaning], rules: &[Rule]) -> Reach {
+    let mut reach = Reach::default();
+    for meaning in meanings {
+        if let Meaning::Candidate { rule, min_before, max_before, .. } = meaning {
+            let pattern = &rules[usize::from(*rule)].pattern;
+            reach.before = reach.before.max(max_before + CONTEXT);
+            reach.after = reach.after.max((pattern.max_len + CONTEXT).saturating_sub(*min_before));
+            reach.is_endless |= pattern.is_gated;
         }
     }
+    reach
 }
 
 /// The matches that start in one of the windows, as `find_iter` over the whole content would give them: leftmost,
-/// not overlapping. `starts` is of one rule and sorted.
-fn find_in_windows(rule: &Rule, starts: &[Starts], content: &[u8], hits: &mut Vec<Hit>) {
+/// not overlapping. `starts` is of one rule and sorted. Marks in `is_open` the landmarks whose windows have a match,
+/// or might have one if an earlier match did not hide it.
+fn find_in_windows(
+    rule: &Rule,
+    starts: &[Starts],
+    content: &[u8],
+    hits: &mut Vec<Hit>,
+    is_open: &mut [bool],
+) {
     let mut at = 0;
-    let mut starts = starts.iter().copied().peekable();
-    while let Some(mut window) = starts.next() {
-        while let Some(next) = starts.next_if(|next| next.first <= window.last) {
+    let mut rest = starts;
+    while let Some(mut window) = rest.first().copied() {
+        let mut len = 1;
+        while let Some(next) = rest.get(len).filter(|next| next.first <= window.last) {
             window.last = window.last.max(next.last);
+            len += 1;
         }
+        let known = hits.len();
+        let is_hidden = at > window.first;
         at = at.max(window.first);
         while at <= window.last
             && let Some(hit) = find_first(rule, window.rule, content, (window.first, at, window.last))
@@ -206,6 +252,10 @@ fn find_in_windows(rule: &Rule, starts: &[Starts], content: &[u8], hits: &mut Ve
             at = hit.end;
             hits.push(hit);
         }
+        if is_hidden || hits.len() > known {
+            rest[..len].iter().for_each(|starts| is_open[starts.landmark] = true);
+        }
+        rest = &rest[len..];
     }
 }
 
@@ -269,6 +319,7 @@ mod tests {
 
     use super::*;
     use crate::RuleSet;
+    use crate::automaton::LANES;
 
     /// Patterns that windows could get wrong: look-around of every kind, variable prefixes, nesting, gates.
     const HARD: &[&str] = &[
@@ -287,14 +338,21 @@ mod tests {
         r"regex = '''\b(?:tok|key)\b'''",
         r"regex = '''(?i)tOk[^x]{3,}'''",
         r"regex = '''(?:éa|\p{Greek})tok\b'''",
+        r"regex = '''\Btok'''",
+        r"regex = '''key\B'''",
         "regex = '''[a-z]{4}'''\nkeywords = ['Gate']",
         "regex = '''tok[a-z]'''\nkeywords = ['gate', 'door']",
     ];
 
-    fn hard_rules() -> RuleSet {
-        let rule = |(number, body): (usize, &&str)| format!("[[rules]]\nid = 'rule-{number}'\n{body}\n");
-        let text: String = HARD.iter().enumerate().map(rule).collect();
-        RuleSet::parse(&text, "test").unwrap()
+    /// Those of them that look at a few bytes only, so that deltas take much over.
+    const SHORT: &[usize] = &[0, 4, 12, 15, 16];
+
+    fn rules<'a>(bodies: impl Iterator<Item = &'a &'static str>) -> (RuleSet, Search) {
+        let rule = |(number, body)| format!("[[rules]]\nid = 'rule-{number}'\n{body}\n");
+        let text: String = bodies.enumerate().map(rule).collect();
+        let rules = RuleSet::parse(&text, "test").unwrap();
+        let search = Search::new(rules.rules());
+        (rules, search)
     }
 
     /// The definition of what [`Search::find`] finds: no prefilter, no windows.
@@ -325,7 +383,7 @@ mod tests {
     }
 
     fn assert_same(rules: &RuleSet, search: &Search, content: &[u8]) {
-        let found = search.find(rules.rules(), content).hits;
+        let found = search.find(rules.rules(), content, &mut search.landmarks(content)).hits;
         assert_eq!(
             found,
             find_naively(rules.rules(), content),
@@ -334,11 +392,9 @@ mod tests {
         );
     }
 
-    static HARD_RULES: LazyLock<(RuleSet, Search)> = LazyLock::new(|| {
-        let rules = hard_rules();
-        let search = Search::new(rules.rules());
-        (rules, search)
-    });
+    static HARD_RULES: LazyLock<(RuleSet, Search)> = LazyLock::new(|| rules(HARD.iter()));
+    static SHORT_RULES: LazyLock<(RuleSet, Search)> =
+        LazyLock::new(|| rules(SHORT.iter().map(|number| &HARD[*number])));
 
     static BUILTIN: LazyLock<Search> = LazyLock::new(|| Search::new(RuleSet::builtin().rules()));
 
@@ -393,6 +449,67 @@ mod tests {
         }
     }
 
+    /// How a content is made of the one before it: parts to copy, by two places each, and new bytes before each.
+    /// Places are shares of the length.
+    type Step = Vec<(Vec<u8>, f64, f64)>;
+
+    fn steps(new: impl Strategy<Value = Vec<u8>> + 'static) -> impl Strategy<Value = Vec<Step>> {
+        let new = prop_oneof![Just(Vec::new()), new].boxed();
+        let place = || prop_oneof![Just(0.0), Just(1.0), 0.0..1.0];
+        let part = (new, place(), place());
+        prop::collection::vec(prop::collection::vec(part, 0..4), 1..6)
+    }
+
+    /// Whatever row of deltas leads to a content, the same is found in it as by a scan of the whole.
+    fn assert_deltas_same(rules: &RuleSet, search: &Search, base: Vec<u8>, steps: &[Step]) {
+        let mut content = base;
+        let mut landmarks = search.landmarks(&content);
+        search.find(rules.rules(), &content, &mut landmarks);
+        for step in steps {
+            let (mut next, mut copied) = (Vec::new(), Vec::new());
+            for (new, one, other) in step {
+                next.extend(new);
+                let place = |share: &f64| (share * content.len() as f64) as usize;
+                let (one, other) = (place(one), place(other));
+                let range = one.min(other)..one.max(other);
+                copied.push(Copied { from: range.start, to: next.len(), len: range.len() });
+                next.extend(&content[range]);
+            }
+            landmarks = search.landmarks_of_delta(&next, &landmarks, &copied);
+            let places = |landmarks: &Landmarks| {
+                let mut places: Vec<_> = landmarks.list().iter().map(|l| (l.start(), l.pattern())).collect();
+                places.sort_unstable();
+                places
+            };
+            assert_eq!(places(&landmarks), places(&search.landmarks(&next)));
+            let found = search.find(rules.rules(), &next, &mut landmarks);
+            let expected = search.find(rules.rules(), &next, &mut search.landmarks(&next));
+            assert_eq!(found.hits, expected.hits, "in {:?}", next.escape_ascii().to_string());
+            assert_eq!(found.allow_comments, expected.allow_comments);
+            content = next;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn deltas_are_scanned_like_whole_contents(
+            base in prop::collection::vec(hard_content(), 1..10).prop_map(|parts| parts.concat()),
+            steps in steps(hard_content().prop_map(|mut content| { content.truncate(20); content })),
+        ) {
+            assert_deltas_same(&HARD_RULES.0, &HARD_RULES.1, base.clone(), &steps);
+            assert_deltas_same(&SHORT_RULES.0, &SHORT_RULES.1, base, &steps);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn builtin_patterns_are_found_in_deltas(base in likely_content(), steps in steps(likely_content())) {
+            assert_deltas_same(&RuleSet::builtin(), &BUILTIN, base, &steps);
+        }
+    }
+
     #[test]
     fn matches_longer_than_a_window_end_alike() {
         for text in
@@ -401,6 +518,7 @@ mod tests {
             assert_same(&HARD_RULES.0, &HARD_RULES.1, text.as_bytes());
         }
     }
+
     #[test]
     fn a_text_is_found_at_every_place() {
         for len in 0..6 * LANES {

@@ -2,6 +2,8 @@
 
 #[path = "it/allow.rs"]
 mod allow;
+#[path = "it/archives.rs"]
+mod archives;
 #[path = "it/builtin.rs"]
 mod builtin;
 #[path = "it/content.rs"]

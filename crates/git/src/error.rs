@@ -38,6 +38,10 @@ pub enum GitError {
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("the batch archive is damaged: {detail}")]
     Corrupt { detail: String },
+    #[error("the pack {pack} is damaged ({detail}); see what git fsck says")]
+    DamagedPack { pack: String, detail: String },
+    #[error("can't start threads: {reason}")]
+    Threads { reason: String },
     #[error("stopped on request")]
     Stopped,
 }
@@ -51,6 +55,10 @@ impl GitError {
     pub(crate) fn libgit2(doing: impl Into<String>) -> impl FnOnce(git2::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Libgit2 { doing, source }
+    }
+
+    pub(crate) fn damaged_pack(pack: &str, detail: impl Into<String>) -> Self {
+        Self::DamagedPack { pack: pack.to_owned(), detail: detail.into() }
     }
 
     pub(crate) fn corrupt(detail: impl Into<String>) -> Self {

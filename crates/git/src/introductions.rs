@@ -1,7 +1,9 @@
 //! Which commit brought which blob to which path.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 
 use secretscan_model::ids::{BlobId, CommitId};
@@ -21,7 +23,7 @@ pub struct Introduction {
     /// Which commit: its place in the list of commits.
     pub commit: u32,
     /// The path in the repository, raw bytes.
-    pub path: Vec<u8>,
+    pub path: Arc<[u8]>,
     /// The blob: a file's content, or a symbolic link's target.
     pub blob: BlobId,
 }
@@ -62,7 +64,7 @@ pub(crate) fn in_git_dir(
         all.append(&mut part?);
     }
     // Git orders `a/b` against `a.c` by its own rule; one order for all is simpler to rely on.
-    all.sort_unstable();
+    all.sort();
     Ok(all)
 }
 
@@ -84,7 +86,7 @@ fn diff_tree(git_dir: &Path, commits: &[CommitId], first: usize) -> Result<Vec<I
     ]);
     let write =
         |input: &mut std::io::BufWriter<_>| commits.iter().try_for_each(|commit| writeln!(input, "{commit}"));
-    pipe(command, COMMAND, write, |output| RawDiff { output, token: Vec::new() }.read(commits, first))
+    pipe(command, COMMAND, write, |output| RawDiff::new(output).read(commits, first))
 }
 
 /// The blobs that the index has at paths where HEAD (`None`: no commit yet) has not the same.
@@ -94,7 +96,7 @@ pub(crate) fn staged(
     git_dir: &Path,
     index: Option<&Path>,
     head: Option<&str>,
-) -> Result<Vec<(Vec<u8>, BlobId)>, GitError> {
+) -> Result<Vec<(Arc<[u8]>, BlobId)>, GitError> {
     const COMMAND: &str = "diff-index";
     // Git knows the empty tree without having it.
     const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
@@ -104,7 +106,7 @@ pub(crate) fn staged(
     }
     command.args(["diff-index", "--cached", "--raw", "-z", "--no-renames", "--no-abbrev"]);
     command.args(["--ita-invisible-in-index", head.unwrap_or(EMPTY_TREE)]);
-    pipe(command, COMMAND, |_| Ok(()), |output| RawDiff { output, token: Vec::new() }.read_changes())
+    pipe(command, COMMAND, |_| Ok(()), |output| RawDiff::new(output).read_changes())
 }
 
 /// The output of `diff-tree -z`: tokens that end with NUL, which are a commit id, or a description of a change and
@@ -112,9 +114,15 @@ pub(crate) fn staged(
 struct RawDiff<R> {
     output: BufReader<R>,
     token: Vec<u8>,
+    /// Each path once: most come again and again.
+    paths: HashSet<Arc<[u8]>>,
 }
 
 impl<R: Read> RawDiff<R> {
+    fn new(output: BufReader<R>) -> Self {
+        Self { output, token: Vec::new(), paths: HashSet::new() }
+    }
+
     fn read(mut self, commits: &[CommitId], first: usize) -> Result<Vec<Introduction>, GitError> {
         let mut found = Vec::new();
         // Commits come in input order and, with `--always`, every one; what git can't read it leaves out silently.
@@ -144,7 +152,7 @@ impl<R: Read> RawDiff<R> {
     }
 
     /// Changes without commits.
-    fn read_changes(mut self) -> Result<Vec<(Vec<u8>, BlobId)>, GitError> {
+    fn read_changes(mut self) -> Result<Vec<(Arc<[u8]>, BlobId)>, GitError> {
         let mut found = Vec::new();
         while self.next_token()? {
             found.extend(self.change()?);
@@ -153,12 +161,21 @@ impl<R: Read> RawDiff<R> {
     }
 
     /// Takes the token as a change and reads its path.
-    fn change(&mut self) -> Result<Option<(Vec<u8>, BlobId)>, GitError> {
+    fn change(&mut self) -> Result<Option<(Arc<[u8]>, BlobId)>, GitError> {
         let introduced = new_blob(&self.token).ok_or_else(|| self.unexpected())?;
         if !self.next_token()? {
             return Err(self.unexpected());
         }
-        Ok(introduced.map(|blob| (self.token.clone(), blob)))
+        let Some(blob) = introduced else { return Ok(None) };
+        let path = match self.paths.get(self.token.as_slice()) {
+            Some(path) => path.clone(),
+            None => {
+                let path: Arc<[u8]> = self.token.as_slice().into();
+                self.paths.insert(path.clone());
+                path
+            }
+        };
+        Ok(Some((path, blob)))
     }
 
     /// Reads up to the next NUL; false at the end.
@@ -177,22 +194,22 @@ impl<R: Read> RawDiff<R> {
 /// Reads `:modes ids status`, with one colon, old mode and old id for each parent. `Some(None)`: the new side is no
 /// blob, or a parent has the same blob there (only the mode changed).
 fn new_blob(change: &[u8]) -> Option<Option<BlobId>> {
+    const MODE: usize = 6;
+    const ID: usize = 40;
     let parents = change.iter().take_while(|b| **b == b':').count();
-    let fields: Vec<&str> = std::str::from_utf8(&change[parents..]).ok()?.split(' ').collect();
-    if fields.len() != 2 * parents + 3 {
-        return None;
-    }
-    let mode = fields[parents];
-    let ids = &fields[parents + 1..fields.len() - 1];
-    let (new, old) = ids.split_last()?;
+    let (modes, rest) = change[parents..].split_at_checked((parents + 1) * (MODE + 1))?;
+    let (ids, _status) = rest.split_at_checked((parents + 1) * (ID + 1))?;
+    let mode = modes.get(parents * (MODE + 1)..)?;
+    let mut ids = ids.chunks_exact(ID + 1).map(|id| &id[..ID]);
+    let new = ids.next_back()?;
     // Regular files are 100644 and 100755 (and in old histories 100664), symbolic links 120000.
-    let is_blob = mode.starts_with("100") || mode == "120000";
+    let is_blob = mode.starts_with(b"100") || mode == b"120000 ";
     // An unmerged index entry has no id.
-    let is_null = new.bytes().all(|digit| digit == b'0');
-    if !is_blob || is_null || old.contains(new) {
+    let is_null = new.iter().all(|digit| *digit == b'0');
+    if !is_blob || is_null || ids.any(|old| old == new) {
         return Some(None);
     }
-    new.parse().ok().map(Some)
+    std::str::from_utf8(new).ok()?.parse().ok().map(Some)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 mod attribution;
 mod batch;
 mod command;
+mod delta;
 mod error;
 mod fetch;
 mod history;
@@ -19,10 +20,12 @@ mod introductions;
 mod loose;
 mod manifest;
 mod mirror;
+mod objects;
 mod offline;
 mod pack;
 mod repository;
 mod scan;
+mod traversal;
 
 pub use attribution::{FindingSink, LocatedFinding, Origin};
 pub use batch::{BatchCutter, BatchLimits, CutBatch};

@@ -4,16 +4,17 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use git2::Repository;
-use secretscan_detect::{HashKey, RawMatch, Scanner};
+use secretscan_detect::{HashKey, Scanned, Scanner};
 use secretscan_model::ids::BlobId;
 
 use crate::attribution::Origin;
 use crate::error::GitError;
 use crate::introductions::staged;
+use crate::objects::{read, too_large};
 use crate::repository::{discover, open};
 use crate::scan::{Scan, ScanOptions, ScanReport};
 
@@ -45,26 +46,11 @@ pub fn scan_staged(
     each(&mut scan, scanner, options, &entries, || {
         // libgit2's handles are not shared between threads.
         let repository = open(git_dir)?;
-        Ok(move |(_, blob): &(Vec<u8>, BlobId)| read_blob(&repository, blob, options.max_blob_bytes))
+        Ok(move |(_, blob): &(Arc<[u8]>, BlobId)| {
+            read(&repository, blob.as_bytes(), options.max_blob_bytes).map(|(_, content)| content)
+        })
     })?;
     Ok(scan.finish())
-}
-
-fn read_blob(repository: &Repository, blob: &BlobId, limit: u64) -> Result<Vec<u8>, String> {
-    let read = || {
-        let id = git2::Oid::from_bytes(blob.as_bytes())?;
-        let odb = repository.odb()?;
-        let (size, _) = odb.read_header(id)?;
-        if size as u64 > limit {
-            return Ok(Err(too_large(size as u64, limit)));
-        }
-        odb.read(id).map(|object| Ok(object.data().to_vec()))
-    };
-    read().unwrap_or_else(|error: git2::Error| Err(error.message().to_owned()))
-}
-
-fn too_large(size: u64, limit: u64) -> String {
-    format!("{size} bytes, more than the limit of {limit}")
 }
 
 /// Scans the files of a directory, whether Git knows them or not, without `.git`; or a single file. Symbolic links are
@@ -81,14 +67,14 @@ pub fn scan_directory(
     let mut scan = Scan::new(scanner, key, *options);
     let mut files = Vec::new();
     if fs::metadata(dir).map_err(GitError::io("look at", dir))?.is_file() {
-        files.push((dir.as_os_str().as_bytes().to_vec(), dir.to_path_buf()));
+        files.push((dir.as_os_str().as_bytes().into(), dir.to_path_buf()));
     } else {
         fs::read_dir(dir).map_err(GitError::io("read the directory", dir))?;
         list_files(dir, options, &mut scan, &mut files)?;
     }
     files.sort();
     each(&mut scan, scanner, options, &files, || {
-        Ok(|(_, path): &(Vec<u8>, PathBuf)| read_file(path, options.max_blob_bytes))
+        Ok(|(_, path): &(Arc<[u8]>, PathBuf)| read_file(path, options.max_blob_bytes))
     })?;
     Ok(scan.finish())
 }
@@ -98,7 +84,7 @@ fn list_files(
     top: &Path,
     options: &ScanOptions<'_>,
     scan: &mut Scan<'_>,
-    files: &mut Vec<(Vec<u8>, PathBuf)>,
+    files: &mut Vec<(Arc<[u8]>, PathBuf)>,
 ) -> Result<(), GitError> {
     let mut dirs = vec![top.to_path_buf()];
     while let Some(dir) = dirs.pop() {
@@ -127,7 +113,7 @@ fn list_files(
                 dirs.push(path);
             } else if kind.is_file() {
                 let relative = path.strip_prefix(top).unwrap_or(&path);
-                files.push((relative.as_os_str().as_bytes().to_vec(), path));
+                files.push((relative.as_os_str().as_bytes().into(), path));
             }
         }
     }
@@ -155,7 +141,7 @@ pub fn scan_content(
     options: &ScanOptions<'_>,
 ) -> ScanReport {
     let mut scan = Scan::new(scanner, key, *options);
-    scan.add_content(name, content.len() as u64, &scanner.scan(content), &Origin::outside_history());
+    scan.add_content(name, content.len() as u64, &scanner.scan_all(content), &Origin::outside_history());
     scan.finish()
 }
 
@@ -165,14 +151,14 @@ fn each<T, R>(
     scan: &mut Scan<'_>,
     scanner: &Scanner,
     options: &ScanOptions<'_>,
-    items: &[(Vec<u8>, T)],
+    items: &[(Arc<[u8]>, T)],
     reader: impl Fn() -> Result<R, GitError> + Sync,
 ) -> Result<(), GitError>
 where
     T: Sync,
-    R: FnMut(&(Vec<u8>, T)) -> Result<Vec<u8>, String>,
+    R: FnMut(&(Arc<[u8]>, T)) -> Result<Vec<u8>, String>,
 {
-    type Scanned = (usize, Result<(u64, Vec<RawMatch>), String>);
+    type Done = (usize, Result<(u64, Scanned), String>);
     let next = AtomicUsize::new(0);
     let work = || {
         let mut read = reader()?;
@@ -183,11 +169,11 @@ where
             if options.stop.load(Ordering::Relaxed) {
                 return Err(GitError::Stopped);
             }
-            done.push((n, read(item).map(|content| (content.len() as u64, scanner.scan(&content)))));
+            done.push((n, read(item).map(|content| (content.len() as u64, scanner.scan_all(&content)))));
         }
         Ok(done)
     };
-    let mut all: Vec<Scanned> = Vec::with_capacity(items.len());
+    let mut all: Vec<Done> = Vec::with_capacity(items.len());
     thread::scope(|scope| {
         let threads = options.threads.clamp(1, items.len().max(1));
         let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -200,7 +186,7 @@ where
     for (n, result) in all {
         let path = &items[n].0;
         match result {
-            Ok((bytes, matches)) => scan.add_content(path, bytes, &matches, &Origin::outside_history()),
+            Ok((bytes, scanned)) => scan.add_content(path, bytes, &scanned, &Origin::outside_history()),
             Err(reason) => scan.leave_out(String::from_utf8_lossy(path), reason),
         }
     }

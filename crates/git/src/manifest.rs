@@ -82,7 +82,7 @@ impl Manifest {
             .map(|c| WireCommit { id: c.id.as_bytes().to_vec(), corrected_date: c.corrected_date });
         let introductions = self.introductions.iter().map(|i| WireIntroduction {
             commit: i.commit,
-            path: i.path.clone(),
+            path: i.path.to_vec(),
             blob: place(&i.blob),
         });
         let introductions = introductions.collect();
@@ -117,7 +117,7 @@ impl Manifest {
             if i.commit as usize >= commits.len() {
                 return Err(outside());
             }
-            Ok(Introduction { commit: i.commit, path: i.path, blob: blob(i.blob)? })
+            Ok(Introduction { commit: i.commit, path: i.path.into(), blob: blob(i.blob)? })
         };
         let introductions = wire.introductions.into_iter().map(introduction).collect::<Result<_, _>>()?;
         let absent = wire
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_manifest_survives_the_way_to_bytes_and_back() {
         let id = CommitId::from_bytes(&[7; 20]).unwrap();
-        let introduction = |n, path: &[u8]| Introduction { commit: 0, path: path.to_vec(), blob: blob(n) };
+        let introduction = |n, path: &[u8]| Introduction { commit: 0, path: path.into(), blob: blob(n) };
         let manifest = Manifest {
             commits: vec![CommitEntry { corrected_date: -5, id }],
             introductions: vec![introduction(1, b"a\n\xff"), introduction(2, b"b"), introduction(1, b"c")],
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_damaged_manifest_is_refused() {
-        let introductions = vec![Introduction { commit: 3, path: b"a".to_vec(), blob: blob(1) }];
+        let introductions = vec![Introduction { commit: 3, path: b"a"[..].into(), blob: blob(1) }];
         let manifest = Manifest { introductions, ..Manifest::default() };
         assert!(matches!(Manifest::decode(&manifest.encode()), Err(GitError::Corrupt { .. })));
         assert!(matches!(Manifest::decode(b"\xff\xff"), Err(GitError::Corrupt { .. })));

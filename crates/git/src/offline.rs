@@ -1,26 +1,19 @@
 //! Scans of a repository at hand, with no service and no network.
 
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
 
 use git2::Repository;
 use secretscan_detect::{HashKey, Scanner};
 use secretscan_model::ids::CommitId;
-use tempfile::TempDir;
 
-use crate::batch::{BatchLimits, Contents};
 use crate::error::GitError;
 use crate::history::{CommitEntry, resolve, rev_list};
+use crate::introductions::in_git_dir;
 use crate::manifest::Manifest;
-use crate::pack::Pack;
+use crate::objects::ObjectStore;
+use crate::pack::Absent;
 use crate::repository::discover;
 use crate::scan::{Scan, ScanOptions, ScanReport};
-
-/// What is scanned together. Larger than what is sent to an agent: content that several batches introduce is scanned
-/// once for each.
-const MAX_COMMITS: usize = 50_000;
-const MAX_BYTES: u64 = 4 << 30;
 
 /// Which commits to scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +51,6 @@ pub fn scan_history(
     options: &ScanOptions<'_>,
 ) -> Result<ScanReport, GitError> {
     let repository = discover(repo)?;
-    let commits = select(&repository, selection)?;
     let mut scan = Scan::new(scanner, key, *options);
     if repository.is_shallow() {
         let what = repository.path().join("shallow").display().to_string();
@@ -67,36 +59,18 @@ pub fn scan_history(
             "a shallow clone: commits before its boundary are not here, run git fetch --unshallow",
         );
     }
-    let limits = BatchLimits {
-        max_commits: MAX_COMMITS,
-        max_bytes: MAX_BYTES,
-        max_blob_bytes: options.max_blob_bytes,
+    let objects = ObjectStore::of_repository(&repository)?;
+    let history = || {
+        let commits = select(&repository, selection)?;
+        let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
+        let introductions = in_git_dir(repository.path(), &ids, options.threads.div_ceil(2))?;
+        Ok(Manifest { commits, introductions, absent: Absent::new() })
     };
-    let contents = Contents::new(repository.path().to_path_buf(), commits, limits, options.threads);
-    let scratch = options.scratch.to_path_buf();
-    // The next batch is packed while this one is scanned.
-    thread::scope(|scope| {
-        let (sender, receiver) = mpsc::sync_channel(0);
-        let git_dir = repository.path().to_path_buf();
-        scope.spawn(move || {
-            for content in contents {
-                let packed = content.and_then(|content| {
-                    let dir = tempfile::tempdir_in(&scratch)
-                        .map_err(GitError::io("make a temporary directory in", &scratch))?;
-                    let pack = content.write_pack(&git_dir, dir.path())?;
-                    Ok((content.manifest, pack, dir))
-                });
-                // Fails when the scan ended early.
-                if sender.send(packed).is_err() {
-                    return;
-                }
-            }
-        });
-        receiver.into_iter().try_for_each(|packed: Result<(Manifest, Pack, TempDir), GitError>| {
-            let (manifest, pack, _dir) = packed?;
-            scan.add_batch(manifest, &pack, &|_| true)
-        })
-    })?;
+    if *selection == Selection::All {
+        scan.add_repository(&objects, history)?;
+    } else {
+        scan.add_batch(history()?, &objects, &|_| true)?;
+    }
     Ok(scan.finish())
 }
 

@@ -1,14 +1,9 @@
-//! Packs of chosen objects: writing one from a repository, and reading all of it in the order that decodes each delta
-//! once.
+//! Packs of chosen objects, written from a repository.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use gix_object::Kind;
-use gix_pack::index::traverse::{Algorithm, Options, SafetyCheck};
-use gix_utils::progress::Discard;
 use secretscan_model::ids::{BlobId, CommitId};
 
 use crate::command::{git_in, pipe};
@@ -76,75 +71,5 @@ pub(crate) fn write_pack(
     Ok(Pack { pack: file("pack"), idx: file("idx") })
 }
 
-/// What [`Pack::for_each`] hands out.
-pub(crate) enum Object<'a> {
-    /// A commit and its text.
-    Commit(CommitId, &'a [u8]),
-    /// A blob and its content.
-    Blob(BlobId, &'a [u8]),
-}
-
-impl Pack {
-    /// Decodes every object, each delta once, on several threads, in no particular order.
-    ///
-    /// The checksums of both files are verified first: the traversal relies on what they protect. Those of the objects
-    /// are not, since hashing what is inflated would cost more than decoding it.
-    pub fn for_each(
-        &self,
-        threads: usize,
-        stop: &AtomicBool,
-        visit: impl Fn(Object<'_>) + Sync,
-    ) -> Result<(), GitError> {
-        let hash = gix_hash::Kind::Sha1;
-        let interrupted = AtomicBool::new(false);
-        let pack = gix_pack::data::File::at(&self.pack, hash).map_err(damaged)?;
-        let idx = gix_pack::index::File::at(&self.idx, hash).map_err(damaged)?;
-        pack.verify_checksum(&mut Discard, &interrupted).map_err(damaged)?;
-        idx.verify_checksum(&mut Discard, &interrupted).map_err(damaged)?;
-        if idx.pack_checksum() != pack.checksum() || idx.num_objects() != pack.num_objects() {
-            return Err(GitError::corrupt("the index belongs to another pack"));
-        }
-        if idx.num_objects() == 0 {
-            return Ok(());
-        }
-        let options = Options {
-            traversal: Algorithm::DeltaTreeLookup,
-            thread_limit: Some(threads.max(1)),
-            check: SafetyCheck::SkipFileAndObjectChecksumVerification,
-            alloc_limit_bytes: None,
-            make_pack_lookup_cache: || gix_pack::cache::Never,
-        };
-        let visit = &visit;
-        let interrupt = &interrupted;
-        let outcome = idx.traverse(
-            &pack,
-            &mut Discard,
-            &interrupted,
-            move |kind, bytes, entry, _| {
-                if stop.load(Ordering::Relaxed) {
-                    interrupt.store(true, Ordering::Relaxed);
-                    return Ok(());
-                }
-                let id = entry.oid.as_slice();
-                match kind {
-                    Kind::Blob => visit(Object::Blob(BlobId::from_bytes(id).expect("20 bytes"), bytes)),
-                    Kind::Commit => visit(Object::Commit(CommitId::from_bytes(id).expect("20 bytes"), bytes)),
-                    Kind::Tree | Kind::Tag => {}
-                }
-                Ok(())
-            },
-            options,
-        );
-        if stop.load(Ordering::Relaxed) {
-            return Err(GitError::Stopped);
-        }
-        outcome.map(drop).map_err(damaged)
-    }
-}
-
 /// Blobs that are not in a pack, and why.
 pub(crate) type Absent = BTreeMap<BlobId, String>;
-
-fn damaged(error: impl std::fmt::Display) -> GitError {
-    GitError::corrupt(error.to_string())
-}

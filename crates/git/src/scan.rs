@@ -3,19 +3,24 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
-use secretscan_detect::{HashKey, RawMatch, Scanner};
+use gix_hash::ObjectId;
+use gix_object::Kind;
+use secretscan_detect::{HashKey, Landmarks, Scanned, Scanner, Unread};
 use secretscan_model::ids::{BlobId, CommitId};
 use secretscan_model::{Author, NotScanned};
 
 use crate::attribution::{FindingSink, LocatedFinding, Origin};
 use crate::batch::{IDX, MANIFEST, PACK};
 use crate::error::GitError;
+use crate::introductions::Introduction;
 use crate::manifest::Manifest;
-use crate::pack::{Object, Pack};
+use crate::objects::{LeftOut, ObjectStore, Visit};
+use crate::traversal::{Base, PackReader};
 
 /// Names and addresses are cut at this length: a commit may claim megabytes.
 const MAX_AUTHOR_CHARS: usize = 256;
@@ -62,9 +67,20 @@ pub fn scan_archive(
     let dir = tempfile::tempdir_in(options.scratch)
         .map_err(GitError::io("make a temporary directory in", options.scratch))?;
     let (manifest, pack) = unpack(archive, dir.path())?;
-    let mut scan = Scan::new(scanner, key, *options);
-    scan.add_batch(manifest, &pack, admitted)?;
-    Ok(scan.finish())
+    // Whoever cut the archive decided what is too large.
+    let mut scan = Scan::new(scanner, key, ScanOptions { max_blob_bytes: u64::MAX, ..*options });
+    let add = || {
+        let reader = PackReader::open(&pack)?;
+        reader.verify()?;
+        scan.add_batch(manifest, &ObjectStore::of_pack(reader), admitted)
+    };
+    match add() {
+        Ok(()) => Ok(scan.finish()),
+        Err(GitError::DamagedPack { detail, .. } | GitError::MissingObject { detail }) => {
+            Err(GitError::Corrupt { detail })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The commits of a batch archive, in order.
@@ -87,12 +103,12 @@ pub fn archive_commits(archive: &Path) -> Result<Vec<CommitId>, GitError> {
 }
 
 /// Takes an archive apart. Each of the three members must be there once, and nothing else.
-fn unpack(archive: &Path, dir: &Path) -> Result<(Manifest, Pack), GitError> {
+fn unpack(archive: &Path, dir: &Path) -> Result<(Manifest, PathBuf), GitError> {
     let file = File::open(archive).map_err(GitError::io("open the archive", archive))?;
     let damaged = |e: io::Error| GitError::corrupt(e.to_string());
     let mut tar = tar::Archive::new(io::BufReader::new(file));
     let mut manifest = None;
-    let pack = Pack { pack: dir.join(PACK), idx: dir.join(IDX) };
+    let (pack, idx) = (dir.join(PACK), dir.join(IDX));
     for entry in tar.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
         let name = entry.path_bytes().into_owned();
@@ -106,8 +122,8 @@ fn unpack(archive: &Path, dir: &Path) -> Result<(Manifest, Pack), GitError> {
                 manifest = Some(Manifest::decode(&bytes)?);
                 continue;
             }
-            name if name == IDX.as_bytes() => &pack.idx,
-            name if name == PACK.as_bytes() => &pack.pack,
+            name if name == IDX.as_bytes() => &idx,
+            name if name == PACK.as_bytes() => &pack,
             name => {
                 let name = String::from_utf8_lossy(name);
                 return Err(GitError::corrupt(format!("the member {name:?} is unknown or there twice")));
@@ -120,7 +136,7 @@ fn unpack(archive: &Path, dir: &Path) -> Result<(Manifest, Pack), GitError> {
             return Err(GitError::corrupt("it ends too early"));
         }
     }
-    let manifest = manifest.filter(|_| pack.idx.exists() && pack.pack.exists());
+    let manifest = manifest.filter(|_| idx.exists() && pack.exists());
     manifest.map(|manifest| (manifest, pack)).ok_or_else(|| GitError::corrupt("it lacks a member"))
 }
 
@@ -138,72 +154,127 @@ impl<'a> Scan<'a> {
         Self { scanner, options, sink, report: ScanReport::default() }
     }
 
-    /// Scans the pack of a batch and attributes what is found.
+    /// Scans what the admitted commits of a batch introduced and attributes what is found.
     pub fn add_batch(
         &mut self,
         mut manifest: Manifest,
-        pack: &Pack,
+        objects: &ObjectStore,
         admitted: &dyn Fn(&CommitId) -> bool,
     ) -> Result<(), GitError> {
         let is_admitted: Vec<bool> = manifest.commits.iter().map(|c| admitted(&c.id)).collect();
         manifest.introductions.retain(|i| is_admitted[i.commit as usize]);
         self.report.commits += is_admitted.iter().filter(|is_admitted| **is_admitted).count() as u64;
 
-        let scanned = self.scan_pack(&manifest, pack)?;
-        let mut named = HashSet::new();
-        for introduction in &manifest.introductions {
-            if let Some(reason) = manifest.absent.get(&introduction.blob) {
-                if named.insert(introduction.blob) {
-                    let path = String::from_utf8_lossy(&introduction.path);
-                    let what = format!("{path} (blob {})", introduction.blob);
-                    self.report.not_scanned.push(NotScanned { what, reason: reason.clone() });
-                }
-                continue;
+        let mut scanned = ScannedBlobs::default();
+        let introduced = manifest.introductions.iter().map(|i| i.blob);
+        let present = introduced.filter(|blob| !manifest.absent.contains_key(blob)).map(object_id).collect();
+        self.scan_objects(&mut scanned, |options, visit| objects.for_each(present, options, visit))?;
+        self.attribute(&manifest, &scanned, objects)
+    }
+
+    /// Scans all that a repository holds, while `history` says what of it was introduced where.
+    pub fn add_repository(
+        &mut self,
+        objects: &ObjectStore,
+        history: impl FnOnce() -> Result<Manifest, GitError>,
+    ) -> Result<(), GitError> {
+        let mut scanned = ScannedBlobs::default();
+        let manifest = thread::scope(|scope| {
+            let scan = scope.spawn(|| {
+                self.scan_objects(&mut scanned, |options, visit| {
+                    objects.for_each_packed(&|_| true, options, visit)
+                })
+            });
+            let manifest = history();
+            scan.join().expect("no scan panics").and(manifest)
+        })?;
+        let introduced = manifest.introductions.iter().map(|i| object_id(i.blob));
+        let rest = introduced.filter(|id| !objects.is_packed(id)).collect();
+        self.scan_objects(&mut scanned, |options, visit| objects.for_each(rest, options, visit))?;
+        self.report.commits += manifest.commits.len() as u64;
+        self.attribute(&manifest, &scanned, objects)
+    }
+
+    /// Scans the blobs that `for_each` visits.
+    fn scan_objects(
+        &mut self,
+        scanned: &mut ScannedBlobs,
+        for_each: impl FnOnce(&ScanOptions<'_>, &Visit<'_, Landmarks>) -> Result<LeftOut, GitError>,
+    ) -> Result<(), GitError> {
+        let found = Mutex::new(Vec::new());
+        let (blobs, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let left_out = for_each(&self.options, &|object, base| {
+            if object.kind != Kind::Blob {
+                return Landmarks::default();
             }
-            let Some(matches) = scanned.matches.get(&introduction.blob) else { continue };
-            let commit = manifest.commits[introduction.commit as usize];
-            let author = scanned.authors.get(&commit.id).cloned();
-            let author = author.ok_or_else(|| GitError::corrupt("the pack lacks a commit"))?;
+            blobs.fetch_add(1, Ordering::Relaxed);
+            bytes.fetch_add(object.content.len() as u64, Ordering::Relaxed);
+            let (scanned, landmarks) = match base {
+                Some(base) => self.scanner.scan_delta(object.content, base.state, base.copied),
+                None => self.scanner.scan_base(object.content),
+            };
+            if scanned != Default::default() {
+                found.lock().expect("no scan panicked").push((object.id, scanned));
+            }
+            landmarks
+        })?;
+        self.report.blobs += blobs.into_inner();
+        self.report.bytes += bytes.into_inner();
+        scanned.found.extend(found.into_inner().expect("no scan panicked"));
+        scanned.left_out.extend(left_out);
+        Ok(())
+    }
+
+    /// Turns matches into findings, each with the commit that introduced it.
+    fn attribute(
+        &mut self,
+        manifest: &Manifest,
+        scanned: &ScannedBlobs,
+        objects: &ObjectStore,
+    ) -> Result<(), GitError> {
+        let mut named = HashSet::new();
+        let mut found = Vec::new();
+        for introduction in &manifest.introductions {
+            let id = object_id(introduction.blob);
+            if let Some(Scanned { matches, unread }) = scanned.found.get(&id) {
+                found.push((introduction, matches));
+                if !unread.is_empty() && named.insert(id) {
+                    self.leave_out_members(&introduction.path, unread);
+                }
+            } else if let Some(reason) =
+                manifest.absent.get(&introduction.blob).or_else(|| scanned.left_out.get(&id))
+                && named.insert(id)
+            {
+                let path = String::from_utf8_lossy(&introduction.path);
+                let what = format!("{path} (blob {})", introduction.blob);
+                self.report.not_scanned.push(NotScanned { what, reason: reason.clone() });
+            }
+        }
+        let commit_of = |introduction: &Introduction| manifest.commits[introduction.commit as usize];
+        let commits = found.iter().map(|(introduction, _)| commit_of(introduction).id);
+        let authors = authors(commits, objects, &self.options)?;
+        for (introduction, matches) in found {
+            let commit = commit_of(introduction);
+            let author = authors.get(&commit.id).cloned().unwrap_or_default();
             let origin = Origin { corrected_date: commit.corrected_date, commit: Some(commit.id), author };
             self.sink.add(matches, &introduction.path, &origin);
         }
         Ok(())
     }
 
-    fn scan_pack(&mut self, manifest: &Manifest, pack: &Pack) -> Result<ScannedPack, GitError> {
-        let introduced = manifest.introductions.iter().map(|i| i.blob);
-        let wanted: HashSet<BlobId> = introduced.filter(|blob| !manifest.absent.contains_key(blob)).collect();
-        let result = Mutex::new(ScannedPack::default());
-        let (blobs, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        pack.for_each(self.options.threads, self.options.stop, |object| match object {
-            Object::Commit(id, text) => {
-                let author = author(text);
-                result.lock().expect("no scan panicked").authors.insert(id, author);
-            }
-            Object::Blob(id, content) if wanted.contains(&id) => {
-                blobs.fetch_add(1, Ordering::Relaxed);
-                bytes.fetch_add(content.len() as u64, Ordering::Relaxed);
-                let matches = self.scanner.scan(content);
-                if !matches.is_empty() {
-                    result.lock().expect("no scan panicked").matches.insert(id, matches);
-                }
-            }
-            Object::Blob(..) => {}
-        })?;
-        let blobs = blobs.into_inner();
-        if blobs != wanted.len() as u64 {
-            return Err(GitError::corrupt(format!("the pack lacks {} blobs", wanted.len() as u64 - blobs)));
-        }
-        self.report.blobs += blobs;
-        self.report.bytes += bytes.into_inner();
-        Ok(result.into_inner().expect("no scan panicked"))
-    }
-
-    /// Adds the matches of one content that belongs to no batch.
-    pub fn add_content(&mut self, path: &[u8], bytes: u64, matches: &[RawMatch], origin: &Origin) {
+    /// Adds what is in one content that belongs to no batch.
+    pub fn add_content(&mut self, path: &[u8], bytes: u64, scanned: &Scanned, origin: &Origin) {
         self.report.blobs += 1;
         self.report.bytes += bytes;
-        self.sink.add(matches, path, origin);
+        self.sink.add(&scanned.matches, path, origin);
+        self.leave_out_members(path, &scanned.unread);
+    }
+
+    fn leave_out_members(&mut self, path: &[u8], unread: &[Unread]) {
+        for Unread { member, reason } in unread {
+            let what = if member.is_empty() { path.to_vec() } else { [path, member].join(&b'!') };
+            self.leave_out(String::from_utf8_lossy(&what), reason);
+        }
     }
 
     /// Notes what is left out.
@@ -217,11 +288,36 @@ impl<'a> Scan<'a> {
     }
 }
 
+fn object_id(blob: BlobId) -> ObjectId {
+    ObjectId::from_bytes_or_panic(blob.as_bytes())
+}
+
+/// What was found in blobs that were scanned.
 #[derive(Default)]
-struct ScannedPack {
-    /// Only of blobs that have some.
-    matches: HashMap<BlobId, Vec<RawMatch>>,
-    authors: HashMap<CommitId, Author>,
+struct ScannedBlobs {
+    /// Only of blobs in which there is something to tell.
+    found: HashMap<ObjectId, Scanned>,
+    left_out: LeftOut,
+}
+
+fn authors(
+    commits: impl Iterator<Item = CommitId>,
+    objects: &ObjectStore,
+    options: &ScanOptions<'_>,
+) -> Result<HashMap<CommitId, Author>, GitError> {
+    let wanted = commits.map(|id| ObjectId::from_bytes_or_panic(id.as_bytes())).collect();
+    let authors = Mutex::new(HashMap::new());
+    let options = ScanOptions { max_blob_bytes: u64::MAX, ..*options };
+    let left_out = objects.for_each(wanted, &options, &|object, _: Option<Base<'_, ()>>| {
+        if object.kind == Kind::Commit {
+            let id = CommitId::from_bytes(object.id.as_bytes()).expect("20 bytes are an id");
+            authors.lock().expect("no visit panicked").insert(id, author(object.content));
+        }
+    })?;
+    match left_out.into_iter().next() {
+        Some((id, reason)) => Err(GitError::MissingObject { detail: format!("commit {id}: {reason}") }),
+        None => Ok(authors.into_inner().expect("no visit panicked")),
+    }
 }
 
 /// Reads the author of a commit, `author NAME <EMAIL> SECONDS ZONE`. Histories hold malformed ones: what can't be read

@@ -52,6 +52,8 @@ fn class_of_git(error: &GitError) -> Class {
         | GitError::Output { .. }
         | GitError::Io { .. }
         | GitError::Corrupt { .. }
+        | GitError::DamagedPack { .. }
+        | GitError::Threads { .. }
         | GitError::Stopped => Class::Transient,
     }
 }
@@ -64,13 +66,15 @@ pub(crate) fn is_damage(error: &GitError) -> bool {
         | GitError::Libgit2 { .. }
         | GitError::Child { .. }
         | GitError::Output { .. }
-        | GitError::Corrupt { .. } => true,
+        | GitError::Corrupt { .. }
+        | GitError::DamagedPack { .. } => true,
         GitError::UnsupportedObjectFormat { .. }
         | GitError::UnknownRef { .. }
         | GitError::BadRange { .. }
         | GitError::NotOwned { .. }
         | GitError::Spawn { .. }
         | GitError::Io { .. }
+        | GitError::Threads { .. }
         | GitError::Stopped => false,
     }
 }

@@ -11,6 +11,8 @@ const MIN_HEX_LEN: usize = 32;
 const SAMPLE: usize = 12;
 /// A line at least this long may be followed by more lines of the same run; encoders break lines at 64 or 76.
 const MIN_FULL_LINE: usize = 60;
+/// Longer lines belong to no other.
+const MAX_LINE: usize = 256;
 /// Text may have one strange byte in so many.
 const STRANGE_SHARE: usize = 8;
 
@@ -107,14 +109,14 @@ fn base64_end(content: &[u8], line: Range<usize>) -> usize {
 fn next_line(content: &[u8], end: usize) -> Option<Range<usize>> {
     let rest = &content[end..];
     let rest = rest.strip_prefix(b"\r").unwrap_or(rest).strip_prefix(b"\n")?;
-    let indentation = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let indentation = rest.iter().take(MAX_LINE / 2).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     let rest = &rest[indentation..];
     let start = content.len() - rest.len();
     let len =
         rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')).count();
     let is_ended =
         matches!(rest.get(len), None | Some(b'=' | b'\n' | b'\r' | b'"' | b'\'' | b'`' | b'<' | b','));
-    (len > 0 && is_ended).then(|| start..start + len)
+    ((1..MAX_LINE).contains(&len) && is_ended).then(|| start..start + len)
 }
 
 /// The text of a run, if it is one: mostly text, or text at the start, and then without what follows.

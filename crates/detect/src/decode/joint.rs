@@ -2,7 +2,7 @@
 
 use super::{Atom, is_token};
 
-/// White space between two literals is looked through up to this length.
+/// White space between two literals, and a line to be joined, are looked through up to this length.
 const MAX_GAP: usize = 200;
 /// The lines of a block scalar that are joined.
 const MAX_LINES: usize = 200;
@@ -50,7 +50,7 @@ pub(super) fn after_backslash(content: &[u8], at: usize) -> Option<Atom> {
 /// The joints of a YAML block scalar whose header, `|` or `>`, stands at `at` after `key: `: the header, and the line
 /// breaks between lines that are all token.
 pub(super) fn in_block_scalar(content: &[u8], at: usize) -> Vec<Atom> {
-    let is_after_key = content[..at].trim_ascii_end().ends_with(b":") && at > 0 && content[at - 1] == b' ';
+    let is_after_key = content[..at].ends_with(b": ");
     let header =
         content[at + 1..].iter().take(2).take_while(|byte| matches!(byte, b'+' | b'-' | b'1'..=b'9'));
     let header_end = at + 1 + header.count();
@@ -80,7 +80,7 @@ fn is_indented(content: &[u8], start: usize) -> bool {
 fn start_of_next_line(content: &[u8], at: usize) -> Option<usize> {
     let rest = &content[at..];
     let rest = rest.strip_prefix(b"\r").unwrap_or(rest).strip_prefix(b"\n")?;
-    let indentation = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let indentation = rest.iter().take(MAX_GAP).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     Some(content.len() - rest.len() + indentation)
 }
 

@@ -6,6 +6,7 @@
 //! bytes before and [`view::CONTEXT_AFTER`] bytes after the run.
 
 mod base64;
+mod delta;
 mod escape;
 mod find;
 mod joint;
@@ -13,6 +14,7 @@ mod view;
 
 use std::ops::Range;
 
+pub(crate) use delta::{KnownRun, Settled, known_runs, known_runs_of_delta};
 pub(crate) use find::encoded_runs;
 pub(crate) use view::View;
 
@@ -54,6 +56,15 @@ pub(crate) struct Run {
     pub(crate) range: Range<usize>,
     /// What is replaced in the range; for base64 and hex nothing is named, since all of it is.
     pub(crate) atoms: Vec<Atom>,
+}
+
+impl Run {
+    /// The same run in other surroundings: what stood at `from` stands at `to`.
+    fn moved(&self, from: usize, to: usize) -> Self {
+        let moved = |range: &Range<usize>| range.start - from + to..range.end - from + to;
+        let atom = |atom: &Atom| Atom { range: moved(&atom.range), ..*atom };
+        Self { form: self.form, range: moved(&self.range), atoms: self.atoms.iter().map(atom).collect() }
+    }
 }
 
 /// A part of a run that stands for one character, or for none.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use data_encoding::{BASE64, BASE64_MIME, BASE64URL_NOPAD, HEXLOWER};
 use proptest::prelude::*;
-use secretscan_detect::{Depth, RawMatch, RuleSet, Scanner};
+use secretscan_detect::{Copied, Depth, RawMatch, RuleSet, Scanner};
 
 /// A specific rule, and a generic one that needs a name.
 const RULES: &str = r#"
@@ -21,7 +21,7 @@ const SECRET: &str = "corp_q8xv3lm7";
 
 fn scanner_to(decode: u8) -> Scanner {
     let rules = RuleSet::parse(RULES, "test").expect("the rules are right");
-    Scanner::new(Arc::new(rules)).with_depth(Depth { decode })
+    Scanner::new(Arc::new(rules)).with_depth(Depth { decode, ..Depth::default() })
 }
 
 fn scanner() -> Scanner {
@@ -291,11 +291,33 @@ impl Encoding {
     }
 }
 
-fn encodings() -> impl Strategy<Value = Vec<Encoding>> {
+/// A piece of a content; some need their neighbours to mean something.
+fn piece() -> impl Strategy<Value = String> {
+    let secret = "[a-z0-9]{8}".prop_map(|body| format!("corp_{body}"));
+    let encoded = (secret, encodings(2)).prop_map(|(secret, chain)| {
+        chain.iter().fold(format!("of {secret} it"), |text, encoding| encoding.encode(&text))
+    });
+    let words = "([a-z]{1,9} ){20,80}\n\n";
+    prop_oneof![
+        3 => words,
+        2 => encoded,
+        1 => Just("\n".to_owned()),
+        1 => Just("password: ".to_owned()),
+        1 => Just("\" + \"".to_owned()),
+        1 => Just("corp_q8".to_owned()),
+        1 => Just("xv3lm7".to_owned()),
+        1 => Just("key: |\n  ".to_owned()),
+        1 => "[A-Za-z0-9+/]{64}\n",
+        1 => Just("%5F".to_owned()),
+        1 => " {100,600}",
+    ]
+}
+
+fn encodings(max: usize) -> impl Strategy<Value = Vec<Encoding>> {
     use Encoding::{Base64, Base64Lines, Base64Url, Base64Wide, Hex, Html, Percent, Unicode};
     let one =
         prop::sample::select(vec![Base64, Base64Lines, Base64Url, Base64Wide, Hex, Percent, Unicode, Html]);
-    prop::collection::vec(one, 1..=3)
+    prop::collection::vec(one, 1..=max)
 }
 
 proptest! {
@@ -306,7 +328,7 @@ proptest! {
         inner_before in "[a-z ]{0,30} ",
         inner_after in " [a-z ]{0,30}",
         body in "[a-z0-9]{8}",
-        chain in encodings(),
+        chain in encodings(3),
         quote in prop::sample::select(vec!["\"", "'", "`", "\n"]),
     ) {
         let secret = format!("corp_{body}");
@@ -323,6 +345,32 @@ proptest! {
         for raw in &found {
             prop_assert!(raw.start < raw.end && raw.end <= content.len());
             prop_assert!(raw.excerpt.chars().count() <= 200);
+        }
+    }
+
+    #[test]
+    fn a_delta_is_scanned_like_a_whole(
+        base in prop::collection::vec(piece(), 1..40),
+        steps in prop::collection::vec(
+            prop::collection::vec((piece(), any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..4),
+            1..4,
+        ),
+    ) {
+        let scanner = scanner();
+        let mut content = base.concat().into_bytes();
+        let (_, mut landmarks) = scanner.scan_base(&content);
+        for step in steps {
+            let (mut next, mut copied) = (Vec::new(), Vec::new());
+            for (new, one, other) in step {
+                next.extend(new.into_bytes());
+                let (one, other) = (one.index(content.len() + 1), other.index(content.len() + 1));
+                let range = one.min(other)..one.max(other);
+                copied.push(Copied { from: range.start, to: next.len(), len: range.len() });
+                next.extend(&content[range]);
+            }
+            let (scanned, of_delta) = scanner.scan_delta(&next, &landmarks, &copied);
+            prop_assert_eq!(scanned, scanner.scan_all(&next), "{}", next.escape_ascii());
+            (content, landmarks) = (next, of_delta);
         }
     }
 

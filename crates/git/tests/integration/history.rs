@@ -52,7 +52,7 @@ fn check_introductions(repo: &Path) {
         let found = introductions(repo, &commits, threads).unwrap();
         assert!(found.is_sorted());
         let set: BTreeSet<_> =
-            found.iter().map(|i| (commits[i.commit as usize], i.path.clone(), i.blob)).collect();
+            found.iter().map(|i| (commits[i.commit as usize], i.path.to_vec(), i.blob)).collect();
         assert_eq!(set.len(), found.len(), "none twice");
         assert_eq!(set, naive);
     }

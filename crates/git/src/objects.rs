@@ -1,0 +1,225 @@
+//! Reading chosen objects from wherever they are: packs in the order that decodes each delta once, the rest by id.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use git2::{ObjectType, Repository};
+use gix_hash::{ObjectId, oid};
+use gix_object::Kind;
+
+use crate::error::GitError;
+use crate::repository::open;
+use crate::scan::ScanOptions;
+use crate::traversal::{Base, Object, PackReader, Visitor};
+
+/// Of a pack's objects, one in so many must be wanted: fewer are read by id, since a traversal looks at every header.
+const ONE_IN: usize = 64;
+/// How deep alternates may name alternates. Source: gitrepository-layout(5) and Git's own limit.
+const MAX_ALTERNATES: usize = 5;
+
+/// Where objects are.
+pub(crate) struct ObjectStore {
+    packs: Vec<PackReader>,
+    /// The Git directory to read the rest from by id: loose objects, and packs without an index.
+    git_dir: Option<PathBuf>,
+}
+
+impl ObjectStore {
+    /// Everything that a repository has, its alternates included.
+    pub fn of_repository(repository: &Repository) -> Result<Self, GitError> {
+        let mut dirs = vec![repository.commondir().join("objects")];
+        let mut level = 0..1;
+        for _ in 0..MAX_ALTERNATES {
+            let named: Vec<PathBuf> = dirs[level.clone()].iter().flat_map(|dir| alternates(dir)).collect();
+            level.start = dirs.len();
+            for dir in named {
+                if !dirs.contains(&dir) {
+                    dirs.push(dir);
+                }
+            }
+            level.end = dirs.len();
+        }
+        let mut packs = Vec::new();
+        for dir in dirs {
+            let Ok(files) = fs::read_dir(dir.join("pack")) else { continue };
+            let mut paths: Vec<PathBuf> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+            paths.retain(|path| {
+                path.extension().is_some_and(|e| e == "pack") && path.with_extension("idx").is_file()
+            });
+            paths.sort();
+            for path in paths {
+                packs.push(PackReader::open(&path)?);
+            }
+        }
+        Ok(Self { packs, git_dir: Some(repository.path().to_path_buf()) })
+    }
+
+    /// One pack, and nothing besides.
+    pub fn of_pack(pack: PackReader) -> Self {
+        Self { packs: vec![pack], git_dir: None }
+    }
+
+    /// Visits each of these objects once, and returns for each that is not visited the reason. A pack by itself must have
+    /// all of them.
+    ///
+    /// The visitor gets what it returned for the object's base, if the object is stored as a delta and the base is one of
+    /// these objects too.
+    pub fn for_each<S: Send + Sync>(
+        &self,
+        mut wanted: HashSet<ObjectId>,
+        options: &ScanOptions<'_>,
+        visit: &Visit<'_, S>,
+    ) -> Result<LeftOut, GitError> {
+        let packed: usize = self.packs.iter().map(PackReader::len).sum();
+        let mut left_out = LeftOut::new();
+        if self.git_dir.is_none() || wanted.len().saturating_mul(ONE_IN) >= packed {
+            left_out = self.for_each_packed(&|id| wanted.contains(id), options, visit)?;
+            wanted.retain(|id| !self.is_packed(id));
+        }
+        match &self.git_dir {
+            Some(git_dir) => left_out.extend(read_by_id(git_dir, wanted, options, visit)?),
+            None if wanted.is_empty() => {}
+            None => return Err(GitError::corrupt(format!("the pack lacks {} objects", wanted.len()))),
+        }
+        Ok(left_out)
+    }
+
+    /// The same for those objects in packs, but for trees, that are wanted.
+    pub fn for_each_packed<S: Send + Sync>(
+        &self,
+        wants: &(dyn Fn(&oid) -> bool + Sync),
+        options: &ScanOptions<'_>,
+        visit: &Visit<'_, S>,
+    ) -> Result<LeftOut, GitError> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
+        let pool = pool.map_err(|e| GitError::Threads { reason: e.to_string() })?;
+        let mut left_out = LeftOut::new();
+        for (number, pack) in self.packs.iter().enumerate() {
+            let earlier = &self.packs[..number];
+            let wants = |id: &oid| wants(id) && !earlier.iter().any(|pack| pack.has(id));
+            let too_large = Mutex::default();
+            let visitor = InPack { wants: &wants, visit, too_large };
+            pack.for_each(&pool, options.stop, options.max_blob_bytes, &visitor)?;
+            let sizes = visitor.too_large.into_inner().expect("no visit panicked");
+            let reason = |size| crate::objects::too_large(size, options.max_blob_bytes);
+            left_out.extend(sizes.into_iter().map(|(id, size)| (id, reason(size))));
+        }
+        Ok(left_out)
+    }
+
+    /// Whether an object is in one of the packs.
+    pub fn is_packed(&self, id: &oid) -> bool {
+        self.packs.iter().any(|pack| pack.has(id))
+    }
+}
+
+/// What is called for each object. Returns what the visits of the object's deltas get.
+pub(crate) type Visit<'a, S> = dyn Fn(Object<'_>, Option<Base<'_, S>>) -> S + Sync + 'a;
+
+/// Objects that are not visited, and why.
+pub(crate) type LeftOut = HashMap<ObjectId, String>;
+
+/// Why content is not scanned.
+pub(crate) fn too_large(size: u64, limit: u64) -> String {
+    format!("{size} bytes, more than the limit of {limit}")
+}
+
+/// Reads one object; the error says why there is none.
+pub(crate) fn read(
+    repository: &Repository,
+    id: &[u8],
+    max_bytes: u64,
+) -> Result<(ObjectType, Vec<u8>), String> {
+    let read = || {
+        let id = git2::Oid::from_bytes(id)?;
+        let odb = repository.odb()?;
+        let (size, _) = odb.read_header(id)?;
+        if size as u64 > max_bytes {
+            return Ok(Err(too_large(size as u64, max_bytes)));
+        }
+        odb.read(id).map(|object| Ok((object.kind(), object.data().to_vec())))
+    };
+    read().unwrap_or_else(|error: git2::Error| Err(error.message().to_owned()))
+}
+
+fn read_by_id<S>(
+    git_dir: &Path,
+    wanted: HashSet<ObjectId>,
+    options: &ScanOptions<'_>,
+    visit: &Visit<'_, S>,
+) -> Result<LeftOut, GitError> {
+    let mut wanted: Vec<ObjectId> = wanted.into_iter().collect();
+    if wanted.is_empty() {
+        return Ok(LeftOut::new());
+    }
+    wanted.sort_unstable();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        // libgit2's handles are not shared between threads.
+        let repository = open(git_dir)?;
+        let mut left_out = LeftOut::new();
+        while let Some(id) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if options.stop.load(Ordering::Relaxed) {
+                return Err(GitError::Stopped);
+            }
+            match read(&repository, id.as_bytes(), options.max_blob_bytes) {
+                Ok((kind, content)) => {
+                    let kind = match kind {
+                        ObjectType::Blob => Kind::Blob,
+                        ObjectType::Commit => Kind::Commit,
+                        ObjectType::Tag => Kind::Tag,
+                        _ => Kind::Tree,
+                    };
+                    visit(Object { id: *id, kind, content: &content }, None);
+                }
+                Err(reason) => drop(left_out.insert(*id, reason)),
+            }
+        }
+        Ok(left_out)
+    };
+    thread::scope(|scope| {
+        let threads = options.threads.clamp(1, wanted.len());
+        let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut left_out = LeftOut::new();
+        for thread in started {
+            left_out.extend(thread.join().expect("no visit panics")?);
+        }
+        Ok(left_out)
+    })
+}
+
+/// The object directories that one borrows from. Source: `objects/info/alternates` in gitrepository-layout(5).
+fn alternates(dir: &Path) -> Vec<PathBuf> {
+    let text = fs::read(dir.join("info").join("alternates")).unwrap_or_default();
+    let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    lines.map(|line| dir.join(Path::new(std::ffi::OsStr::from_bytes(line)))).collect()
+}
+
+/// Visits what is wanted of a pack.
+struct InPack<'a, S> {
+    wants: &'a (dyn Fn(&oid) -> bool + Sync),
+    visit: &'a Visit<'a, S>,
+    /// Objects with too many bytes, and how many.
+    too_large: Mutex<Vec<(ObjectId, u64)>>,
+}
+
+impl<S: Send + Sync> Visitor for InPack<'_, S> {
+    type State = S;
+
+    fn wants(&self, id: &oid) -> bool {
+        (self.wants)(id)
+    }
+
+    fn visit(&self, object: Object<'_>, base: Option<Base<'_, S>>) -> S {
+        (self.visit)(object, base)
+    }
+
+    fn leave_out(&self, id: ObjectId, size: u64) {
+        self.too_large.lock().expect("no visit panicked").push((id, size));
+    }
+}

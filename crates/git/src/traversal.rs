@@ -1,0 +1,385 @@
+//! Reading chosen objects of a pack: each delta is decoded once, right after its base, and what was learnt of the base
+//! is at hand.
+//!
+//! Objects form trees, each delta below its base. A worker goes down such a tree with its lighter parts first and gives
+//! up a content before it enters the last part, so that it never holds more contents than the logarithm of the number of
+//! objects, however long the chains are.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use gix_hash::{ObjectId, oid};
+use gix_object::Kind;
+use gix_pack::data::entry::Header;
+use gix_utils::progress::Discard;
+use rayon::Scope;
+use secretscan_detect::Copied;
+
+use crate::delta::{self, Applied, DeltaError};
+use crate::error::GitError;
+
+/// Deflate can't make more of a byte than this. Source: the zlib technical details.
+const MAX_INFLATION: u64 = 1032;
+
+/// A pack and its index, open.
+pub(crate) struct PackReader {
+    pack: gix_pack::data::File,
+    idx: gix_pack::index::File,
+    name: String,
+}
+
+/// An object that a traversal comes by.
+pub(crate) struct Object<'a> {
+    pub id: ObjectId,
+    pub kind: Kind,
+    pub content: &'a [u8],
+}
+
+/// The base of an object that is stored as a delta, when the visitor saw it.
+pub(crate) struct Base<'a, S> {
+    /// What the visitor left of the base.
+    pub state: &'a S,
+    /// What the object has in common with it.
+    pub copied: &'a [Copied],
+}
+
+/// What to do with the objects.
+pub(crate) trait Visitor: Sync {
+    /// What is kept of an object while its deltas are visited.
+    type State: Send + Sync;
+
+    /// Whether an object is to be visited. Asked of all but trees.
+    fn wants(&self, id: &oid) -> bool;
+
+    /// Called once for each wanted object, in no particular order but after its base; on several threads at once.
+    fn visit(&self, object: Object<'_>, base: Option<Base<'_, Self::State>>) -> Self::State;
+
+    /// Called for a wanted object that is not visited because it, or its base, has so many bytes.
+    fn leave_out(&self, id: ObjectId, size: u64);
+}
+
+impl PackReader {
+    /// Opens `path`, which ends with `.pack`, and the index beside it.
+    pub fn open(path: &Path) -> Result<Self, GitError> {
+        let name = path.display().to_string();
+        let hash = gix_hash::Kind::Sha1;
+        let damaged = |e: &dyn std::fmt::Display| GitError::damaged_pack(&name, e.to_string());
+        let pack = gix_pack::data::File::at(path, hash).map_err(|e| damaged(&e))?;
+        let idx = gix_pack::index::File::at(path.with_extension("idx"), hash).map_err(|e| damaged(&e))?;
+        if idx.pack_checksum() != pack.checksum() || idx.num_objects() != pack.num_objects() {
+            return Err(damaged(&"the index belongs to another pack"));
+        }
+        Ok(Self { pack, idx, name })
+    }
+
+    /// Verifies the checksums of both files.
+    pub fn verify(&self) -> Result<(), GitError> {
+        let interrupted = AtomicBool::new(false);
+        let damaged = |e: &dyn std::fmt::Display| GitError::damaged_pack(&self.name, e.to_string());
+        self.pack.verify_checksum(&mut Discard, &interrupted).map_err(|e| damaged(&e))?;
+        self.idx.verify_checksum(&mut Discard, &interrupted).map_err(|e| damaged(&e)).map(drop)
+    }
+
+    /// Whether it has an object.
+    pub fn has(&self, id: &oid) -> bool {
+        self.idx.lookup(id).is_some()
+    }
+
+    /// How many objects it has.
+    pub fn len(&self) -> usize {
+        self.idx.num_objects() as usize
+    }
+
+    /// Decodes what the visitor wants, on the threads of the pool. Content with more than `max_bytes` is left out, and
+    /// so are the deltas of such content.
+    pub fn for_each<V: Visitor>(
+        &self,
+        pool: &rayon::ThreadPool,
+        stop: &AtomicBool,
+        max_bytes: u64,
+        visitor: &V,
+    ) -> Result<(), GitError> {
+        let plan = Plan::new(self, visitor)?;
+        let walk = Walk { reader: self, plan: &plan, visitor, stop, max_bytes, error: Mutex::new(None) };
+        pool.in_place_scope(|scope| {
+            for root in &plan.roots {
+                let walk = &walk;
+                scope.spawn(move |scope| walk.descend(scope, *root, None));
+            }
+        });
+        if stop.load(Ordering::Relaxed) {
+            return Err(GitError::Stopped);
+        }
+        match walk.error.into_inner().expect("no visit panicked") {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn damaged(&self, detail: impl Into<String>) -> GitError {
+        GitError::damaged_pack(&self.name, detail)
+    }
+}
+
+/// Stands for no base.
+const NONE: u32 = u32::MAX;
+
+/// One object of a pack.
+struct Entry {
+    offset: u64,
+    /// Its place in the index.
+    index: u32,
+    /// The place of its base among the entries, or [`NONE`].
+    base: u32,
+    kind: Kind,
+    is_wanted: bool,
+    /// How many bytes it is inflated, the delta itself for a delta.
+    size: u64,
+    /// How much is to be inflated for what is wanted of it and its deltas; 0: nothing is.
+    weight: u64,
+}
+
+/// Which objects are to be decoded, and in what order.
+struct Plan {
+    /// By offset.
+    entries: Vec<Entry>,
+    /// The places of deltas: those of one base together, the heaviest first.
+    deltas: Vec<u32>,
+    /// Where those of each entry begin, and one more.
+    first_delta: Vec<u32>,
+    /// The needed objects that are no deltas, the heaviest first.
+    roots: Vec<u32>,
+}
+
+impl Plan {
+    fn new<V: Visitor>(reader: &PackReader, visitor: &V) -> Result<Self, GitError> {
+        let entries = read_entries(reader)?;
+        let (deltas, first_delta) = group_by_base(&entries);
+        let mut plan = Self { entries, deltas, first_delta, roots: Vec::new() };
+        let order = plan.order_bases_first();
+        if order.len() != plan.entries.len() {
+            return Err(reader.damaged("deltas go round in a circle"));
+        }
+        for &place in &order {
+            let base = plan.entries[place as usize].base;
+            if base != NONE {
+                plan.entries[place as usize].kind = plan.entries[base as usize].kind;
+            }
+        }
+        for &place in order.iter().rev() {
+            let below: u64 = plan.deltas_of(place).iter().map(|delta| plan.entry(*delta).weight).sum();
+            let entry = &mut plan.entries[place as usize];
+            let id = reader.idx.oid_at_index(entry.index);
+            entry.is_wanted = entry.kind != Kind::Tree && visitor.wants(id);
+            // Never zero for what is needed, even for an empty object.
+            entry.weight = if entry.is_wanted || below > 0 { entry.size + below + 1 } else { 0 };
+        }
+        let entries = &plan.entries;
+        for of_base in plan.first_delta.windows(2) {
+            plan.deltas[of_base[0] as usize..of_base[1] as usize]
+                .sort_unstable_by_key(|delta| std::cmp::Reverse(entries[*delta as usize].weight));
+        }
+        plan.roots = order;
+        plan.roots.retain(|root| entries[*root as usize].base == NONE && entries[*root as usize].weight > 0);
+        plan.roots.sort_by_key(|root| std::cmp::Reverse(entries[*root as usize].weight));
+        Ok(plan)
+    }
+
+    fn entry(&self, place: u32) -> &Entry {
+        &self.entries[place as usize]
+    }
+
+    fn deltas_of(&self, place: u32) -> &[u32] {
+        let place = place as usize;
+        &self.deltas[self.first_delta[place] as usize..self.first_delta[place + 1] as usize]
+    }
+
+    /// The places of all entries that are no deltas or lead to one that is none, each after its base.
+    fn order_bases_first(&self) -> Vec<u32> {
+        let all = 0..u32::try_from(self.entries.len()).expect("an index counts with 32 bits");
+        let mut order: Vec<u32> = all.filter(|place| self.entry(*place).base == NONE).collect();
+        let mut next = 0;
+        while let Some(&place) = order.get(next) {
+            order.extend(self.deltas_of(place));
+            next += 1;
+        }
+        order
+    }
+}
+
+/// Reads the header of every object.
+fn read_entries(reader: &PackReader) -> Result<Vec<Entry>, GitError> {
+    let damaged = |e: &dyn std::fmt::Display| reader.damaged(e.to_string());
+    let mut offsets: Vec<(u64, u32)> =
+        (0..reader.idx.num_objects()).map(|index| (reader.idx.pack_offset_at_index(index), index)).collect();
+    offsets.sort_unstable();
+    let place_of = |offset: u64| offsets.binary_search_by_key(&offset, |(offset, _)| *offset).ok();
+    let no_base = || reader.damaged("the base of a delta is not in the pack");
+    let read = |&(offset, index): &(u64, u32)| {
+        let entry = reader.pack.entry(offset).map_err(|e| damaged(&e))?;
+        if entry.decompressed_size > MAX_INFLATION * reader.pack.data_len() as u64 {
+            return Err(reader.damaged("an object claims more bytes than there can be"));
+        }
+        let base_offset = match entry.header {
+            Header::OfsDelta { base_distance } => {
+                Some(entry.checked_base_pack_offset(base_distance).ok_or_else(no_base)?)
+            }
+            Header::RefDelta { base_id } => {
+                let index = reader.idx.lookup(base_id).ok_or_else(no_base)?;
+                Some(reader.idx.pack_offset_at_index(index))
+            }
+            _ => None,
+        };
+        let base = match base_offset {
+            Some(offset) => place_of(offset).ok_or_else(no_base)? as u32,
+            None => NONE,
+        };
+        let kind = entry.header.as_kind().unwrap_or(Kind::Tree);
+        Ok(Entry { offset, index, base, kind, is_wanted: false, size: entry.decompressed_size, weight: 0 })
+    };
+    offsets.iter().map(read).collect()
+}
+
+/// The deltas, those of one base together, and where those of each entry begin.
+fn group_by_base(entries: &[Entry]) -> (Vec<u32>, Vec<u32>) {
+    let mut first_delta = vec![0_u32; entries.len() + 1];
+    let bases = || entries.iter().zip(0_u32..).filter(|(entry, _)| entry.base != NONE);
+    for (entry, _) in bases() {
+        first_delta[entry.base as usize + 1] += 1;
+    }
+    for place in 1..first_delta.len() {
+        first_delta[place] += first_delta[place - 1];
+    }
+    let mut next = first_delta.clone();
+    let mut deltas = vec![0; first_delta[entries.len()] as usize];
+    for (entry, place) in bases() {
+        let at = &mut next[entry.base as usize];
+        deltas[*at as usize] = place;
+        *at += 1;
+    }
+    (deltas, first_delta)
+}
+
+/// A decoded object whose deltas are yet to come.
+struct Decoded<S> {
+    content: Vec<u8>,
+    state: Option<S>,
+}
+
+struct Walk<'a, V: Visitor> {
+    reader: &'a PackReader,
+    plan: &'a Plan,
+    visitor: &'a V,
+    stop: &'a AtomicBool,
+    max_bytes: u64,
+    /// The first one; ends the walk.
+    error: Mutex<Option<GitError>>,
+}
+
+/// What a thread uses again and again.
+#[derive(Default)]
+struct Buffers {
+    inflate: gix_zlib::Inflate,
+    delta: Vec<u8>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+impl<V: Visitor> Walk<'_, V> {
+    /// Visits an object and the lightest of its deltas, and so on down; leaves the others to whoever has time.
+    fn descend<'s>(&'s self, scope: &Scope<'s>, mut place: u32, mut base: Option<Arc<Decoded<V::State>>>) {
+        loop {
+            if self.stop.load(Ordering::Relaxed) || self.error.lock().expect("no visit panicked").is_some() {
+                return;
+            }
+            let decoded = match self.decode(place, base.take()) {
+                Ok(Some(decoded)) => Arc::new(decoded),
+                Ok(None) => return,
+                Err(error) => {
+                    self.error.lock().expect("no visit panicked").get_or_insert(error);
+                    return;
+                }
+            };
+            let deltas = self.plan.deltas_of(place);
+            let needed = deltas.partition_point(|delta| self.plan.entry(*delta).weight > 0);
+            let Some((lightest, others)) = deltas[..needed].split_last() else { return };
+            for delta in others {
+                let base = decoded.clone();
+                scope.spawn(move |scope| self.descend(scope, *delta, Some(base)));
+            }
+            place = *lightest;
+            base = Some(decoded);
+        }
+    }
+
+    /// Decodes and visits an object; `None` when it has too many bytes.
+    fn decode(
+        &self,
+        place: u32,
+        base: Option<Arc<Decoded<V::State>>>,
+    ) -> Result<Option<Decoded<V::State>>, GitError> {
+        let entry = self.plan.entry(place);
+        let applied = match &base {
+            Some(base) => BUFFERS.with_borrow_mut(|Buffers { inflate, delta }| {
+                self.inflate(entry, inflate, delta)?;
+                match delta::apply(&base.content, delta, self.max_bytes) {
+                    Ok(applied) => Ok(Ok(applied)),
+                    Err(DeltaError::TooLarge(size)) => Ok(Err(size)),
+                    Err(DeltaError::Damaged) => Err(self.reader.damaged("a delta does not fit its base")),
+                }
+            })?,
+            None if entry.size > self.max_bytes => Err(entry.size),
+            None => BUFFERS.with_borrow_mut(|Buffers { inflate, .. }| {
+                let mut content = Vec::new();
+                self.inflate(entry, inflate, &mut content)?;
+                Ok(Ok(Applied { content, copied: Vec::new() }))
+            })?,
+        };
+        let Applied { content, copied } = match applied {
+            Ok(applied) => applied,
+            Err(size) => {
+                self.leave_out(place, size);
+                return Ok(None);
+            }
+        };
+        let state = entry.is_wanted.then(|| {
+            let id = self.reader.idx.oid_at_index(entry.index).to_owned();
+            let object = Object { id, kind: entry.kind, content: &content };
+            let state = base.as_ref().and_then(|base| base.state.as_ref());
+            self.visitor.visit(object, state.map(|state| Base { state, copied: &copied }))
+        });
+        Ok(Some(Decoded { content, state }))
+    }
+
+    /// Inflates what is stored of an object.
+    fn inflate(
+        &self,
+        entry: &Entry,
+        inflate: &mut gix_zlib::Inflate,
+        out: &mut Vec<u8>,
+    ) -> Result<(), GitError> {
+        let damaged = |e: &dyn std::fmt::Display| self.reader.damaged(e.to_string());
+        let stored = self.reader.pack.entry(entry.offset).map_err(|e| damaged(&e))?;
+        let size = usize::try_from(stored.decompressed_size).map_err(|e| damaged(&e))?;
+        out.clear();
+        out.try_reserve_exact(size).map_err(|e| damaged(&e))?;
+        out.resize(size, 0);
+        self.reader.pack.decompress_entry(&stored, inflate, out).map_err(|e| damaged(&e)).map(drop)
+    }
+
+    /// Reports the wanted ones among an object and its deltas.
+    fn leave_out(&self, place: u32, size: u64) {
+        let mut places = vec![place];
+        while let Some(place) = places.pop() {
+            let entry = self.plan.entry(place);
+            if entry.is_wanted {
+                self.visitor.leave_out(self.reader.idx.oid_at_index(entry.index).to_owned(), size);
+            }
+            places.extend(self.plan.deltas_of(place));
+        }
+    }
+}
