@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::find::{encoded_runs_from, quiet_place};
 use super::{Run, encoded_runs};
 use crate::landmarks::Copied;
 
@@ -77,8 +78,21 @@ pub(crate) fn known_runs_of_delta(
     };
     let ends = alike.iter().map(|(_, range)| range.end);
     let starts = alike.iter().map(|(_, range)| range.start);
-    for gap in [0].into_iter().chain(ends).zip(starts.chain([content.len()])) {
-        let new = encoded_runs(content, gap.0..gap.1).into_iter().filter(|run| !inside(run));
+    // Gaps without a quiet place in between are looked at in one go, so that no byte is looked at twice.
+    let mut gaps: Vec<(usize, Range<usize>)> = Vec::new();
+    for (start, end) in [0].into_iter().chain(ends).zip(starts.chain([content.len()])) {
+        if start == end {
+            continue;
+        }
+        let floor = gaps.last().map_or(0, |(_, gap)| gap.end);
+        match (quiet_place(content, floor, start), gaps.last_mut()) {
+            (Some(quiet), _) => gaps.push((quiet, start..end)),
+            (None, Some((_, gap))) => gap.end = end,
+            (None, None) => gaps.push((0, start..end)),
+        }
+    }
+    for (quiet, gap) in gaps {
+        let new = encoded_runs_from(content, quiet, gap).into_iter().filter(|run| !inside(run));
         runs.extend(new.map(KnownRun::from));
     }
     sorted(runs)

@@ -16,30 +16,42 @@ const MAX_GAP: usize = 128;
 /// The runs that touch the range, in no particular order: those of the whole content that lie in the range, reach into
 /// it or end beside it.
 pub(crate) fn encoded_runs(content: &[u8], range: Range<usize>) -> Vec<Run> {
+    let start = quiet_place(content, 0, range.start).unwrap_or(0);
+    encoded_runs_from(content, start, range)
+}
+
+/// The same, where no run goes through `start`, which is not after the range begins.
+pub(super) fn encoded_runs_from(content: &[u8], start: usize, range: Range<usize>) -> Vec<Run> {
     let mut gather = Gather::new(content);
-    gather.pass(quiet_start(content, range.start), &range);
+    gather.pass(start, &range);
     gather.runs.extend(gather.open.into_iter().flatten());
     gather.runs.retain(|run| run.range.start <= range.end && run.range.end >= range.start);
     gather.runs
 }
 
-/// A place at or before `at` that no run goes through: the start, or after an empty line with no escape nor joint
-/// shortly before it.
-fn quiet_start(content: &[u8], at: usize) -> usize {
+/// The last place in `floor..=at` found that no run goes through: after a line that does not go on in the next, with no
+/// escape nor joint shortly before.
+pub(super) fn quiet_place(content: &[u8], floor: usize, at: usize) -> Option<usize> {
     /// Longer than any joint and the gap to the next one.
     const QUIET: usize = 512;
     let mut before = at;
-    while let Some(newline) = memchr::memmem::rfind(&content[..before], b"\n\n") {
-        let start = newline + 2;
+    loop {
+        // What ends a line of base64 or of a block scalar is none of these; joints of literals are looked for.
+        let is_end = |newline: &usize| {
+            let line = &content[..*newline];
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            line.last().is_none_or(|byte| b"\n ,;:()[]{}\"'".contains(byte))
+        };
+        let newline = memchr::memrchr_iter(b'\n', content.get(floor..before)?).map(|newline| floor + newline);
+        let start = { newline }.find(is_end)? + 1;
         let mut gather = Gather::new(content);
         gather.pass(start.saturating_sub(QUIET), &(start..start));
         let is_near = |run: &Run| !run.atoms.is_empty() && run.range.start < start;
         if !gather.open.iter().flatten().chain(&gather.runs).any(is_near) {
-            return start;
+            return Some(start);
         }
         before = start.saturating_sub(MAX_GAP);
     }
-    0
 }
 
 /// For each byte of 64 a bit, the first one the lowest.
