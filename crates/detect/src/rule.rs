@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::checksum::Checksum;
+use crate::look::Look;
 use crate::pattern::{LazyRegex, Pattern};
 
 /// The place of a rule in its rule set; see [`crate::RuleSet::rule`].
@@ -84,6 +85,8 @@ pub struct Rule {
     pub confidence: Confidence,
     /// A match whose secret fails this is none.
     pub checksum: Option<Checksum>,
+    /// A match whose secret looks like one of these is none.
+    pub reject: Vec<Look>,
     /// Where the provider documents the token.
     pub documentation: Option<String>,
     /// Free labels.

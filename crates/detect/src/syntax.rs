@@ -1,11 +1,12 @@
 //! The rule file as written: the TOML keys of gitleaks, and a few of ours (`severity`, `confidence`, `documentation`, `checksum`,
-//! `generic`, `examples`).
+//! `reject`, `generic`, `examples`).
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::checksum::Checksum;
 use crate::error::{Place, RuleError};
+use crate::look::Look;
 use crate::rule::{Confidence, Severity};
 
 /// A whole file.
@@ -49,6 +50,8 @@ pub(crate) struct RuleSyntax {
     pub(crate) confidence: Option<Confidence>,
     pub(crate) documentation: Option<String>,
     pub(crate) checksum: Option<Checksum>,
+    #[serde(default)]
+    pub(crate) reject: Vec<Look>,
     pub(crate) regex: Option<Spanned<String>>,
     pub(crate) path: Option<Spanned<String>>,
     pub(crate) secret_group: Option<usize>,
