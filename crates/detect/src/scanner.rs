@@ -145,7 +145,7 @@ impl Scanner {
         if rule.checksum.is_some_and(|checksum| !checksum.holds(secret)) {
             return None;
         }
-        if rule.reject.iter().any(|look| look.holds(secret)) {
+        if rule.reject.iter().any(|shape| shape.holds(secret)) {
             return None;
         }
         let whole = &content[hit.start..hit.end];

@@ -6,8 +6,8 @@ use toml::Spanned;
 
 use crate::checksum::Checksum;
 use crate::error::{Place, RuleError};
-use crate::look::Look;
 use crate::rule::{Confidence, Severity};
+use crate::shape::Shape;
 
 /// A whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -51,7 +51,7 @@ pub(crate) struct RuleSyntax {
     pub(crate) documentation: Option<String>,
     pub(crate) checksum: Option<Checksum>,
     #[serde(default)]
-    pub(crate) reject: Vec<Look>,
+    pub(crate) reject: Vec<Shape>,
     pub(crate) regex: Option<Spanned<String>>,
     pub(crate) path: Option<Spanned<String>>,
     pub(crate) secret_group: Option<usize>,
