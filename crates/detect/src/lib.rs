@@ -33,6 +33,7 @@ mod run;
 mod scanner;
 mod search;
 mod secret;
+mod shape;
 mod syntax;
 
 pub use archive::Unread;
@@ -45,3 +46,4 @@ pub use rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Rule, Ru
 pub use rule_set::RuleSet;
 pub use scanner::{RawMatch, Scanned, Scanner};
 pub use secret::{HashKey, Secret};
+pub use shape::Shape;

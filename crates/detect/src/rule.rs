@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::checksum::Checksum;
 use crate::pattern::{LazyRegex, Pattern};
+use crate::shape::Shape;
 
 /// The place of a rule in its rule set; see [`crate::RuleSet::rule`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +85,8 @@ pub struct Rule {
     pub confidence: Confidence,
     /// A match whose secret fails this is none.
     pub checksum: Option<Checksum>,
+    /// A match whose secret has one of these shapes is none.
+    pub reject: Vec<Shape>,
     /// Where the provider documents the token.
     pub documentation: Option<String>,
     /// Free labels.

@@ -219,6 +219,7 @@ impl RuleDraft {
         mine.secret_group = theirs.secret_group.or(mine.secret_group);
         mine.entropy = theirs.entropy.or(mine.entropy);
         mine.generic = theirs.generic.or(mine.generic);
+        mine.reject.extend(theirs.reject);
         mine.keywords.extend(theirs.keywords);
         mine.tags.extend(theirs.tags);
         mine.examples.matching.extend(theirs.examples.matching);
@@ -250,6 +251,7 @@ impl RuleDraft {
             severity: syntax.severity.unwrap_or_default(),
             confidence: syntax.confidence.unwrap_or(confidence),
             checksum: syntax.checksum,
+            reject: syntax.reject,
             documentation: syntax.documentation,
             tags: syntax.tags,
             secret_group,
@@ -344,8 +346,8 @@ fn version(rules: &[Rule], allowlists: &[Allowlist]) -> String {
     for rule in rules {
         add(&rule.id);
         add(rule.bounded_regex());
-        let Rule { secret_group, entropy, is_generic, checksum, .. } = rule;
-        add(&format!("{:?} {secret_group:?} {entropy:?} {is_generic} {checksum:?}", rule.path()));
+        let Rule { secret_group, entropy, is_generic, checksum, reject, .. } = rule;
+        add(&format!("{:?} {secret_group:?} {entropy:?} {is_generic} {checksum:?} {reject:?}", rule.path()));
         add(&format!("{:?} {}", rule.keywords, rule.allowlists.len()));
     }
     for allowlist in rules.iter().flat_map(|rule| &rule.allowlists).chain(allowlists) {

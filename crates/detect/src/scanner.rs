@@ -302,6 +302,9 @@ impl Scanner {
         if rule.checksum.is_some_and(|checksum| !checksum.holds(secret)) {
             return None;
         }
+        if rule.reject.iter().any(|shape| shape.holds(secret)) {
+            return None;
+        }
         let whole = &content[hit.start..hit.end];
         let line = line_around(content, hit);
         let mut excluded_by = Vec::new();

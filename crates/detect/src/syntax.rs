@@ -1,5 +1,5 @@
 //! The rule file as written: the TOML keys of gitleaks, and a few of ours (`severity`, `confidence`, `documentation`, `checksum`,
-//! `generic`, `examples`).
+//! `reject`, `generic`, `examples`).
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -7,6 +7,7 @@ use toml::Spanned;
 use crate::checksum::Checksum;
 use crate::error::{Place, RuleError};
 use crate::rule::{Confidence, Severity};
+use crate::shape::Shape;
 
 /// A whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +50,8 @@ pub(crate) struct RuleSyntax {
     pub(crate) confidence: Option<Confidence>,
     pub(crate) documentation: Option<String>,
     pub(crate) checksum: Option<Checksum>,
+    #[serde(default)]
+    pub(crate) reject: Vec<Shape>,
     pub(crate) regex: Option<Spanned<String>>,
     pub(crate) path: Option<Spanned<String>>,
     pub(crate) secret_group: Option<usize>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use secretscan_detect::{RawMatch, RuleSet, Scanner};
 
-const SECRET: &str = "corp_q8xv3lm7";
+const SECRET: &str = "corp_q8xv3lm7"; // secretscan:allow
 
 fn scanner() -> Scanner {
     let rule = "[[rules]]\nid = 'corp'\nregex = '''\\bcorp_[a-z0-9]{8}\\b'''\n";
