@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -15,7 +14,7 @@ use gix_object::Kind;
 use crate::error::GitError;
 use crate::repository::open;
 use crate::scan::ScanOptions;
-use crate::traversal::{Base, Object, PackReader, Visitor};
+use crate::traversal::{Object, PackReader, Visit};
 
 /// Of a pack's objects, one in so many must be wanted: fewer are read by id, since a traversal looks at every header.
 const ONE_IN: usize = 64;
@@ -75,6 +74,9 @@ impl ObjectStore {
         options: &ScanOptions<'_>,
         visit: &Visit<'_, S>,
     ) -> Result<LeftOut, GitError> {
+        if wanted.is_empty() {
+            return Ok(LeftOut::new());
+        }
         let packed: usize = self.packs.iter().map(PackReader::len).sum();
         let mut left_out = LeftOut::new();
         if self.git_dir.is_none() || wanted.len().saturating_mul(ONE_IN) >= packed {
@@ -82,8 +84,8 @@ impl ObjectStore {
             wanted.retain(|id| !self.is_packed(id));
         }
         match &self.git_dir {
+            _ if wanted.is_empty() => {}
             Some(git_dir) => left_out.extend(read_by_id(git_dir, wanted, options, visit)?),
-            None if wanted.is_empty() => {}
             None => return Err(GitError::corrupt(format!("the pack lacks {} objects", wanted.len()))),
         }
         Ok(left_out)
@@ -92,7 +94,7 @@ impl ObjectStore {
     /// The same for those objects in packs, but for trees, that are wanted.
     pub fn for_each_packed<S: Send + Sync>(
         &self,
-        wants: &(dyn Fn(&oid) -> bool + Sync),
+        wants: &dyn Fn(&oid) -> bool,
         options: &ScanOptions<'_>,
         visit: &Visit<'_, S>,
     ) -> Result<LeftOut, GitError> {
@@ -102,11 +104,8 @@ impl ObjectStore {
         for (number, pack) in self.packs.iter().enumerate() {
             let earlier = &self.packs[..number];
             let wants = |id: &oid| wants(id) && !earlier.iter().any(|pack| pack.has(id));
-            let too_large = Mutex::default();
-            let visitor = InPack { wants: &wants, visit, too_large };
-            pack.for_each(&pool, options.stop, options.max_blob_bytes, &visitor)?;
-            let sizes = visitor.too_large.into_inner().expect("no visit panicked");
-            let reason = |size| crate::objects::too_large(size, options.max_blob_bytes);
+            let sizes = pack.for_each(&pool, options.stop, options.max_blob_bytes, &wants, visit)?;
+            let reason = |size| too_large(size, options.max_blob_bytes);
             left_out.extend(sizes.into_iter().map(|(id, size)| (id, reason(size))));
         }
         Ok(left_out)
@@ -117,9 +116,6 @@ impl ObjectStore {
         self.packs.iter().any(|pack| pack.has(id))
     }
 }
-
-/// What is called for each object. Returns what the visits of the object's deltas get.
-pub(crate) type Visit<'a, S> = dyn Fn(Object<'_>, Option<Base<'_, S>>) -> S + Sync + 'a;
 
 /// Objects that are not visited, and why.
 pub(crate) type LeftOut = HashMap<ObjectId, String>;
@@ -154,9 +150,6 @@ fn read_by_id<S>(
     visit: &Visit<'_, S>,
 ) -> Result<LeftOut, GitError> {
     let mut wanted: Vec<ObjectId> = wanted.into_iter().collect();
-    if wanted.is_empty() {
-        return Ok(LeftOut::new());
-    }
     wanted.sort_unstable();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -198,28 +191,4 @@ fn alternates(dir: &Path) -> Vec<PathBuf> {
     let text = fs::read(dir.join("info").join("alternates")).unwrap_or_default();
     let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
     lines.map(|line| dir.join(Path::new(std::ffi::OsStr::from_bytes(line)))).collect()
-}
-
-/// Visits what is wanted of a pack.
-struct InPack<'a, S> {
-    wants: &'a (dyn Fn(&oid) -> bool + Sync),
-    visit: &'a Visit<'a, S>,
-    /// Objects with too many bytes, and how many.
-    too_large: Mutex<Vec<(ObjectId, u64)>>,
-}
-
-impl<S: Send + Sync> Visitor for InPack<'_, S> {
-    type State = S;
-
-    fn wants(&self, id: &oid) -> bool {
-        (self.wants)(id)
-    }
-
-    fn visit(&self, object: Object<'_>, base: Option<Base<'_, S>>) -> S {
-        (self.visit)(object, base)
-    }
-
-    fn leave_out(&self, id: ObjectId, size: u64) {
-        self.too_large.lock().expect("no visit panicked").push((id, size));
-    }
 }

@@ -19,8 +19,8 @@ use crate::batch::{IDX, MANIFEST, PACK};
 use crate::error::GitError;
 use crate::introductions::Introduction;
 use crate::manifest::Manifest;
-use crate::objects::{LeftOut, ObjectStore, Visit};
-use crate::traversal::{Base, PackReader};
+use crate::objects::{LeftOut, ObjectStore};
+use crate::traversal::{Base, PackReader, Visit};
 
 /// Names and addresses are cut at this length: a commit may claim megabytes.
 const MAX_AUTHOR_CHARS: usize = 256;
