@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use git2::{ObjectType, Repository};
 use gix_hash::{ObjectId, oid};
 use gix_object::Kind;
 
 use crate::error::GitError;
+use crate::parallel;
 use crate::repository::open;
 use crate::scan::ScanOptions;
 use crate::traversal::{Object, PackReader, Visit};
@@ -151,39 +150,23 @@ fn read_by_id<S>(
 ) -> Result<LeftOut, GitError> {
     let mut wanted: Vec<ObjectId> = wanted.into_iter().collect();
     wanted.sort_unstable();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        // libgit2's handles are not shared between threads.
+    let left_out = parallel::map(&wanted, options, || {
         let repository = open(git_dir)?;
-        let mut left_out = LeftOut::new();
-        while let Some(id) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if options.stop.load(Ordering::Relaxed) {
-                return Err(GitError::Stopped);
+        Ok(move |id: &ObjectId| match read(&repository, id.as_bytes(), options.max_blob_bytes) {
+            Ok((kind, content)) => {
+                let kind = match kind {
+                    ObjectType::Blob => Kind::Blob,
+                    ObjectType::Commit => Kind::Commit,
+                    ObjectType::Tag => Kind::Tag,
+                    _ => Kind::Tree,
+                };
+                visit(Object { id: *id, kind, content: &content }, None);
+                None
             }
-            match read(&repository, id.as_bytes(), options.max_blob_bytes) {
-                Ok((kind, content)) => {
-                    let kind = match kind {
-                        ObjectType::Blob => Kind::Blob,
-                        ObjectType::Commit => Kind::Commit,
-                        ObjectType::Tag => Kind::Tag,
-                        _ => Kind::Tree,
-                    };
-                    visit(Object { id: *id, kind, content: &content }, None);
-                }
-                Err(reason) => drop(left_out.insert(*id, reason)),
-            }
-        }
-        Ok(left_out)
-    };
-    thread::scope(|scope| {
-        let threads = options.threads.clamp(1, wanted.len());
-        let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut left_out = LeftOut::new();
-        for thread in started {
-            left_out.extend(thread.join().expect("no visit panics")?);
-        }
-        Ok(left_out)
-    })
+            Err(reason) => Some((*id, reason)),
+        })
+    })?;
+    Ok(left_out.into_iter().flatten().collect())
 }
 
 /// The object directories that one borrows from. Source: `objects/info/alternates` in gitrepository-layout(5).
