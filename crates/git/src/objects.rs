@@ -13,7 +13,7 @@ use crate::error::GitError;
 use crate::parallel;
 use crate::repository::open;
 use crate::scan::ScanOptions;
-use crate::traversal::{Object, PackReader, Visit};
+use crate::traversal::{Object, PackReader, Visit, Wants};
 
 /// Of a pack's objects, one in so many must be wanted: fewer are read by id, since a traversal looks at every header.
 const ONE_IN: usize = 64;
@@ -79,7 +79,7 @@ impl ObjectStore {
         let packed: usize = self.packs.iter().map(PackReader::len).sum();
         let mut left_out = LeftOut::new();
         if self.git_dir.is_none() || wanted.len().saturating_mul(ONE_IN) >= packed {
-            left_out = self.for_each_packed(&|id| wanted.contains(id), options, visit)?;
+            left_out = self.for_each_packed(&|id, _| wanted.contains(id), options, visit)?;
             wanted.retain(|id| !self.is_packed(id));
         }
         match &self.git_dir {
@@ -90,10 +90,10 @@ impl ObjectStore {
         Ok(left_out)
     }
 
-    /// The same for those objects in packs, but for trees, that are wanted.
+    /// The same for those objects in packs that are wanted.
     pub fn for_each_packed<S: Send + Sync>(
         &self,
-        wants: &dyn Fn(&oid) -> bool,
+        wants: &Wants<'_>,
         options: &ScanOptions<'_>,
         visit: &Visit<'_, S>,
     ) -> Result<LeftOut, GitError> {
@@ -102,7 +102,7 @@ impl ObjectStore {
         let mut left_out = LeftOut::new();
         for (number, pack) in self.packs.iter().enumerate() {
             let earlier = &self.packs[..number];
-            let wants = |id: &oid| wants(id) && !earlier.iter().any(|pack| pack.has(id));
+            let wants = |id: &oid, kind| wants(id, kind) && !earlier.iter().any(|pack| pack.has(id));
             let sizes = pack.for_each(&pool, options.stop, options.max_blob_bytes, &wants, visit)?;
             let reason = |size| too_large(size, options.max_blob_bytes);
             left_out.extend(sizes.into_iter().map(|(id, size)| (id, reason(size))));

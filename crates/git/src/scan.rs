@@ -182,7 +182,7 @@ impl<'a> Scan<'a> {
         let manifest = thread::scope(|scope| {
             let scan = scope.spawn(|| {
                 self.scan_objects(&mut scanned, |options, visit| {
-                    objects.for_each_packed(&|_| true, options, visit)
+                    objects.for_each_packed(&|_, kind| kind == Kind::Blob, options, visit)
                 })
             });
             let manifest = history();
@@ -204,9 +204,6 @@ impl<'a> Scan<'a> {
         let found = Mutex::new(Vec::new());
         let (blobs, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         let left_out = for_each(&self.options, &|object, base| {
-            if object.kind != Kind::Blob {
-                return Landmarks::default();
-            }
             blobs.fetch_add(1, Ordering::Relaxed);
             bytes.fetch_add(object.content.len() as u64, Ordering::Relaxed);
             let (matches, landmarks) = match base {

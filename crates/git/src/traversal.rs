@@ -45,6 +45,9 @@ pub(crate) struct Base<'a, S> {
     pub copied: &'a [Copied],
 }
 
+/// Whether an object is to be visited.
+pub(crate) type Wants<'a> = dyn Fn(&oid, Kind) -> bool + 'a;
+
 /// What is called once for each wanted object, in no particular order but after its base, on several threads at once.
 /// What it returns is kept while the object's deltas are visited.
 pub(crate) type Visit<'a, S> = dyn Fn(Object<'_>, Option<Base<'_, S>>) -> S + Sync + 'a;
@@ -81,14 +84,14 @@ impl PackReader {
         self.idx.num_objects() as usize
     }
 
-    /// Decodes and visits what is wanted, trees aside, on the threads of the pool. Content with more than `max_bytes` is
+    /// Decodes and visits what is wanted, on the threads of the pool. Content with more than `max_bytes` is
     /// left out, and so are the deltas of such content: returned with the size in bytes.
     pub fn for_each<S: Send + Sync>(
         &self,
         pool: &rayon::ThreadPool,
         stop: &AtomicBool,
         max_bytes: u64,
-        wants: &dyn Fn(&oid) -> bool,
+        wants: &Wants<'_>,
         visit: &Visit<'_, S>,
     ) -> Result<Vec<(ObjectId, u64)>, GitError> {
         let plan = Plan::new(self, wants)?;
@@ -145,7 +148,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(reader: &PackReader, wants: &dyn Fn(&oid) -> bool) -> Result<Self, GitError> {
+    fn new(reader: &PackReader, wants: &Wants<'_>) -> Result<Self, GitError> {
         let entries = read_entries(reader)?;
         let (deltas, first_delta) = group_by_base(&entries);
         let mut plan = Self { entries, deltas, first_delta, roots: Vec::new() };
@@ -163,7 +166,7 @@ impl Plan {
             let below: u64 = plan.deltas_of(place).iter().map(|delta| plan.entry(*delta).weight).sum();
             let entry = &mut plan.entries[place as usize];
             let id = reader.idx.oid_at_index(entry.index);
-            entry.is_wanted = entry.kind != Kind::Tree && wants(id);
+            entry.is_wanted = wants(id, entry.kind);
             // Never zero for what is needed, even for an empty object.
             entry.weight = if entry.is_wanted || below > 0 { entry.size + below + 1 } else { 0 };
         }
