@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
-use secretscan_bus::{Bus, chain};
+use secretscan_bus::{Bus, Class, Stop, chain};
 use secretscan_model::lifecycle::TrailEntry;
 use secretscan_model::{RepositoryScan, RequestId, ScanState};
 use secretscan_report::escape_for_terminal;
@@ -128,17 +128,27 @@ pub fn progress_line(scan: &RepositoryScan) -> String {
     parts.join(", ")
 }
 
-/// Follows a request to its end, showing its progress.
+/// Follows a request to its end, showing its progress; while the server can't be asked it tries again.
 ///
 /// # Errors
-/// When the request can't be followed; it goes on.
+/// When what the server has is no record of a request; the request goes on.
 pub async fn until_end(bus: &Bus, id: &RequestId) -> anyhow::Result<RepositoryScan> {
     let (sender, mut records) = mpsc::unbounded_channel();
-    let mut follow = pin!(bus.follow_scan(id, move |scan| {
-        let is_ended = scan.state.is_terminal();
-        let is_watched = sender.send(scan).is_ok();
-        if is_ended || !is_watched { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }));
+    let mut follow = pin!(async {
+        loop {
+            let followed = bus.follow_scan(id, |scan| {
+                let is_ended = scan.state.is_terminal();
+                let is_watched = sender.send(scan).is_ok();
+                if is_ended || !is_watched { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            match followed.await {
+                // Such as a heartbeat that a busy or restarted server missed. The next watch begins with the record
+                // as it is then.
+                Err(error) if error.class() == Class::Transient => bus.pause(&Stop::new()).await,
+                followed => return followed,
+            }
+        }
+    });
     let mut is_followed = true;
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut display = Display::new();

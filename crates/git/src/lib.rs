@@ -23,6 +23,7 @@ mod mirror;
 mod objects;
 mod offline;
 mod pack;
+mod parallel;
 mod repository;
 mod scan;
 mod texts;

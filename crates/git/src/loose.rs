@@ -5,16 +5,16 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::Ordering;
 
-use secretscan_detect::{HashKey, Scanned, Scanner};
+use secretscan_detect::{HashKey, Scanner};
 use secretscan_model::ids::BlobId;
 
 use crate::attribution::Origin;
 use crate::error::GitError;
 use crate::introductions::staged;
 use crate::objects::{read, too_large};
+use crate::parallel;
 use crate::repository::{discover, open};
 use crate::scan::{Scan, ScanOptions, ScanReport};
 
@@ -158,33 +158,13 @@ where
     T: Sync,
     R: FnMut(&(Arc<[u8]>, T)) -> Result<Vec<u8>, String>,
 {
-    type Done = (usize, Result<(u64, Scanned), String>);
-    let next = AtomicUsize::new(0);
-    let work = || {
+    let all = parallel::map(items, options, || {
         let mut read = reader()?;
-        let mut done = Vec::new();
-        while let n = next.fetch_add(1, Ordering::Relaxed)
-            && let Some(item) = items.get(n)
-        {
-            if options.stop.load(Ordering::Relaxed) {
-                return Err(GitError::Stopped);
-            }
-            done.push((n, read(item).map(|content| (content.len() as u64, scanner.scan_all(&content)))));
-        }
-        Ok(done)
-    };
-    let mut all: Vec<Done> = Vec::with_capacity(items.len());
-    thread::scope(|scope| {
-        let threads = options.threads.clamp(1, items.len().max(1));
-        let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        started.into_iter().try_for_each(|thread| {
-            all.extend(thread.join().expect("no scan panics")?);
-            Ok::<_, GitError>(())
+        Ok(move |item: &(Arc<[u8]>, T)| {
+            read(item).map(|content| (content.len() as u64, scanner.scan_all(&content)))
         })
     })?;
-    all.sort_unstable_by_key(|(n, _)| *n);
-    for (n, result) in all {
-        let path = &items[n].0;
+    for ((path, _), result) in items.iter().zip(all) {
         match result {
             Ok((bytes, scanned)) => scan.add_content(path, bytes, &scanned, &Origin::outside_history()),
             Err(reason) => scan.leave_out(String::from_utf8_lossy(path), reason),

@@ -4,18 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use git2::{ObjectType, Repository};
 use gix_hash::{ObjectId, oid};
 use gix_object::Kind;
 
 use crate::error::GitError;
+use crate::parallel;
 use crate::repository::open;
 use crate::scan::ScanOptions;
-use crate::traversal::{Base, Object, PackReader, Visitor};
+use crate::traversal::{Object, PackReader, Visit, Wants};
 
 /// Of a pack's objects, one in so many must be wanted: fewer are read by id, since a traversal looks at every header.
 const ONE_IN: usize = 64;
@@ -75,24 +73,27 @@ impl ObjectStore {
         options: &ScanOptions<'_>,
         visit: &Visit<'_, S>,
     ) -> Result<LeftOut, GitError> {
+        if wanted.is_empty() {
+            return Ok(LeftOut::new());
+        }
         let packed: usize = self.packs.iter().map(PackReader::len).sum();
         let mut left_out = LeftOut::new();
         if self.git_dir.is_none() || wanted.len().saturating_mul(ONE_IN) >= packed {
-            left_out = self.for_each_packed(&|id| wanted.contains(id), options, visit)?;
+            left_out = self.for_each_packed(&|id, _| wanted.contains(id), options, visit)?;
             wanted.retain(|id| !self.is_packed(id));
         }
         match &self.git_dir {
+            _ if wanted.is_empty() => {}
             Some(git_dir) => left_out.extend(read_by_id(git_dir, wanted, options, visit)?),
-            None if wanted.is_empty() => {}
             None => return Err(GitError::corrupt(format!("the pack lacks {} objects", wanted.len()))),
         }
         Ok(left_out)
     }
 
-    /// The same for those objects in packs, but for trees, that are wanted.
+    /// The same for those objects in packs that are wanted.
     pub fn for_each_packed<S: Send + Sync>(
         &self,
-        wants: &(dyn Fn(&oid) -> bool + Sync),
+        wants: &Wants<'_>,
         options: &ScanOptions<'_>,
         visit: &Visit<'_, S>,
     ) -> Result<LeftOut, GitError> {
@@ -101,12 +102,9 @@ impl ObjectStore {
         let mut left_out = LeftOut::new();
         for (number, pack) in self.packs.iter().enumerate() {
             let earlier = &self.packs[..number];
-            let wants = |id: &oid| wants(id) && !earlier.iter().any(|pack| pack.has(id));
-            let too_large = Mutex::default();
-            let visitor = InPack { wants: &wants, visit, too_large };
-            pack.for_each(&pool, options.stop, options.max_blob_bytes, &visitor)?;
-            let sizes = visitor.too_large.into_inner().expect("no visit panicked");
-            let reason = |size| crate::objects::too_large(size, options.max_blob_bytes);
+            let wants = |id: &oid, kind| wants(id, kind) && !earlier.iter().any(|pack| pack.has(id));
+            let sizes = pack.for_each(&pool, options.stop, options.max_blob_bytes, &wants, visit)?;
+            let reason = |size| too_large(size, options.max_blob_bytes);
             left_out.extend(sizes.into_iter().map(|(id, size)| (id, reason(size))));
         }
         Ok(left_out)
@@ -117,9 +115,6 @@ impl ObjectStore {
         self.packs.iter().any(|pack| pack.has(id))
     }
 }
-
-/// What is called for each object. Returns what the visits of the object's deltas get.
-pub(crate) type Visit<'a, S> = dyn Fn(Object<'_>, Option<Base<'_, S>>) -> S + Sync + 'a;
 
 /// Objects that are not visited, and why.
 pub(crate) type LeftOut = HashMap<ObjectId, String>;
@@ -154,43 +149,24 @@ fn read_by_id<S>(
     visit: &Visit<'_, S>,
 ) -> Result<LeftOut, GitError> {
     let mut wanted: Vec<ObjectId> = wanted.into_iter().collect();
-    if wanted.is_empty() {
-        return Ok(LeftOut::new());
-    }
     wanted.sort_unstable();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        // libgit2's handles are not shared between threads.
+    let left_out = parallel::map(&wanted, options, || {
         let repository = open(git_dir)?;
-        let mut left_out = LeftOut::new();
-        while let Some(id) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if options.stop.load(Ordering::Relaxed) {
-                return Err(GitError::Stopped);
+        Ok(move |id: &ObjectId| match read(&repository, id.as_bytes(), options.max_blob_bytes) {
+            Ok((kind, content)) => {
+                let kind = match kind {
+                    ObjectType::Blob => Kind::Blob,
+                    ObjectType::Commit => Kind::Commit,
+                    ObjectType::Tag => Kind::Tag,
+                    _ => Kind::Tree,
+                };
+                visit(Object { id: *id, kind, content: &content }, None);
+                None
             }
-            match read(&repository, id.as_bytes(), options.max_blob_bytes) {
-                Ok((kind, content)) => {
-                    let kind = match kind {
-                        ObjectType::Blob => Kind::Blob,
-                        ObjectType::Commit => Kind::Commit,
-                        ObjectType::Tag => Kind::Tag,
-                        _ => Kind::Tree,
-                    };
-                    visit(Object { id: *id, kind, content: &content }, None);
-                }
-                Err(reason) => drop(left_out.insert(*id, reason)),
-            }
-        }
-        Ok(left_out)
-    };
-    thread::scope(|scope| {
-        let threads = options.threads.clamp(1, wanted.len());
-        let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut left_out = LeftOut::new();
-        for thread in started {
-            left_out.extend(thread.join().expect("no visit panics")?);
-        }
-        Ok(left_out)
-    })
+            Err(reason) => Some((*id, reason)),
+        })
+    })?;
+    Ok(left_out.into_iter().flatten().collect())
 }
 
 /// The object directories that one borrows from. Source: `objects/info/alternates` in gitrepository-layout(5).
@@ -198,28 +174,4 @@ fn alternates(dir: &Path) -> Vec<PathBuf> {
     let text = fs::read(dir.join("info").join("alternates")).unwrap_or_default();
     let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
     lines.map(|line| dir.join(Path::new(std::ffi::OsStr::from_bytes(line)))).collect()
-}
-
-/// Visits what is wanted of a pack.
-struct InPack<'a, S> {
-    wants: &'a (dyn Fn(&oid) -> bool + Sync),
-    visit: &'a Visit<'a, S>,
-    /// Objects with too many bytes, and how many.
-    too_large: Mutex<Vec<(ObjectId, u64)>>,
-}
-
-impl<S: Send + Sync> Visitor for InPack<'_, S> {
-    type State = S;
-
-    fn wants(&self, id: &oid) -> bool {
-        (self.wants)(id)
-    }
-
-    fn visit(&self, object: Object<'_>, base: Option<Base<'_, S>>) -> S {
-        (self.visit)(object, base)
-    }
-
-    fn leave_out(&self, id: ObjectId, size: u64) {
-        self.too_large.lock().expect("no visit panicked").push((id, size));
-    }
 }

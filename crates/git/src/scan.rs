@@ -20,9 +20,9 @@ use crate::error::GitError;
 use crate::history::CommitEntry;
 use crate::introductions::Introduction;
 use crate::manifest::Manifest;
-use crate::objects::{LeftOut, ObjectStore, Visit};
+use crate::objects::{LeftOut, ObjectStore};
 use crate::texts::{author, texts_of_commit};
-use crate::traversal::{Base, PackReader};
+use crate::traversal::{Base, PackReader, Visit};
 
 /// How to scan.
 #[derive(Clone, Copy, Debug)]
@@ -183,7 +183,8 @@ impl<'a> Scan<'a> {
         let manifest = thread::scope(|scope| {
             let scan = scope.spawn(|| {
                 self.scan_objects(&mut scanned, |options, visit| {
-                    objects.for_each_packed(&|_| true, options, visit)
+                    let wants = |_: &gix_hash::oid, kind| matches!(kind, Kind::Blob | Kind::Commit);
+                    objects.for_each_packed(&wants, options, visit)
                 })
             });
             let manifest = history();

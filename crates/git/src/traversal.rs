@@ -45,20 +45,12 @@ pub(crate) struct Base<'a, S> {
     pub copied: &'a [Copied],
 }
 
-/// What to do with the objects.
-pub(crate) trait Visitor: Sync {
-    /// What is kept of an object while its deltas are visited.
-    type State: Send + Sync;
+/// Whether an object is to be visited.
+pub(crate) type Wants<'a> = dyn Fn(&oid, Kind) -> bool + 'a;
 
-    /// Whether an object is to be visited. Asked of all but trees.
-    fn wants(&self, id: &oid) -> bool;
-
-    /// Called once for each wanted object, in no particular order but after its base; on several threads at once.
-    fn visit(&self, object: Object<'_>, base: Option<Base<'_, Self::State>>) -> Self::State;
-
-    /// Called for a wanted object that is not visited because it, or its base, has so many bytes.
-    fn leave_out(&self, id: ObjectId, size: u64);
-}
+/// What is called once for each wanted object, in no particular order but after its base, on several threads at once.
+/// What it returns is kept while the object's deltas are visited.
+pub(crate) type Visit<'a, S> = dyn Fn(Object<'_>, Option<Base<'_, S>>) -> S + Sync + 'a;
 
 impl PackReader {
     /// Opens `path`, which ends with `.pack`, and the index beside it.
@@ -92,17 +84,19 @@ impl PackReader {
         self.idx.num_objects() as usize
     }
 
-    /// Decodes what the visitor wants, on the threads of the pool. Content with more than `max_bytes` is left out, and
-    /// so are the deltas of such content.
-    pub fn for_each<V: Visitor>(
+    /// Decodes and visits what is wanted, on the threads of the pool. Content with more than `max_bytes` is
+    /// left out, and so are the deltas of such content: returned with the size in bytes.
+    pub fn for_each<S: Send + Sync>(
         &self,
         pool: &rayon::ThreadPool,
         stop: &AtomicBool,
         max_bytes: u64,
-        visitor: &V,
-    ) -> Result<(), GitError> {
-        let plan = Plan::new(self, visitor)?;
-        let walk = Walk { reader: self, plan: &plan, visitor, stop, max_bytes, error: Mutex::new(None) };
+        wants: &Wants<'_>,
+        visit: &Visit<'_, S>,
+    ) -> Result<Vec<(ObjectId, u64)>, GitError> {
+        let plan = Plan::new(self, wants)?;
+        let (error, left_out) = (Mutex::default(), Mutex::default());
+        let walk = Walk { reader: self, plan: &plan, visit, stop, max_bytes, error, left_out };
         pool.in_place_scope(|scope| {
             for root in &plan.roots {
                 let walk = &walk;
@@ -114,7 +108,7 @@ impl PackReader {
         }
         match walk.error.into_inner().expect("no visit panicked") {
             Some(error) => Err(error),
-            None => Ok(()),
+            None => Ok(walk.left_out.into_inner().expect("no visit panicked")),
         }
     }
 
@@ -154,7 +148,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new<V: Visitor>(reader: &PackReader, visitor: &V) -> Result<Self, GitError> {
+    fn new(reader: &PackReader, wants: &Wants<'_>) -> Result<Self, GitError> {
         let entries = read_entries(reader)?;
         let (deltas, first_delta) = group_by_base(&entries);
         let mut plan = Self { entries, deltas, first_delta, roots: Vec::new() };
@@ -172,7 +166,7 @@ impl Plan {
             let below: u64 = plan.deltas_of(place).iter().map(|delta| plan.entry(*delta).weight).sum();
             let entry = &mut plan.entries[place as usize];
             let id = reader.idx.oid_at_index(entry.index);
-            entry.is_wanted = entry.kind != Kind::Tree && visitor.wants(id);
+            entry.is_wanted = wants(id, entry.kind);
             // Never zero for what is needed, even for an empty object.
             entry.weight = if entry.is_wanted || below > 0 { entry.size + below + 1 } else { 0 };
         }
@@ -268,14 +262,16 @@ struct Decoded<S> {
     state: Option<S>,
 }
 
-struct Walk<'a, V: Visitor> {
+struct Walk<'a, S> {
     reader: &'a PackReader,
     plan: &'a Plan,
-    visitor: &'a V,
+    visit: &'a Visit<'a, S>,
     stop: &'a AtomicBool,
     max_bytes: u64,
     /// The first one; ends the walk.
     error: Mutex<Option<GitError>>,
+    /// Wanted objects with too many bytes, or whose base has too many, and how many.
+    left_out: Mutex<Vec<(ObjectId, u64)>>,
 }
 
 /// What a thread uses again and again.
@@ -289,9 +285,9 @@ thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
-impl<V: Visitor> Walk<'_, V> {
+impl<S: Send + Sync> Walk<'_, S> {
     /// Visits an object and the lightest of its deltas, and so on down; leaves the others to whoever has time.
-    fn descend<'s>(&'s self, scope: &Scope<'s>, mut place: u32, mut base: Option<Arc<Decoded<V::State>>>) {
+    fn descend<'s>(&'s self, scope: &Scope<'s>, mut place: u32, mut base: Option<Arc<Decoded<S>>>) {
         loop {
             if self.stop.load(Ordering::Relaxed) || self.error.lock().expect("no visit panicked").is_some() {
                 return;
@@ -317,11 +313,7 @@ impl<V: Visitor> Walk<'_, V> {
     }
 
     /// Decodes and visits an object; `None` when it has too many bytes.
-    fn decode(
-        &self,
-        place: u32,
-        base: Option<Arc<Decoded<V::State>>>,
-    ) -> Result<Option<Decoded<V::State>>, GitError> {
+    fn decode(&self, place: u32, base: Option<Arc<Decoded<S>>>) -> Result<Option<Decoded<S>>, GitError> {
         let entry = self.plan.entry(place);
         let applied = match &base {
             Some(base) => BUFFERS.with_borrow_mut(|Buffers { inflate, delta }| {
@@ -350,7 +342,7 @@ impl<V: Visitor> Walk<'_, V> {
             let id = self.reader.idx.oid_at_index(entry.index).to_owned();
             let object = Object { id, kind: entry.kind, content: &content };
             let state = base.as_ref().and_then(|base| base.state.as_ref());
-            self.visitor.visit(object, state.map(|state| Base { state, copied: &copied }))
+            (self.visit)(object, state.map(|state| Base { state, copied: &copied }))
         });
         Ok(Some(Decoded { content, state }))
     }
@@ -377,7 +369,8 @@ impl<V: Visitor> Walk<'_, V> {
         while let Some(place) = places.pop() {
             let entry = self.plan.entry(place);
             if entry.is_wanted {
-                self.visitor.leave_out(self.reader.idx.oid_at_index(entry.index).to_owned(), size);
+                let id = self.reader.idx.oid_at_index(entry.index).to_owned();
+                self.left_out.lock().expect("no visit panicked").push((id, size));
             }
             places.extend(self.plan.deltas_of(place));
         }
