@@ -8,7 +8,7 @@ use std::time::Instant;
 use std::{env, thread};
 
 use anyhow::Context;
-use secretscan_detect::{HashKey, Scanner, Secret};
+use secretscan_detect::{Depth, HashKey, Scanner, Secret};
 use secretscan_git::{
     GitError, ScanOptions, ScanReport, Selection, scan_content, scan_directory, scan_history, scan_staged,
 };
@@ -60,6 +60,14 @@ pub struct Arguments {
     #[command(flatten)]
     verify: verify::VerifyArguments,
 
+    /// Decode text that is encoded so many times; 0 decodes nothing
+    #[arg(long, value_name = "N", default_value_t = Depth::default().decode)]
+    max_decode_depth: u8,
+
+    /// Open archives in archives so deep; 0 opens none
+    #[arg(long, value_name = "N", default_value_t = Depth::default().archive)]
+    max_archive_depth: u8,
+
     /// How many threads scan [default: one for each processor]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -110,7 +118,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let (started, start) = (output::now(), Instant::now());
     let scanned = {
         let _progress = Progress::start("scanning");
-        arguments.scan(&Scanner::new(rules.clone()), &key)?
+        arguments.scan(&Scanner::new(rules.clone()).with_depth(arguments.depth()), &key)?
     };
     let summary = Summary {
         commits: scanned.commits,
@@ -153,6 +161,10 @@ impl Arguments {
         } else {
             Redaction::from_percent(self.redact.unwrap_or(100))
         }
+    }
+
+    fn depth(&self) -> Depth {
+        Depth { decode: self.max_decode_depth, archive: self.max_archive_depth }
     }
 
     fn scan(&self, scanner: &Scanner, key: &HashKey) -> anyhow::Result<ScanReport> {

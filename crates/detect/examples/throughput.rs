@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use secretscan_detect::{RuleSet, Scanner};
+use secretscan_detect::{Depth, RuleSet, Scanner};
 
 fn main() -> std::io::Result<()> {
     let folder = std::env::args().nth(1).unwrap_or_else(|| ".".into());
@@ -29,6 +29,11 @@ fn main() -> std::io::Result<()> {
         );
     }
 
+    let plain = scanner.clone().with_depth(Depth { decode: 0, archive: 0 });
+    let started = Instant::now();
+    let found: usize = files.iter().map(|(_, content)| plain.scan(content).len()).sum();
+    println!("nothing decoded: {found} matches, {:.3} s", started.elapsed().as_secs_f64());
+
     let mut by_rule: BTreeMap<&str, usize> = BTreeMap::new();
     let show = std::env::args().nth(2);
     for (path, content) in &files {
@@ -36,8 +41,11 @@ fn main() -> std::io::Result<()> {
             let rule = scanner.rules().rule(raw.rule).id.as_str();
             if scanner.is_reported(&raw, path.to_string_lossy().as_bytes(), None) {
                 *by_rule.entry(rule).or_default() += 1;
-                if show.as_deref() == Some(rule) {
-                    println!("{}:{} {}", path.display(), raw.line, raw.excerpt);
+                if show.as_deref() == Some(rule)
+                    || show.as_deref() == Some("decoded") && raw.decoded_from.is_some()
+                {
+                    let form = raw.decoded_from.as_deref().unwrap_or_default();
+                    println!("{}:{} {form} {}", path.display(), raw.line, raw.excerpt);
                 }
             }
         }

@@ -29,7 +29,7 @@ fn bound(hir: Hir, is_nested: bool) -> Hir {
             let limit = if is_character(&sub) && !is_nested { WIDE } else { NARROW };
             let sub = bound(*sub, is_nested || max.is_none_or(|max| max >= FEW));
             let max = max.unwrap_or(min.saturating_add(limit));
-            Hir::repetition(Repetition { min, max: Some(max), greedy, sub: Box::new(sub) })
+            Hir::repetition(Repetition { min, max: Some(max), greedy, sub: Box::new(unnested(sub)) })
         }
         HirKind::Capture(Capture { index, name, sub }) => {
             Hir::capture(Capture { index, name, sub: Box::new(bound(*sub, is_nested)) })
@@ -38,6 +38,20 @@ fn bound(hir: Hir, is_nested: bool) -> Hir {
         HirKind::Alternation(subs) => {
             Hir::alternation(subs.into_iter().map(|sub| bound(sub, is_nested)).collect())
         }
+    }
+}
+
+/// The same without a repetition at the top. The pattern is printed and parsed again, and `regex-syntax` prints
+/// `(?:x{3})?` as `x{3}?`, which means something else: a lazy repetition.
+fn unnested(hir: Hir) -> Hir {
+    let HirKind::Repetition(Repetition { min, max, greedy, sub }) = hir.kind().clone() else { return hir };
+    let repeat = |min, max| Hir::repetition(Repetition { min, max, greedy, sub: sub.clone() });
+    match min {
+        0 if greedy => Hir::alternation(vec![repeat(1, max), Hir::empty()]),
+        0 => Hir::alternation(vec![Hir::empty(), repeat(1, max)]),
+        // Groups can't be written twice.
+        _ if sub.properties().explicit_captures_len() > 0 => hir,
+        _ => Hir::concat(vec![(*sub).clone(), repeat(min - 1, max.map(|max| max - 1))]),
     }
 }
 

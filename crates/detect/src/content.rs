@@ -1,65 +1,85 @@
-//! Forms of content: UTF-16 next to plain bytes, and lines.
+//! Forms of content: UTF-16 and UTF-32 next to plain bytes, and lines.
 
-/// How much of the content tells whether it is UTF-16 without a byte order mark.
+/// How much of the content tells whether it is UTF-16 or UTF-32 without a byte order mark.
 const SAMPLE: usize = 4096;
-/// Shorter content without a byte order mark is not taken for UTF-16.
-const MIN_UTF16_LEN: usize = 16;
+/// Shorter content without a byte order mark is taken for bytes.
+const MIN_LEN: usize = 16;
 
-/// UTF-16 content as UTF-8.
+/// The byte order mark of UTF-8.
+pub(crate) const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// UTF-16 or UTF-32 content as UTF-8.
 pub(crate) struct Transcoded {
-    /// The text without a byte order mark; lone surrogates are replaced.
+    /// The text without a byte order mark; what is no character is replaced.
     pub(crate) text: Vec<u8>,
+    encoding: Encoding,
     /// Length of the byte order mark in the original.
     mark_len: usize,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Encoding {
+    /// Bytes of a code unit: 2 or 4.
+    width: usize,
+    /// Whether the low byte comes first.
+    is_little: bool,
+}
+
 impl Transcoded {
-    /// The content as UTF-8, if it looks like UTF-16.
-    pub(crate) fn from_utf16(content: &[u8]) -> Option<Self> {
-        let (mark_len, is_little) = detect_utf16(content)?;
-        let units = content[mark_len..].chunks_exact(2).map(|pair| {
-            let pair = [pair[0], pair[1]];
-            if is_little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) }
-        });
-        let text: String =
-            char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
-        Some(Self { text: text.into_bytes(), mark_len })
+    /// The content as UTF-8, if it looks like UTF-16 or UTF-32.
+    pub(crate) fn of(content: &[u8]) -> Option<Self> {
+        let (mark_len, encoding) = detect(content)?;
+        let bytes = &content[mark_len..];
+        let text: String = if encoding.width == 2 {
+            let pairs = bytes.as_chunks::<2>().0.iter();
+            let read = if encoding.is_little { u16::from_le_bytes } else { u16::from_be_bytes };
+            let units = char::decode_utf16(pairs.map(|pair| read(*pair)));
+            units.map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        } else {
+            let units = bytes.as_chunks::<4>().0.iter();
+            let read = if encoding.is_little { u32::from_le_bytes } else { u32::from_be_bytes };
+            let character = |unit: &[u8; 4]| char::from_u32(read(*unit));
+            units.map(|unit| character(unit).unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        };
+        Some(Self { text: text.into_bytes(), encoding, mark_len })
     }
 
     /// The offset in the original of a byte of the text; inside a character, that of the character.
     pub(crate) fn original_offset(&self, at: usize) -> usize {
         let before = &self.text[..at];
-        // Characters of four bytes, and only those, are two units.
-        let units = characters(before) + before.iter().filter(|b| **b >= 0xF0).count();
-        self.mark_len + 2 * units
+        // In UTF-16, characters of four bytes, and only those, are two units.
+        let pairs = if self.encoding.width == 2 { before.iter().filter(|b| **b >= 0xF0).count() } else { 0 };
+        self.mark_len + self.encoding.width * (characters(before) + pairs)
     }
 }
 
-/// Length of the byte order mark and whether the low byte comes first.
-fn detect_utf16(content: &[u8]) -> Option<(usize, bool)> {
+/// Length of the byte order mark and the encoding.
+fn detect(content: &[u8]) -> Option<(usize, Encoding)> {
+    let encoding = |width, is_little| Encoding { width, is_little };
     match content {
-        [0xFF, 0xFE, rest @ ..] => return (!rest.starts_with(&[0, 0])).then_some((2, true)),
-        [0xFE, 0xFF, ..] => return Some((2, false)),
+        [0xFF, 0xFE, 0, 0, ..] => return Some((4, encoding(4, true))),
+        [0, 0, 0xFE, 0xFF, ..] => return Some((4, encoding(4, false))),
+        [0xFF, 0xFE, ..] => return Some((2, encoding(2, true))),
+        [0xFE, 0xFF, ..] => return Some((2, encoding(2, false))),
         _ => {}
     }
-    if content.len() < MIN_UTF16_LEN {
+    if content.len() < MIN_LEN {
         return None;
     }
-    // Mostly ASCII text has a zero in most second bytes and in few of the others.
-    let sample = &content[..content.len().min(SAMPLE) & !1];
+    let sample = &content[..content.len().min(SAMPLE) & !3];
     // What has no zero at all is by far the most common.
     memchr::memchr(0, sample)?;
-    let pairs = sample.len() / 2;
-    let zeros = |offset| sample.iter().skip(offset).step_by(2).filter(|byte| **byte == 0).count();
-    let (even, odd) = (zeros(0), zeros(1));
-    let is_text = |high: usize, low: usize| high * 10 >= pairs * 7 && low * 10 <= pairs;
-    if is_text(odd, even) {
-        Some((0, true))
-    } else if is_text(even, odd) {
-        Some((0, false))
-    } else {
-        None
-    }
+    // Mostly ASCII text has zeros in all bytes of most units but the lowest, and few there.
+    let zeros = |offset, step| sample.iter().skip(offset).step_by(step).filter(|byte| **byte == 0).count();
+    let is_text = |step: usize, lowest: usize| {
+        let units = sample.len() / step;
+        let mut high = (0..step).filter(|offset| *offset != lowest);
+        zeros(lowest, step) * 10 <= units && high.all(|at| zeros(at, step) * 10 >= units * 7)
+    };
+    [(4, true), (4, false), (2, true), (2, false)]
+        .into_iter()
+        .find(|(width, is_little)| is_text(*width, if *is_little { 0 } else { width - 1 }))
+        .map(|(width, is_little)| (0, encoding(width, is_little)))
 }
 
 /// A position in content that moves forward and knows its line.
@@ -135,28 +155,36 @@ pub(crate) fn line_end(content: &[u8], at: usize, limit: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn utf16(text: &str, is_little: bool) -> Vec<u8> {
-        text.encode_utf16()
-            .flat_map(|unit| if is_little { unit.to_le_bytes() } else { unit.to_be_bytes() })
-            .collect()
+    fn encode(text: &str, width: usize, is_little: bool) -> Vec<u8> {
+        let units: Vec<u32> = if width == 2 {
+            text.encode_utf16().map(u32::from).collect()
+        } else {
+            text.chars().map(u32::from).collect()
+        };
+        let bytes = |unit: u32| {
+            let bytes = unit.to_le_bytes();
+            let (low, high) = (bytes[..width].to_vec(), bytes[..width].iter().rev().copied().collect());
+            if is_little { low } else { high }
+        };
+        units.into_iter().flat_map(bytes).collect()
     }
 
     #[test]
-    fn utf16_is_recognised_with_and_without_mark() {
+    fn wide_encodings_are_recognised_with_and_without_mark() {
         let text = "key = value, and é 😀 more text";
-        for is_little in [true, false] {
+        for (width, is_little) in [(2, true), (2, false), (4, true), (4, false)] {
             for mark in ["", "\u{feff}"] {
-                let content = utf16(&format!("{mark}{text}"), is_little);
-                let transcoded = Transcoded::from_utf16(&content).unwrap();
+                let content = encode(&format!("{mark}{text}"), width, is_little);
+                let transcoded = Transcoded::of(&content).unwrap();
                 assert_eq!(transcoded.text, text.as_bytes());
                 let at = text.find("more").unwrap();
                 let offset = transcoded.original_offset(at);
-                assert_eq!(content[offset..offset + 8], utf16("more", is_little));
+                assert_eq!(content[offset..offset + 4 * width], encode("more", width, is_little));
             }
         }
-        assert!(Transcoded::from_utf16(b"plain text of some length").is_none());
-        assert!(Transcoded::from_utf16(&[0; 64]).is_none());
-        assert!(Transcoded::from_utf16(b"").is_none());
+        assert!(Transcoded::of(b"plain text of some length").is_none());
+        assert!(Transcoded::of(&[0; 64]).is_none());
+        assert!(Transcoded::of(b"").is_none());
     }
 
     #[test]

@@ -10,24 +10,41 @@ const MAX_CHARS: usize = 200;
 const CUT: &str = "…";
 
 /// Byte ranges that must not be shown: every secret that any rule saw, sorted, not overlapping.
-pub(crate) struct MaskedRanges(Vec<(usize, usize)>);
+pub(crate) struct MaskedRanges(Vec<MaskedRange>);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct MaskedRange {
+    start: usize,
+    end: usize,
+    /// Whether not even the first characters are shown.
+    is_whole: bool,
+}
 
 impl MaskedRanges {
-    pub(crate) fn new(mut ranges: Vec<(usize, usize)>) -> Self {
+    /// The first characters of plain secrets may be shown, of encoded ones none: they would tell of short secrets too.
+    pub(crate) fn new(
+        plain: impl Iterator<Item = (usize, usize)>,
+        encoded: impl Iterator<Item = (usize, usize)>,
+    ) -> Self {
+        let range = |is_whole| move |(start, end)| MaskedRange { start, end, is_whole };
+        let mut ranges: Vec<MaskedRange> = plain.map(range(false)).chain(encoded.map(range(true))).collect();
         ranges.sort_unstable();
-        let mut merged: Vec<(usize, usize)> = Vec::with_capacity(ranges.len());
-        for (start, end) in ranges {
+        let mut merged: Vec<MaskedRange> = Vec::with_capacity(ranges.len());
+        for range in ranges {
             match merged.last_mut() {
-                Some(last) if start < last.1 => last.1 = last.1.max(end),
-                _ => merged.push((start, end)),
+                Some(last) if range.start < last.end => {
+                    last.end = last.end.max(range.end);
+                    last.is_whole |= range.is_whole;
+                }
+                _ => merged.push(range),
             }
         }
         Self(merged)
     }
 
     /// The ranges that end after `from`.
-    fn after(&self, from: usize) -> &[(usize, usize)] {
-        &self.0[self.0.partition_point(|range| range.1 <= from)..]
+    fn after(&self, from: usize) -> &[MaskedRange] {
+        &self.0[self.0.partition_point(|range| range.end <= from)..]
     }
 }
 
@@ -44,13 +61,13 @@ pub(crate) fn excerpt(
     if from > line_start {
         shown.push_str(CUT);
     }
-    for &(secret_start, secret_end) in masked.after(from) {
-        if secret_start >= to {
+    for range in masked.after(from) {
+        if range.start >= to {
             break;
         }
-        push_clean(&mut shown, &content[from..secret_start.max(from)]);
-        shown.push_str(&mask(&content[secret_start..secret_end]));
-        from = secret_end;
+        push_clean(&mut shown, &content[from..range.start.max(from)]);
+        shown.push_str(&mask(if range.is_whole { b"" } else { &content[range.start..range.end] }));
+        from = range.end;
     }
     if from < to {
         push_clean(&mut shown, &content[from..to]);
@@ -85,7 +102,7 @@ mod tests {
             let start = content.find(secret).unwrap();
             (start, start + secret.len())
         };
-        let masked = MaskedRanges::new(secrets.iter().map(|secret| range(secret)).collect());
+        let masked = MaskedRanges::new(secrets.iter().map(|secret| range(secret)), [].into_iter());
         let (start, end) = range(secrets[which]);
         let line_start = content[..start].rfind('\n').map_or(0, |newline| newline + 1);
         excerpt(content.as_bytes(), &masked, (start, end), line_start)

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::decode::KnownRun;
+
 /// How far around a seam a delta is read. Longer: more to read; shorter: more rules look further, and every literal of
 /// those is remembered. (The contents of unit tests are short.)
 pub(crate) const MARGIN: usize = if cfg!(test) { 24 } else { 512 };
@@ -23,13 +25,15 @@ pub(crate) struct Landmark {
 pub struct Landmarks {
     /// In order.
     list: Vec<Landmark>,
+    /// Where the content may hold text in another form, by start.
+    pub(crate) runs: Vec<KnownRun>,
     content_len: usize,
 }
 
 impl Landmarks {
     pub(crate) fn new(mut list: Vec<Landmark>, content_len: usize) -> Self {
         list.sort_unstable();
-        Self { list, content_len }
+        Self { list, runs: Vec::new(), content_len }
     }
 
     pub(crate) fn list(&self) -> &[Landmark] {

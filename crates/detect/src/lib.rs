@@ -12,11 +12,15 @@
 //! [`Scanner::scan`] says everything that depends on the content alone, and [`Scanner::is_reported`] adds path and
 //! commit, because one blob may stand at many paths and in many commits: it is scanned once.
 
+mod archive;
 mod automaton;
 mod bound;
 mod check;
 mod checksum;
 mod content;
+mod decode;
+mod depth;
+mod derive;
 mod entropy;
 mod error;
 mod excerpt;
@@ -32,12 +36,14 @@ mod search;
 mod secret;
 mod syntax;
 
+pub use archive::Unread;
 pub use check::ExampleFailure;
 pub use checksum::Checksum;
+pub use depth::Depth;
 pub use error::{Place, RuleError};
 pub use http_check::{Answer, HttpCheck, Method, Piece, Template};
 pub use landmarks::{Copied, Landmarks};
 pub use rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Rule, RuleIndex, Severity};
 pub use rule_set::RuleSet;
-pub use scanner::{RawMatch, Scanner};
+pub use scanner::{RawMatch, Scanned, Scanner};
 pub use secret::{HashKey, Secret};

@@ -84,6 +84,13 @@ impl Pattern {
     /// Parses, bounds and measures the regex of a rule with these keywords.
     pub(crate) fn parse(source: &str, keywords: &[String]) -> Result<Self, PatternError> {
         let (hir, _) = parse(source)?;
+        if repeats_repeated_groups(&hir) {
+            return Err(PatternError::Unfit(
+                "repeats a repetition with a group in it, such as `(?:(x){2})?`; write `(?:(?:x){2})?` or a group around \
+                 the inner repetition"
+                    .into(),
+            ));
+        }
         let hir = bound_repetitions(hir);
         check_states(&hir)?;
         let properties = hir.properties();
@@ -143,6 +150,20 @@ fn check_states(hir: &Hir) -> Result<(), PatternError> {
     Ok(())
 }
 
+/// Whether a repetition stands directly in another one and has capture groups in it: see `unnested` in `bound.rs`.
+fn repeats_repeated_groups(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) | HirKind::Literal(_) | HirKind::Class(_) => false,
+        HirKind::Repetition(outer) => {
+            let is_repeated = matches!(outer.sub.kind(), HirKind::Repetition(inner) if inner.min > 0);
+            is_repeated && outer.sub.properties().explicit_captures_len() > 0
+                || repeats_repeated_groups(&outer.sub)
+        }
+        HirKind::Capture(capture) => repeats_repeated_groups(&capture.sub),
+        HirKind::Concat(subs) | HirKind::Alternation(subs) => subs.iter().any(repeats_repeated_groups),
+    }
+}
+
 /// About as many states as the compiled regex will have.
 fn count_states(hir: &Hir) -> usize {
     match hir.kind() {
@@ -187,6 +208,18 @@ mod tests {
         assert!(!Pattern::parse("(?i)my_token=[a-z]{8}", &words).unwrap().is_gated);
         let gated = Pattern::parse("[a-z]{32}", &words).unwrap();
         assert!(gated.is_gated && gated.literals.is_empty());
+    }
+
+    #[test]
+    fn a_repetition_in_a_repetition_means_what_it_says() {
+        for regex in ["abc(?:[0-9]{3})?!", "abc(?:x{2}){2}?y", "abc(?:(?:x*)?y)*!"] {
+            let pattern = Pattern::parse(regex, &[]).unwrap();
+            let plain = Regex::new(regex).unwrap();
+            for text in ["abc!", "abc123!", "abcxxxxy", "abcxxy", "abcyxy!", "abcxx!"] {
+                let bytes = text.as_bytes();
+                assert_eq!(pattern.regex.get().find(bytes), plain.find(bytes), "{regex} in {text}");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! The scanner: matches of the rules in a content, filtered by everything that the content alone decides.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::content::{LineCursor, Transcoded, line_end};
+use crate::archive::{Unread, for_each_member};
+use crate::content::{LineCursor, Transcoded, UTF8_MARK, line_end};
+use crate::decode::{known_runs, known_runs_of_delta};
+use crate::depth::Depth;
+use crate::derive::DerivedHit;
 use crate::entropy::shannon;
 use crate::excerpt::{MaskedRanges, excerpt};
 use crate::landmarks::{Copied, Landmarks};
@@ -19,6 +25,7 @@ const LINE_LIMIT: usize = 4096;
 pub struct Scanner {
     rules: Arc<RuleSet>,
     search: Arc<Search>,
+    depth: Depth,
 }
 
 /// A place where a rule found a secret in some content.
@@ -26,11 +33,11 @@ pub struct Scanner {
 pub struct RawMatch {
     /// The rule.
     pub rule: RuleIndex,
-    /// Offset of the first byte of the secret in the content as given, also when that is UTF-16.
+    /// Offset of the first byte of the secret in the content as given, also when that is UTF-16 or UTF-32.
     pub start: usize,
     /// Offset after the last byte of the secret in the content as given.
     pub end: usize,
-    /// Line of the first byte of the secret, from 1. Line and column of UTF-16 content are those of its UTF-8 form.
+    /// Line of the first byte of the secret, from 1. Line and column are those of the UTF-8 form without its mark.
     pub line: u32,
     /// Column of the first character of the secret, in characters (Unicode code points), from 1.
     pub column: u32,
@@ -42,16 +49,63 @@ pub struct RawMatch {
     pub secret: Secret,
     /// The line or lines, at most 200 characters around the secret, all secrets masked.
     pub excerpt: String,
+    /// Where the content holds the secret in another form, how that is undone, from the outside: `base64`, `hex`,
+    /// `percent`, `unicode`, `html` or `joined`, with `>` in between. The place of the match is that of the other form.
+    pub decoded_from: Option<String>,
+    /// Where the content is an archive, the path of the member that the match is in, with `!` between the names of
+    /// nested ones. Offsets, lines and columns are those of the member; also without a path, when the content is a
+    /// compressed file.
+    pub member: Option<Arc<[u8]>>,
     /// Positions among the rule's allowlists of those that exclude the match at the paths and commits they name:
     /// what they ask of the content holds.
     excluded_by: Vec<u16>,
+}
+
+impl RawMatch {
+    /// The full path of the match in content at `path`: for a member of an archive with its own path after `!`.
+    pub fn path<'a>(&self, path: &'a [u8]) -> Cow<'a, [u8]> {
+        match &self.member {
+            Some(member) => Cow::Owned([path, member].join(&b'!')),
+            None => Cow::Borrowed(path),
+        }
+    }
+}
+
+/// What is in a content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scanned {
+    /// The matches.
+    pub matches: Vec<RawMatch>,
+    /// What was not looked at, and why.
+    pub unread: Vec<Unread>,
+}
+
+/// What the rules find in a text as it stands.
+pub(crate) struct Hits {
+    /// Every match of every regex.
+    pub(crate) all: Vec<Hit>,
+    /// Those that nothing in the text excludes, and the positions of the allowlists that exclude them at some places.
+    pub(crate) kept: Vec<(Hit, Vec<u16>)>,
+    /// Where the allow comments stand, ascending.
+    pub(crate) allow_comments: Vec<usize>,
 }
 
 impl Scanner {
     /// A scanner with these rules.
     pub fn new(rules: Arc<RuleSet>) -> Self {
         let search = Arc::new(Search::new(rules.rules()));
-        Self { rules, search }
+        Self { rules, search, depth: Depth::default() }
+    }
+
+    /// The same scanner, looking so deep.
+    #[must_use]
+    pub fn with_depth(self, depth: Depth) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// How deep it looks.
+    pub fn depth(&self) -> Depth {
+        self.depth
     }
 
     /// The rules.
@@ -59,16 +113,22 @@ impl Scanner {
         &self.rules
     }
 
-    /// Everything that the rules find in the content, whatever its path and commit, in order of offset.
-    ///
-    /// Content that looks like UTF-16 is scanned as bytes and as text.
+    /// The matches of [`Scanner::scan_all`].
     pub fn scan(&self, content: &[u8]) -> Vec<RawMatch> {
-        self.scan_with(content, &mut self.search.landmarks(content))
+        self.scan_all(content).matches
+    }
+
+    /// Everything that the rules find in the content, whatever its path and commit, in order of offset: as it stands,
+    /// decoded and joined where it is cut into pieces, and in the members of archives.
+    ///
+    /// Content that looks like UTF-16 or UTF-32 is scanned as bytes and as text.
+    pub fn scan_all(&self, content: &[u8]) -> Scanned {
+        self.scan_base(content).0
     }
 
     /// The same, and what the scans of the content's deltas take over.
-    pub fn scan_base(&self, content: &[u8]) -> (Vec<RawMatch>, Landmarks) {
-        let mut landmarks = self.search.landmarks(content);
+    pub fn scan_base(&self, content: &[u8]) -> (Scanned, Landmarks) {
+        let mut landmarks = self.landmarks(content);
         (self.scan_with(content, &mut landmarks), landmarks)
     }
 
@@ -78,29 +138,61 @@ impl Scanner {
     ///
     /// # Panics
     /// When `copied` reaches beyond the content or the base.
-    pub fn scan_delta(
-        &self,
-        content: &[u8],
-        base: &Landmarks,
-        copied: &[Copied],
-    ) -> (Vec<RawMatch>, Landmarks) {
+    pub fn scan_delta(&self, content: &[u8], base: &Landmarks, copied: &[Copied]) -> (Scanned, Landmarks) {
         let mut landmarks = self.search.landmarks_of_delta(content, base, copied);
+        landmarks.runs = known_runs_of_delta(content, (&base.runs, base.content_len()), copied);
         (self.scan_with(content, &mut landmarks), landmarks)
     }
 
-    fn scan_with(&self, content: &[u8], landmarks: &mut Landmarks) -> Vec<RawMatch> {
-        let mut matches = self.scan_bytes(content, landmarks);
-        if let Some(transcoded) = Transcoded::from_utf16(content) {
-            let text = &transcoded.text;
-            let of_text = self.scan_bytes(text, &mut self.search.landmarks(text)).into_iter();
-            matches.extend(of_text.map(|found| RawMatch {
-                start: transcoded.original_offset(found.start),
-                end: transcoded.original_offset(found.end),
+    fn scan_with(&self, content: &[u8], landmarks: &mut Landmarks) -> Scanned {
+        let mut scanned = self.scan_forms(content, landmarks);
+        let mut inside = Vec::new();
+        let unread = for_each_member(content, self.depth.archive, &mut |path, member| {
+            let of_member = self.scan_forms(member, &mut self.landmarks(member));
+            let path: Option<Arc<[u8]>> = (!path.is_empty()).then(|| path.into());
+            inside.extend(
+                of_member.matches.into_iter().map(|found| RawMatch { member: path.clone(), ..found }),
+            );
+        });
+        scanned.unread.extend(unread);
+        if !inside.is_empty() {
+            // What an archive holds uncompressed is seen in its own bytes too.
+            let secrets: HashSet<&[u8]> =
+                inside.iter().map(|found: &RawMatch| found.secret.expose()).collect();
+            scanned.matches.retain(|found| !secrets.contains(found.secret.expose()));
+            scanned.matches.extend(inside);
+        }
+        scanned
+    }
+
+    fn landmarks(&self, content: &[u8]) -> Landmarks {
+        let mut landmarks = self.search.landmarks(content);
+        landmarks.runs = known_runs(content);
+        landmarks
+    }
+
+    /// Scans a content as bytes and as text.
+    fn scan_forms(&self, content: &[u8], landmarks: &mut Landmarks) -> Scanned {
+        let mut scanned = self.scan_bytes(content, landmarks);
+        let mut add = |text: &[u8], original: &dyn Fn(usize) -> usize| {
+            let of_text = self.scan_bytes(text, &mut self.landmarks(text));
+            scanned.unread.extend(of_text.unread);
+            scanned.matches.extend(of_text.matches.into_iter().map(|found| RawMatch {
+                start: original(found.start),
+                end: original(found.end),
                 ..found
             }));
-            matches.sort_by_key(|found| (found.start, found.end, found.rule));
+            scanned.matches.sort_by_key(|found| (found.start, found.end, found.rule));
+            scanned.matches.dedup_by_key(|found| (found.start, found.end, found.rule));
+        };
+        if let Some(transcoded) = Transcoded::of(content) {
+            add(&transcoded.text, &|at| transcoded.original_offset(at));
+        } else if let Some(text) = content.strip_prefix(UTF8_MARK) {
+            // Only what looks for the start of the text is hidden by the mark.
+            let first_line = &text[..line_end(text, 0, LINE_LIMIT)];
+            add(first_line, &|at| UTF8_MARK.len() + at);
         }
-        matches
+        scanned
     }
 
     /// Whether a match in content at this path, in this commit (full id in lower-case hexadecimal), is to be reported:
@@ -109,57 +201,94 @@ impl Scanner {
     /// The match must come from a scanner with the same rules.
     pub fn is_reported(&self, raw: &RawMatch, path: &[u8], commit: Option<&str>) -> bool {
         let rule = self.rules.rule(raw.rule);
-        if rule.path.as_ref().is_some_and(|regex| !regex.get().is_match(path)) {
+        // What is said of paths counts for that of the member by itself, too.
+        let full = raw.path(path);
+        let file = full.rsplit(|byte| *byte == b'!').next().filter(|_| raw.member.is_some());
+        let paths = || [Some(&*full), file].into_iter().flatten();
+        if rule.path.as_ref().is_some_and(|regex| !paths().any(|path| regex.get().is_match(path))) {
             return false;
         }
         !self.rules.allowlists_of(rule).zip(0_u16..).any(|(allowlist, index)| {
             allowlist.has_place()
                 && (allowlist.condition == Condition::Or || raw.excluded_by.contains(&index))
-                && allowlist.matches_place(path, commit)
+                && paths().any(|path| allowlist.matches_place(path, commit))
         })
     }
 
-    fn scan_bytes(&self, content: &[u8], landmarks: &mut Landmarks) -> Vec<RawMatch> {
-        let found = self.search.find(self.rules.rules(), content, landmarks);
-        if found.hits.is_empty() {
-            return Vec::new();
+    fn scan_bytes(&self, content: &[u8], landmarks: &mut Landmarks) -> Scanned {
+        let Hits { all, mut kept, allow_comments } = self.hits(content, landmarks);
+        let derived = self.derive(content, &mut landmarks.runs);
+        let mut scanned = Scanned::default();
+        if derived.is_cut {
+            let reason = "encodings nested to more text than is decoded".to_owned();
+            scanned.unread.push(Unread { member: Vec::new(), reason });
         }
-        let masked =
-            MaskedRanges::new(found.hits.iter().map(|hit| (hit.secret_start, hit.secret_end)).collect());
-        let mut kept: Vec<(Hit, Vec<u16>)> = Vec::new();
-        for hit in found.hits {
-            if let Some(excluded_by) = self.filter(content, &hit) {
-                kept.push((hit, excluded_by));
-            }
+        if all.is_empty() && derived.hits.is_empty() {
+            return scanned;
         }
-        self.drop_generic(&mut kept);
-        let allowed_lines = lines_of(content, &found.allow_comments);
-        kept.sort_by_key(|(hit, _)| (hit.secret_start, hit.secret_end, hit.rule));
-        let mut matches = Vec::with_capacity(kept.len());
+        let masked = MaskedRanges::new(
+            all.iter().map(|hit| (hit.secret_start, hit.secret_end)),
+            derived.hits.iter().map(|hit| (hit.original.start, hit.original.end)),
+        );
+        let derived = self.settle(&all, &mut kept, derived);
+        let mut located: Vec<DerivedHit> = kept
+            .into_iter()
+            .map(|(hit, excluded_by)| DerivedHit {
+                rule: hit.rule,
+                original: hit.secret_start..hit.secret_end,
+                secret: content[hit.secret_start..hit.secret_end].to_vec(),
+                excluded_by,
+                forms: Vec::new(),
+            })
+            .collect();
+        located.extend(derived);
+        located.sort_by_key(|hit| (hit.original.start, hit.original.end, hit.rule));
+        let allowed_lines = lines_of(content, &allow_comments);
         let mut start = LineCursor::new(content);
-        for (hit, excluded_by) in kept {
-            start.advance(hit.secret_start);
+        for hit in located {
+            let range = hit.original;
+            start.advance(range.start);
             let mut end = start.clone();
-            end.advance(hit.secret_end - 1);
+            end.advance(range.end - 1);
             let lines = start.line()..=end.line();
             if allowed_lines.iter().any(|line| lines.contains(line)) {
                 continue;
             }
-            let range = (hit.secret_start, hit.secret_end);
-            matches.push(RawMatch {
+            let forms: Vec<&str> = hit.forms.iter().map(|form| form.as_str()).collect();
+            scanned.matches.push(RawMatch {
                 rule: RuleIndex(hit.rule),
-                start: hit.secret_start,
-                end: hit.secret_end,
+                start: range.start,
+                end: range.end,
                 line: start.line(),
                 column: start.column(),
                 end_line: end.line(),
                 end_column: end.next_column(),
-                secret: Secret::new(&content[hit.secret_start..hit.secret_end]),
-                excerpt: excerpt(content, &masked, range, start.line_start()),
-                excluded_by,
+                secret: Secret::new(hit.secret),
+                excerpt: excerpt(content, &masked, (range.start, range.end), start.line_start()),
+                decoded_from: (!forms.is_empty()).then(|| forms.join(">")),
+                member: None,
+                excluded_by: hit.excluded_by,
             });
         }
-        matches
+        scanned
+    }
+
+    /// What the rules find in a view.
+    pub(crate) fn hits_in_view(&self, text: &[u8]) -> Hits {
+        self.hits(text, &mut self.search.landmarks(text))
+    }
+
+    /// What the rules find in a text as it stands.
+    fn hits(&self, text: &[u8], landmarks: &mut Landmarks) -> Hits {
+        let found = self.search.find(self.rules.rules(), text, landmarks);
+        let mut kept: Vec<(Hit, Vec<u16>)> = Vec::new();
+        for hit in &found.hits {
+            if let Some(excluded_by) = self.filter(text, hit) {
+                kept.push((*hit, excluded_by));
+            }
+        }
+        self.drop_generic(&mut kept);
+        Hits { all: found.hits, kept, allow_comments: found.allow_comments }
     }
 
     /// `None` when entropy or an allowlist excludes the hit wherever the content stands; else the positions of the

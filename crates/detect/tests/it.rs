@@ -2,9 +2,13 @@
 
 #[path = "it/allow.rs"]
 mod allow;
+#[path = "it/archives.rs"]
+mod archives;
 #[path = "it/builtin.rs"]
 mod builtin;
 #[path = "it/content.rs"]
 mod content;
+#[path = "it/decoded.rs"]
+mod decoded;
 #[path = "it/rule_files.rs"]
 mod rule_files;

@@ -61,6 +61,7 @@ impl<'a> FindingSink<'a> {
     fn add_match(&mut self, found: &RawMatch, path: &[u8], origin: &Origin) {
         let rule = &self.scanner.rules().rules()[usize::from(found.rule.0)];
         let secret_hash = found.secret.hash(self.key);
+        let path = &*found.path(path);
         let fingerprint = Fingerprint(self.key.fingerprint(&rule.id, &secret_hash, path));
         let no_commit = || CommitId::from_bytes(&[0; 20]).expect("20 bytes are an id");
         let occurrence = Occurrence {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use secretscan_detect::{HashKey, RawMatch, Scanner};
+use secretscan_detect::{HashKey, Scanned, Scanner};
 use secretscan_model::ids::BlobId;
 
 use crate::attribution::Origin;
@@ -141,7 +141,7 @@ pub fn scan_content(
     options: &ScanOptions<'_>,
 ) -> ScanReport {
     let mut scan = Scan::new(scanner, key, *options);
-    scan.add_content(name, content.len() as u64, &scanner.scan(content), &Origin::outside_history());
+    scan.add_content(name, content.len() as u64, &scanner.scan_all(content), &Origin::outside_history());
     scan.finish()
 }
 
@@ -158,7 +158,7 @@ where
     T: Sync,
     R: FnMut(&(Arc<[u8]>, T)) -> Result<Vec<u8>, String>,
 {
-    type Scanned = (usize, Result<(u64, Vec<RawMatch>), String>);
+    type Done = (usize, Result<(u64, Scanned), String>);
     let next = AtomicUsize::new(0);
     let work = || {
         let mut read = reader()?;
@@ -169,11 +169,11 @@ where
             if options.stop.load(Ordering::Relaxed) {
                 return Err(GitError::Stopped);
             }
-            done.push((n, read(item).map(|content| (content.len() as u64, scanner.scan(&content)))));
+            done.push((n, read(item).map(|content| (content.len() as u64, scanner.scan_all(&content)))));
         }
         Ok(done)
     };
-    let mut all: Vec<Scanned> = Vec::with_capacity(items.len());
+    let mut all: Vec<Done> = Vec::with_capacity(items.len());
     thread::scope(|scope| {
         let threads = options.threads.clamp(1, items.len().max(1));
         let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -186,7 +186,7 @@ where
     for (n, result) in all {
         let path = &items[n].0;
         match result {
-            Ok((bytes, matches)) => scan.add_content(path, bytes, &matches, &Origin::outside_history()),
+            Ok((bytes, scanned)) => scan.add_content(path, bytes, &scanned, &Origin::outside_history()),
             Err(reason) => scan.leave_out(String::from_utf8_lossy(path), reason),
         }
     }

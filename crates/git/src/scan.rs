@@ -10,7 +10,7 @@ use std::thread;
 
 use gix_hash::ObjectId;
 use gix_object::Kind;
-use secretscan_detect::{HashKey, Landmarks, RawMatch, Scanner};
+use secretscan_detect::{HashKey, Landmarks, RawMatch, Scanned, Scanner, Unread};
 use secretscan_model::ids::{BlobId, CommitId};
 use secretscan_model::{Author, NotScanned};
 
@@ -164,7 +164,7 @@ impl<'a> Scan<'a> {
         manifest.introductions.retain(|i| is_admitted[i.commit as usize]);
         self.report.commits += is_admitted.iter().filter(|is_admitted| **is_admitted).count() as u64;
 
-        let mut scanned = Scanned::default();
+        let mut scanned = ScannedBlobs::default();
         let introduced = manifest.introductions.iter().map(|i| i.blob);
         let present = introduced.filter(|blob| !manifest.absent.contains_key(blob)).map(object_id);
         let commits = manifest.commits.iter().zip(&is_admitted).filter(|(_, is_admitted)| **is_admitted);
@@ -179,7 +179,7 @@ impl<'a> Scan<'a> {
         objects: &ObjectStore,
         history: impl FnOnce() -> Result<Manifest, GitError>,
     ) -> Result<(), GitError> {
-        let mut scanned = Scanned::default();
+        let mut scanned = ScannedBlobs::default();
         let manifest = thread::scope(|scope| {
             let scan = scope.spawn(|| {
                 self.scan_objects(&mut scanned, |options, visit| {
@@ -200,7 +200,7 @@ impl<'a> Scan<'a> {
     /// Scans the blobs and the commits that `for_each` visits.
     fn scan_objects(
         &mut self,
-        scanned: &mut Scanned,
+        scanned: &mut ScannedBlobs,
         for_each: impl FnOnce(&ScanOptions<'_>, &Visit<'_, Landmarks>) -> Result<LeftOut, GitError>,
     ) -> Result<(), GitError> {
         let found = Mutex::new(Vec::new());
@@ -221,20 +221,20 @@ impl<'a> Scan<'a> {
             }
             blobs.fetch_add(1, Ordering::Relaxed);
             bytes.fetch_add(object.content.len() as u64, Ordering::Relaxed);
-            let (matches, landmarks) = match base {
+            let (scanned, landmarks) = match base {
                 Some(base) => self.scanner.scan_delta(object.content, base.state, base.copied),
                 None => self.scanner.scan_base(object.content),
             };
-            if !matches.is_empty() {
-                found.lock().expect("no scan panicked").push((object.id, matches));
+            if scanned != Default::default() {
+                found.lock().expect("no scan panicked").push((object.id, scanned));
             }
             landmarks
         })?;
         self.report.blobs += blobs.into_inner();
         self.report.bytes += bytes.into_inner();
-        scanned.matches.extend(found.into_inner().expect("no scan panicked"));
-        for (commit, path, matches) in texts.into_inner().expect("no scan panicked") {
-            scanned.texts.entry(commit).or_default().push((path, matches));
+        scanned.found.extend(found.into_inner().expect("no scan panicked"));
+        for (commit, path, scanned_text) in texts.into_inner().expect("no scan panicked") {
+            scanned.texts.entry(commit).or_default().push((path, scanned_text));
         }
         scanned.left_out.extend(left_out);
         Ok(())
@@ -244,15 +244,18 @@ impl<'a> Scan<'a> {
     fn attribute(
         &mut self,
         manifest: &Manifest,
-        scanned: &Scanned,
+        scanned: &ScannedBlobs,
         objects: &ObjectStore,
     ) -> Result<(), GitError> {
         let mut named = HashSet::new();
         let mut found = Vec::new();
         for introduction in &manifest.introductions {
             let id = object_id(introduction.blob);
-            if let Some(matches) = scanned.matches.get(&id) {
+            if let Some(Scanned { matches, unread }) = scanned.found.get(&id) {
                 found.push((introduction, matches));
+                if !unread.is_empty() && named.insert(id) {
+                    self.leave_out_members(&introduction.path, unread);
+                }
             } else if let Some(reason) =
                 manifest.absent.get(&introduction.blob).or_else(|| scanned.left_out.get(&id))
                 && named.insert(id)
@@ -282,16 +285,24 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Adds the matches of one content that belongs to no batch.
-    pub fn add_content(&mut self, path: &[u8], bytes: u64, matches: &[RawMatch], origin: &Origin) {
+    /// Adds what is in one content that belongs to no batch.
+    pub fn add_content(&mut self, path: &[u8], bytes: u64, scanned: &Scanned, origin: &Origin) {
         self.report.blobs += 1;
         self.report.bytes += bytes;
-        self.add_text(path, matches, origin);
+        self.add_text(path, &scanned.matches, origin);
+        self.leave_out_members(path, &scanned.unread);
     }
 
-    /// The same for a text that is no blob.
+    /// Adds what is in a text that is no blob.
     pub fn add_text(&mut self, path: &[u8], matches: &[RawMatch], origin: &Origin) {
         self.sink.add(matches, path, origin);
+    }
+
+    fn leave_out_members(&mut self, path: &[u8], unread: &[Unread]) {
+        for Unread { member, reason } in unread {
+            let what = if member.is_empty() { path.to_vec() } else { [path, member].join(&b'!') };
+            self.leave_out(String::from_utf8_lossy(&what), reason);
+        }
     }
 
     /// Notes what is left out.
@@ -315,15 +326,15 @@ fn object_id(blob: BlobId) -> ObjectId {
 
 /// What was found in blobs that were scanned.
 #[derive(Default)]
-struct Scanned {
-    /// Only of blobs that have some.
-    matches: HashMap<ObjectId, Vec<RawMatch>>,
-    texts: HashMap<CommitId, Vec<TextMatches>>,
+struct ScannedBlobs {
+    /// Only of blobs in which there is something to tell.
+    found: HashMap<ObjectId, Scanned>,
+    texts: HashMap<CommitId, Vec<ScannedText>>,
     left_out: LeftOut,
 }
 
-/// Matches in what a commit says itself, with what stands for the path.
-type TextMatches = (&'static [u8], Vec<RawMatch>);
+/// What a commit says itself: what stands for the path, and what is in it.
+type ScannedText = (&'static [u8], Vec<RawMatch>);
 
 fn authors(
     commits: impl Iterator<Item = CommitId>,

@@ -92,7 +92,7 @@ pub(crate) fn scan_refs(
             match read(repository, id.as_bytes(), options.max_blob_bytes) {
                 Ok((ObjectType::Blob, content)) => {
                     let bytes = content.len() as u64;
-                    scan.add_content(name, bytes, &scanner.scan(&content), &Origin::outside_history());
+                    scan.add_content(name, bytes, &scanner.scan_all(&content), &Origin::outside_history());
                 }
                 Ok((ObjectType::Tag, tag)) => {
                     let (_, message) = split(&tag);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use secretscan_bus::{AgentSettings, NatsSettings};
-use secretscan_detect::HashKey;
+use secretscan_detect::{Depth, HashKey};
 use secretscan_service::{ServiceSettings, Settings};
 use serde::Deserialize;
 
@@ -27,11 +27,23 @@ pub struct ScanSettings {
     pub threads: usize,
     /// Larger blobs are reported as not scanned.
     pub max_blob_bytes: u64,
+    /// Text that is encoded so many times is decoded.
+    pub max_decode_depth: u8,
+    /// Archives in archives are opened so deep.
+    pub max_archive_depth: u8,
 }
 
 impl Default for ScanSettings {
     fn default() -> Self {
-        Self { key_file: None, rules: None, threads: 0, max_blob_bytes: 1 << 30 }
+        let depth = Depth::default();
+        Self {
+            key_file: None,
+            rules: None,
+            threads: 0,
+            max_blob_bytes: 1 << 30,
+            max_decode_depth: depth.decode,
+            max_archive_depth: depth.archive,
+        }
     }
 }
 
@@ -41,6 +53,10 @@ impl ScanSettings {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         }
+    }
+
+    pub(crate) fn depth(&self) -> Depth {
+        Depth { decode: self.max_decode_depth, archive: self.max_archive_depth }
     }
 
     pub(crate) fn read_key(&self) -> Result<HashKey, StartError> {

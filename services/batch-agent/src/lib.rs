@@ -44,7 +44,7 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), StartError>
     let bus = bus.renamed(presence.id().as_str());
     let agent = Agent {
         key: Arc::new(config.scan.read_key()?),
-        scanner: Scanner::new(rules),
+        scanner: Scanner::new(rules).with_depth(config.scan.depth()),
         bus,
         config,
         presence,

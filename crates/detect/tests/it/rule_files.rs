@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 
-use secretscan_detect::{Method, Piece, RuleError, RuleSet, Secret};
+use secretscan_detect::{Method, Piece, RuleError, RuleSet, Scanner, Secret};
 
 fn refusal(toml: &str) -> String {
     let error: RuleError = RuleSet::parse(toml, "rules.toml").expect_err("refused");
@@ -204,4 +204,21 @@ fn built_in_checks_ask_hosts_of_providers() {
         .collect();
     assert!(hosts.len() >= 25, "{hosts:?}");
     assert!(hosts.iter().all(|host| host.contains('.') && !host.ends_with(|c: char| c.is_ascii_digit())));
+}
+
+#[test]
+fn built_in_checks_stand_with_the_rules_that_they_are_for() {
+    let rules = RuleSet::builtin();
+    let scanner = Scanner::new(rules.clone());
+    for rule in rules.rules() {
+        let Some(check) = &rule.verify else { continue };
+        let has_one = rule.examples.matching.iter().any(|example| {
+            let found = scanner.scan(example.as_bytes());
+            let mut of_rule = found.iter().filter(|found| rules.rule(found.rule).id == rule.id);
+            of_rule.any(|found| check.is_for(&found.secret))
+        });
+        assert!(has_one, "{}: no example is of those that can be asked about", rule.id);
+        let provider = rule.id.split('-').next().unwrap();
+        assert!(check.host.contains(provider), "{} asks {}", rule.id, check.host);
+    }
 }
