@@ -561,7 +561,7 @@ fn checks_that_a_repository_brings_are_not_used() {
     let place = Place::repository();
     place.commit("file", &format!("secretword-abcdefgh\ntoken = \"{}\"\n", canary()));
     // The rule of that name asks its provider, but what this one finds is something else.
-    let widened = "[[rules]]\nid = \"github-token\"\nregex = 'gh[a-z]_[A-Za-z0-9]{36}'\n";
+    let widened = "[[rules]]\nid = \"github-token\"\nregex = 'ghp_[A-Za-z0-9]{36}'\n";
     place.write(".secretscan.toml", &format!("{}{widened}", rule_with_check()));
     let ran = verify(&place, &["scan", "--verify"]);
     assert!(ran.code == 1 && ran.out.contains("2 secrets"), "{}", ran.shown());
