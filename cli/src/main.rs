@@ -36,6 +36,8 @@ mod run;
 mod scan;
 #[cfg(feature = "local")]
 mod up;
+#[cfg(feature = "verify")]
+mod verify;
 #[cfg(feature = "remote")]
 mod waiting;
 #[cfg(feature = "remote")]

@@ -110,6 +110,12 @@ pub struct RuleArguments {
 }
 
 impl RuleArguments {
+    /// Whether a repository brings the rules for what is at `place`.
+    #[cfg(feature = "verify")]
+    pub fn are_of_repository(&self, place: &Path) -> bool {
+        self.rules.is_none() && !self.builtin_rules && project_file(place).is_some()
+    }
+
     /// The rules for what is at `place`. Says so on standard error when a repository brings its own.
     pub fn load(&self, place: &Path) -> anyhow::Result<Arc<RuleSet>> {
         if let Some(file) = &self.rules {

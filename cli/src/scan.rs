@@ -19,13 +19,16 @@ use crate::failure::Failure;
 use crate::output::{self, ReportArguments};
 use crate::progress::Progress;
 use crate::rules::RuleArguments;
+#[cfg(feature = "verify")]
+use crate::verify;
 
 /// Larger content is reported as not scanned: it would be held in memory.
 const MAX_BLOB_BYTES: u64 = 1 << 30;
 
 /// Scan a repository's history, staged changes, a directory or standard input
 ///
-/// Without a mode the whole history of the repository is scanned, every ref of it. Nothing leaves this machine.
+/// Without a mode the whole history of the repository is scanned, every ref of it. Nothing leaves this machine,
+/// unless --verify asks for it.
 #[derive(clap::Args)]
 #[command(after_help = crate::exit::HELP)]
 pub struct Arguments {
@@ -52,6 +55,10 @@ pub struct Arguments {
 
     #[command(flatten)]
     rules: RuleArguments,
+
+    #[cfg(feature = "verify")]
+    #[command(flatten)]
+    verify: verify::VerifyArguments,
 
     /// Decode text that is encoded so many times; 0 decodes nothing
     #[arg(long, value_name = "N", default_value_t = Depth::default().decode)]
@@ -105,6 +112,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let rules = arguments.rules.load(arguments.place())?;
     let key = offline_hash_key();
     let writer = arguments.report.open(Some(&|secret| Secret::new(secret).hash(&key)))?;
+    #[cfg(feature = "verify")]
+    let asking =
+        arguments.verify.prepare(rules.clone(), arguments.rules.are_of_repository(arguments.place()))?;
     let (started, start) = (output::now(), Instant::now());
     let scanned = {
         let _progress = Progress::start("scanning");
@@ -123,11 +133,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let found: Vec<Found<'_>> = (scanned.findings.iter())
         .map(|located| Found { finding: &located.finding, secret: Some(located.secret.expose()) })
         .collect();
+    let findings = ReportedFinding::list(&found, arguments.redaction());
+    #[cfg(feature = "verify")]
+    let findings = asking.ask(&scanned.findings, findings);
     writer.write(vec![Report {
         tool_version: env!("CARGO_PKG_VERSION"),
         rule_set_version: rules.version(),
         repository: None,
-        findings: ReportedFinding::list(&found, arguments.redaction()),
+        findings,
         summary,
     }])
 }

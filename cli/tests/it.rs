@@ -504,3 +504,67 @@ fn a_reader_that_goes_away_is_no_error() {
         assert_eq!((ran.code, ran.err.as_str()), (code, ""), "{arguments:?}");
     }
 }
+
+/// A rule whose check leads into this machine, so that nobody is asked.
+#[cfg(feature = "verify")]
+fn rule_with_check() -> String {
+    rule("own")
+        + "[rules.verify]\nurl = 'https://localhost/{{secret}}'\nvalid.status = [200]\nrevoked.status = [401]\n"
+}
+
+/// Runs `secretscan` with one root certificate, whatever this machine has.
+#[cfg(feature = "verify")]
+fn verify(place: &Place, arguments: &[&str]) -> Ran {
+    let certificate = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let roots = TempDir::new().unwrap();
+    let file = roots.path().join("roots.pem");
+    fs::write(&file, certificate.cert.pem()).unwrap();
+    let mut command = command(place.path(), arguments);
+    Ran::new(command.env("SSL_CERT_FILE", file).env_remove("SSL_CERT_DIR").output().unwrap())
+}
+
+#[test]
+#[cfg(feature = "verify")]
+fn secrets_are_verified_only_when_told() {
+    let place = Place::repository();
+    place.commit("file", "secretword-abcdefgh\n");
+    place.commit("other", "secretword-abcdefgh\nsecretword-ijklmnop\n");
+    let rules = TempDir::new().unwrap();
+    let file = rules.path().join("own.toml");
+    fs::write(&file, rule_with_check()).unwrap();
+    let file = file.to_str().unwrap();
+    let plain = verify(&place, &["scan", "--rules", file]);
+    assert!(plain.code == 1 && !plain.out.contains("verification"), "{}", plain.shown());
+    assert_eq!(plain.err, "");
+    let asked = verify(&place, &["scan", "--rules", file, "--verify"]);
+    assert_shown!(asked);
+    let ran = verify(&place, &["scan", "--rules", file, "--verify", "--format", "jsonl"]);
+    for line in ran.out.lines() {
+        let finding: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(finding["verification"]["result"], "unknown");
+        assert_eq!(finding["verification"]["reason"], "the host has an address that is not public");
+    }
+    assert_eq!(ran.out.lines().count(), 3);
+    assert!(!ran.shown().contains("secretword-"), "{}", ran.shown());
+    let ran = verify(&place, &["scan", "--rules", file, "--verify", "--only-valid"]);
+    assert_eq!(ran.code, 0);
+    assert!(
+        ran.err.contains("note: 3 findings that are not known to be in use are left out\n"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+#[cfg(feature = "verify")]
+fn checks_that_a_repository_brings_are_not_used() {
+    let place = Place::repository();
+    place.commit("file", &format!("secretword-abcdefgh\ntoken = \"{}\"\n", canary()));
+    // The rule of that name asks its provider, but what this one finds is something else.
+    let widened = "[[rules]]\nid = \"github-token\"\nregex = 'ghp_[A-Za-z0-9]{36}'\n";
+    place.write(".secretscan.toml", &format!("{}{widened}", rule_with_check()));
+    let ran = verify(&place, &["scan", "--verify"]);
+    assert!(ran.code == 1 && ran.out.contains("2 secrets"), "{}", ran.shown());
+    assert!(!ran.out.contains("verification") && !ran.err.contains("asking"), "{}", ran.shown());
+    assert!(ran.err.contains("note: checks in the repository's rules are not used;"), "{}", ran.err);
+}

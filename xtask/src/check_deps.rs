@@ -39,6 +39,7 @@ const TABLE: &[(&str, Imports)] = &[
     ("proto", Imports::Only(&[always("crates/model")])),
     ("crates/bus", Imports::Only(&[always("crates/model"), always("proto")])),
     ("crates/report", Imports::Only(&[always("crates/model")])),
+    ("crates/verify", Imports::Only(&[always("crates/model"), always("crates/detect")])),
     (
         "services/*",
         Imports::Only(&[
@@ -58,6 +59,7 @@ const TABLE: &[(&str, Imports)] = &[
             always("crates/report"),
             always("crates/model"),
             always("proto"),
+            with("verify", "crates/verify"),
             with("remote", "crates/bus"),
             with("local", "crates/embedded"),
             with("local", "crates/service"),

@@ -2,7 +2,7 @@
 //!
 //! [`RuleSet`] holds the rules (TOML in gitleaks' syntax; see `crates/detect/rules/` for the built-in ones);
 //! [`Scanner`] finds their matches in a blob. Nothing here knows Git, the network or, but for [`RuleSet::load`],
-//! files, and nothing verifies a secret with its provider.
+//! files, and nothing verifies a secret with its provider: a rule only says how that is done ([`HttpCheck`]).
 //!
 //! The decision worth knowing: one pass of Aho-Corasick over literals that every match must contain finds candidates,
 //! and a regex runs only on a window around them. Its result equals that of the regex over the whole content (a
@@ -24,6 +24,7 @@ mod derive;
 mod entropy;
 mod error;
 mod excerpt;
+mod http_check;
 mod landmarks;
 mod literal;
 mod pattern;
@@ -41,6 +42,7 @@ pub use check::ExampleFailure;
 pub use checksum::Checksum;
 pub use depth::Depth;
 pub use error::{Place, RuleError};
+pub use http_check::{Answer, HttpCheck, Method, Piece, Template};
 pub use landmarks::{Copied, Landmarks};
 pub use rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Rule, RuleIndex, Severity};
 pub use rule_set::RuleSet;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::checksum::Checksum;
+use crate::http_check::HttpCheck;
 use crate::pattern::{LazyRegex, Pattern};
 use crate::shape::Shape;
 
@@ -104,6 +105,8 @@ pub struct Rule {
     pub allowlists: Vec<Allowlist>,
     /// What the rule must and must not find.
     pub examples: Examples,
+    /// How to ask the provider whether a secret is in use.
+    pub verify: Option<HttpCheck>,
     pub(crate) path: Option<LazyRegex>,
     pub(crate) pattern: Pattern,
 }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use crate::error::{Place, RuleError};
+use crate::http_check::HttpCheck;
 use crate::pattern::{LazyRegex, Pattern, PatternError};
 use crate::rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Rule, RuleIndex};
 use crate::syntax::{AllowlistSyntax, RuleSyntax, Source};
@@ -133,6 +134,7 @@ struct RuleDraft {
     regex_place: Option<Place>,
     path: Option<LazyRegex>,
     allowlists: Vec<Allowlist>,
+    verify: Option<HttpCheck>,
     syntax: RuleSyntax,
 }
 
@@ -199,7 +201,8 @@ impl RuleDraft {
         let path = syntax.path.take().map(|path| parse_regex(path, "path", source, Some(&id))).transpose()?;
         let regex_place =
             syntax.regex.as_ref().map(|regex| source.place(regex.span().start, Some(id.clone())));
-        Ok(Self { id, place, regex_place, path, allowlists, syntax })
+        let verify = syntax.verify.take().map(|check| check.build(source, &id)).transpose()?;
+        Ok(Self { id, place, regex_place, path, allowlists, verify, syntax })
     }
 
     /// What `other` says replaces what this says; lists grow.
@@ -211,6 +214,7 @@ impl RuleDraft {
         }
         self.path = other.path.or(self.path.take());
         self.allowlists.extend(other.allowlists);
+        self.verify = other.verify.or(self.verify.take());
         mine.description = theirs.description.or(mine.description.take());
         mine.severity = theirs.severity.or(mine.severity);
         mine.confidence = theirs.confidence.or(mine.confidence);
@@ -227,7 +231,7 @@ impl RuleDraft {
     }
 
     fn build(self) -> Result<Rule, RuleError> {
-        let Self { id, place, regex_place, path, allowlists, syntax } = self;
+        let Self { id, place, regex_place, path, allowlists, verify, syntax } = self;
         let (Some(regex), Some(regex_place)) = (syntax.regex, regex_place) else {
             return Err(RuleError::Missing { place, key: "regex" });
         };
@@ -263,6 +267,7 @@ impl RuleDraft {
                 matching: join(syntax.examples.matching),
                 near_misses: join(syntax.examples.near_misses),
             },
+            verify,
             path,
             pattern,
         })

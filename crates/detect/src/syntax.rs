@@ -1,11 +1,12 @@
 //! The rule file as written: the TOML keys of gitleaks, and a few of ours (`severity`, `confidence`, `documentation`, `checksum`,
-//! `reject`, `generic`, `examples`).
+//! `reject`, `generic`, `examples`, `verify`).
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::checksum::Checksum;
 use crate::error::{Place, RuleError};
+use crate::http_check::HttpCheckSyntax;
 use crate::rule::{Confidence, Severity};
 use crate::shape::Shape;
 
@@ -67,6 +68,7 @@ pub(crate) struct RuleSyntax {
     pub(crate) allowlists: Vec<Spanned<AllowlistSyntax>>,
     #[serde(default)]
     pub(crate) examples: ExamplesSyntax,
+    pub(crate) verify: Option<HttpCheckSyntax>,
 }
 
 /// An allowlist of a rule or of all.

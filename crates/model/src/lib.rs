@@ -12,6 +12,7 @@ pub mod lifecycle;
 pub mod plan;
 pub mod repository;
 pub mod uri;
+pub mod verification;
 
 pub use agent::{Agent, Role};
 pub use finding::{Author, Finding, Fingerprint, Occurrence, SecretHash};
@@ -22,3 +23,4 @@ pub use lifecycle::{
 };
 pub use repository::Repository;
 pub use uri::{RepositoryUri, UriError, UriPolicy};
+pub use verification::Verification;

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use data_encoding::BASE64;
 use secretscan_model::finding::MAX_OCCURRENCES;
-use secretscan_model::{CommitId, NotScanned, Occurrence};
+use secretscan_model::{CommitId, NotScanned, Occurrence, Verification};
 use serde::Serialize;
 
 use crate::{Report, ReportedFinding, Summary, TOOL_NAME, date, escape};
@@ -45,6 +45,9 @@ pub(crate) struct JsonFinding<'a> {
     secret_hash: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
+    /// Absent when nobody was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification: Option<&'a Verification>,
     path: Cow<'a, str>,
     /// Base64 of the path, when it is not UTF-8 and `path` therefore not exact.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,6 +183,7 @@ fn json_finding<'a>(repository: Option<&'a str>, reported: &'a ReportedFinding<'
         severity: &finding.severity,
         secret_hash: &finding.secret_hash.0,
         secret: reported.secret.as_deref(),
+        verification: reported.verification.as_ref(),
         path: finding.display_path(),
         path_bytes: path_bytes(&finding.path),
         occurrences: finding.occurrences.iter().map(json_occurrence).collect(),

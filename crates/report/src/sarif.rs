@@ -103,6 +103,9 @@ fn result(reported: &ReportedFinding<'_>, rule_index: usize) -> Value {
     if let Some(secret) = &reported.secret {
         properties["secret"] = json!(secret);
     }
+    if let Some(verification) = &reported.verification {
+        properties["verification"] = json!(verification);
+    }
     json!({
         "ruleId": finding.rule_id,
         "ruleIndex": rule_index,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
-use secretscan_model::{CommitId, Finding, Occurrence};
+use secretscan_model::{CommitId, Finding, Occurrence, Verification};
 
 /// How a masked secret ends, in an excerpt and elsewhere.
 const MASK: &str = "****";
@@ -70,6 +70,8 @@ pub struct ReportedFinding<'a> {
     pub(crate) secret: Option<String>,
     /// For each occurrence, where the secret stands in its excerpt, in bytes, where that can be told.
     pub(crate) marks: Vec<Option<Range<usize>>>,
+    /// What the provider said, if it was asked.
+    pub(crate) verification: Option<Verification>,
 }
 
 impl fmt::Debug for ReportedFinding<'_> {
@@ -104,7 +106,13 @@ impl<'a> ReportedFinding<'a> {
                 }
             }
         }
-        Self { finding, secret, marks }
+        Self { finding, secret, marks, verification: None }
+    }
+
+    /// Adds what the provider said of the secret.
+    #[must_use]
+    pub fn with_verification(self, verification: Option<Verification>) -> Self {
+        Self { verification, ..self }
     }
 }
 

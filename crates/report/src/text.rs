@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use console::{Style, Term, measure_text_width};
 use secretscan_model::finding::MAX_OCCURRENCES;
-use secretscan_model::{Author, Finding};
+use secretscan_model::{Author, Finding, Verification};
 
 use crate::escape::for_terminal;
 use crate::{Report, ReportedFinding, date, document};
@@ -134,6 +134,9 @@ fn write_finding(reported: &ReportedFinding<'_>, style: TextStyle, out: &mut dyn
     if let Some(secret) = &reported.secret {
         writeln!(out, " {} {}", fact("secret"), for_terminal(secret))?;
     }
+    if let Some(verification) = &reported.verification {
+        writeln!(out, " {} {}", fact("verification"), verdict(verification, style))?;
+    }
     if let Some(commit) = document::commit(first) {
         let commit = commit.to_string();
         let short = style.style().yellow().apply_to(&commit[..SHORT_COMMIT]);
@@ -152,6 +155,19 @@ fn severity_style(severity: &str, style: TextStyle) -> Style {
         "high" => style.red(),
         "medium" => style.yellow(),
         _ => style.blue(),
+    }
+}
+
+fn verdict(verification: &Verification, style: TextStyle) -> String {
+    let result = verification.as_str();
+    match verification {
+        Verification::Valid => {
+            format!("{}: the provider accepts it", style.style().red().bold().apply_to(result))
+        }
+        Verification::Revoked => {
+            format!("{}: the provider does not know it", style.style().green().apply_to(result))
+        }
+        Verification::Unknown { reason } => format!("{result}: {}", for_terminal(reason)),
     }
 }
 

@@ -6,6 +6,7 @@ mod formats;
 mod hostile;
 mod redaction;
 mod schemas;
+mod verification;
 
 use std::time::Duration;
 
