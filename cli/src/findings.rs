@@ -14,6 +14,7 @@ use crate::connection::ConnectionArguments;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::lists::counted;
+use crate::rules::ConfidenceArgument;
 use crate::scan::FormatArgument;
 use crate::{output, repositories};
 
@@ -34,6 +35,10 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = FormatArgument::Text)]
     format: FormatArgument,
 
+    /// Only findings of at least this confidence
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = ConfidenceArgument::Low)]
+    confidence: ConfidenceArgument,
+
     #[command(flatten)]
     connection: ConnectionArguments,
 }
@@ -46,15 +51,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         let hint = "name it with --repository; or use --format jsonl, where each line names its repository";
         return Err(Failure::new(message, hint).into());
     }
+    let least = arguments.confidence;
     arguments.connection.with_bus(async |bus| match &arguments.repository {
-        Some(text) => show_repository(bus, &repositories::find(bus, text).await?, format).await,
-        None => show_all(bus, format).await,
+        Some(text) => show_repository(bus, &repositories::find(bus, text).await?, format, least).await,
+        None => show_all(bus, format, least).await,
     })
 }
 
-/// Reports what is known of one repository.
-pub async fn show_repository(bus: &Bus, repository: &Repository, format: Format) -> anyhow::Result<Outcome> {
-    let known = Known::load(bus, repository, &bus.scans().await?).await?;
+/// Reports what is known of one repository, of at least this confidence.
+pub async fn show_repository(
+    bus: &Bus,
+    repository: &Repository,
+    format: Format,
+    least: ConfidenceArgument,
+) -> anyhow::Result<Outcome> {
+    let known = Known::load(bus, repository, &bus.scans().await?, least).await?;
     let report = known.report();
     output::to_stdout(|out| report.write(format, TextStyle::of_stdout(), out).map_err(|error| error.source))?;
     if format != Format::Text {
@@ -64,13 +75,13 @@ pub async fn show_repository(bus: &Bus, repository: &Repository, format: Format)
     Ok(known.outcome())
 }
 
-async fn show_all(bus: &Bus, format: Format) -> anyhow::Result<Outcome> {
+async fn show_all(bus: &Bus, format: Format, least: ConfidenceArgument) -> anyhow::Result<Outcome> {
     let mut repositories = bus.repositories().await?;
     repositories.sort_by(|a, b| a.name.cmp(&b.name));
     let scans = bus.scans().await?;
     let mut all = Vec::with_capacity(repositories.len());
     for repository in &repositories {
-        all.push(Known::load(bus, repository, &scans).await?);
+        all.push(Known::load(bus, repository, &scans, least).await?);
     }
     let total = total(&all);
     output::to_stdout(|out| {
@@ -110,9 +121,15 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    async fn load(bus: &Bus, repository: &'a Repository, scans: &[RepositoryScan]) -> Result<Self, BusError> {
+    async fn load(
+        bus: &Bus,
+        repository: &'a Repository,
+        scans: &[RepositoryScan],
+        least: ConfidenceArgument,
+    ) -> Result<Self, BusError> {
         let mut findings: Vec<Finding> =
             bus.findings(Some(&repository.id)).await?.into_iter().map(|(_, finding)| finding).collect();
+        findings.retain(|finding| least.allows(&finding.confidence));
         findings.sort_by(|a, b| order(a).cmp(&order(b)));
         let head = bus.ledger(&repository.id).head().await?;
         let mut summary = Summary { commits: head.count(CommitState::Scanned), ..Summary::default() };

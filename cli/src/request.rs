@@ -15,6 +15,7 @@ use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::lists::ListFormat;
 use crate::repositories::ANY_URI;
+use crate::rules::ConfidenceArgument;
 use crate::{findings, output, request_show, watch};
 
 const EXAMPLES: &str = "\
@@ -196,7 +197,7 @@ async fn watch_and_report(bus: &Bus, id: &RequestId) -> anyhow::Result<Outcome> 
     }
     let repository = ended.repository.context("a request completed without a repository")?;
     let repository = bus.repository(&repository).await?.context("the repository is gone")?;
-    findings::show_repository(bus, &repository, Format::Text).await
+    findings::show_repository(bus, &repository, Format::Text, ConfidenceArgument::Low).await
 }
 
 /// The URI to send: checked here as far as possible, so that a password in it goes nowhere.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::local::LocalArguments;
+use crate::rules::ConfidenceArgument;
 use crate::scan::FormatArgument;
 use crate::{findings, watch};
 
@@ -116,7 +117,9 @@ async fn report(bus: &Bus, repositories: &BTreeSet<RepositoryId>, format: Format
     let mut outcome = Outcome::Clean;
     for id in repositories {
         let repository = bus.repository(id).await?.context("the repository is gone")?;
-        if findings::show_repository(bus, &repository, format).await? == Outcome::Findings {
+        if findings::show_repository(bus, &repository, format, ConfidenceArgument::Low).await?
+            == Outcome::Findings
+        {
             outcome = Outcome::Findings;
         }
     }

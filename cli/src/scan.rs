@@ -18,6 +18,7 @@ use secretscan_report::{Format, Report, ReportedFinding, Summary, TextStyle};
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::ignore::{self, IgnoreArguments};
 use crate::output;
 use crate::progress::Progress;
 use crate::rules::RuleArguments;
@@ -59,6 +60,13 @@ pub struct Arguments {
 
     #[command(flatten)]
     rules: RuleArguments,
+
+    #[command(flatten)]
+    ignore: IgnoreArguments,
+
+    /// Report secrets even on lines with the comment secretscan:allow or gitleaks:allow
+    #[arg(long)]
+    ignore_inline_allow: bool,
 
     /// How many threads scan [default: one for each processor]
     #[arg(long, value_name = "N")]
@@ -126,14 +134,21 @@ fn offline_hash_key() -> HashKey {
 /// Scans and reports.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let rules = arguments.rules.load(arguments.place())?;
+    let ignore_list = arguments.ignore.load(arguments.place())?;
     // Opened first: an unwritable file should not cost a long scan, and an old report must not pass for a new one.
     let mut file = arguments.output.as_deref().map(create).transpose()?;
     let started = Instant::now();
-    let scanned = {
+    let mut scanner = Scanner::new(rules.clone());
+    if arguments.ignore_inline_allow {
+        scanner = scanner.ignoring_comments();
+    }
+    let mut scanned = {
         let _progress = Progress::start("scanning");
-        arguments.scan(&Scanner::new(rules.clone()))?
+        arguments.scan(&scanner)?
     };
-    let report = arguments.report(&scanned, rules.version(), started.elapsed());
+    let ignored = ignore::take_out(&mut scanned, &ignore_list);
+    let mut report = arguments.report(&scanned, rules.version(), started.elapsed());
+    report.summary.ignored = ignored;
     let outcome = if scanned.findings.is_empty() { Outcome::Clean } else { Outcome::Findings };
 
     let format = arguments.format.into();
@@ -223,6 +238,7 @@ impl Arguments {
                 blobs: scanned.blobs,
                 bytes: scanned.bytes,
                 elapsed,
+                ignored: 0,
                 not_scanned: scanned.not_scanned.clone(),
             },
         }

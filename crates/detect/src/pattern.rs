@@ -16,7 +16,7 @@ const SIZE_LIMIT: usize = 512 << 20;
 const MAX_MATCH_LEN: usize = 64 << 10;
 
 /// A regex that compiles on first use. Bytes mode, without Unicode classes unless the pattern needs them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LazyRegex {
     text: String,
     unicode: bool,
@@ -58,7 +58,7 @@ pub(crate) enum PatternError {
 }
 
 /// The regex of a rule with what the engine knows about its matches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     /// As written.
     pub(crate) source: String,
@@ -71,10 +71,14 @@ pub(crate) struct Pattern {
     pub(crate) groups: usize,
     /// The longest possible match.
     pub(crate) max_len: usize,
-    /// Every match has one of these. Empty: no such set is known, keywords only.
+    /// Every match has one of these. Empty: no such set is known, and the regex reads every byte of each content, or of
+    /// each that has a keyword.
     pub(crate) literals: Vec<Literal>,
-    /// Whether the keywords must be looked for in the whole content, since a match need not have one.
+    /// Whether it takes the whole content to tell if a match counts: the keywords need not stand in the match, or where
+    /// a match starts depends on those before it.
     pub(crate) is_gated: bool,
+    /// About as many states as the compiled regex has.
+    pub(crate) states: usize,
 }
 
 impl Pattern {
@@ -82,7 +86,7 @@ impl Pattern {
     pub(crate) fn parse(source: &str, keywords: &[String]) -> Result<Self, PatternError> {
         let (hir, _) = parse(source)?;
         let hir = bound_repetitions(hir);
-        check_states(&hir)?;
+        let states = check_states(&hir)?;
         let properties = hir.properties();
         let max_len = match (properties.minimum_len(), properties.maximum_len()) {
             (Some(0), _) => return Err(PatternError::Unfit("matches the empty text".into())),
@@ -96,14 +100,7 @@ impl Pattern {
         };
         let keywords: Vec<Vec<u8>> = keywords.iter().map(|word| word.to_ascii_lowercase().into()).collect();
         let (literals, has_keywords) = required_literals(&hir, &keywords);
-        if literals.is_empty() && keywords.is_empty() {
-            return Err(PatternError::Unfit(
-                "has no fixed text of three or more characters that every match contains, which the search needs to \
-                 be fast; add such a text or `keywords`"
-                    .into(),
-            ));
-        }
-        let is_gated = !keywords.is_empty() && !has_keywords;
+        let is_gated = literals.is_empty() || (!keywords.is_empty() && !has_keywords);
         let look = properties.look_set();
         let bounded = hir.to_string();
         // The printed form spells its flags out, so it is parsed with the default ones.
@@ -116,7 +113,29 @@ impl Pattern {
             max_len,
             literals,
             is_gated,
+            states,
         })
+    }
+
+    /// What a rule without a regex has: matches nothing, and costs nothing.
+    pub(crate) fn never() -> Self {
+        // The empty class.
+        let regex = LazyRegex { text: "[a&&b]".into(), unicode: true, compiled: OnceLock::new() };
+        Self {
+            source: String::new(),
+            regex,
+            anchored: None,
+            groups: 0,
+            max_len: 0,
+            literals: Vec::new(),
+            is_gated: false,
+            states: 0,
+        }
+    }
+
+    /// Whether the regex has to read every byte of a content.
+    pub(crate) fn reads_everything(&self) -> bool {
+        self.is_gated && self.literals.is_empty()
     }
 }
 
@@ -132,11 +151,13 @@ fn parse(text: &str) -> Result<(Hir, bool), PatternError> {
     with(true).map(|hir| (hir, true)).map_err(PatternError::Regex)
 }
 
-fn check_states(hir: &Hir) -> Result<(), PatternError> {
-    if count_states(hir) > MAX_STATES {
+/// How many states it has, unless they are too many.
+fn check_states(hir: &Hir) -> Result<usize, PatternError> {
+    let states = count_states(hir);
+    if states > MAX_STATES {
         return Err(PatternError::Unfit("is too big: lower the limits of its repetitions".into()));
     }
-    Ok(())
+    Ok(states)
 }
 
 /// About as many states as the compiled regex will have.
@@ -171,7 +192,6 @@ mod tests {
     #[test]
     fn unfit_patterns_are_refused_with_the_reason() {
         assert!(problem("(?:abc)?").contains("empty"));
-        assert!(problem("[a-z]{20}").contains("fixed text"));
         assert!(problem("abc(?:[a-z]{900}){100}").contains("more than"));
         assert!(problem("abc(?:[a-z]{900}){1000}").contains("too big"));
         assert!(matches!(Pattern::parse("abc(", &[]), Err(PatternError::Regex(_))));
@@ -183,6 +203,18 @@ mod tests {
         assert!(!Pattern::parse("(?i)my_token=[a-z]{8}", &words).unwrap().is_gated);
         let gated = Pattern::parse("[a-z]{32}", &words).unwrap();
         assert!(gated.is_gated && gated.literals.is_empty());
+    }
+
+    #[test]
+    fn patterns_that_read_everything_are_known() {
+        let reads = |regex: &str, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            Pattern::parse(regex, &words).unwrap().reads_everything()
+        };
+        assert!(reads("[a-z]{20}", &[]) && reads("[a-z]{20}", &["token"]));
+        assert!(!reads("key_[a-z]{20}", &[]) && !reads("key_[a-z]{20}", &["token"]));
+        let never = Pattern::never();
+        assert!(!never.reads_everything() && !never.regex.get().is_match(b"a&&b ab"));
     }
 
     #[test]

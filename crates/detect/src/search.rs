@@ -40,6 +40,8 @@ pub(crate) struct Search {
     automaton: DFA,
     /// By pattern of the automaton.
     meanings: Vec<Vec<Meaning>>,
+    /// By rule: whether it reads everything even without keywords, since it has none.
+    is_open: Vec<bool>,
 }
 
 /// A match of a rule's regex.
@@ -103,7 +105,8 @@ impl Search {
             .prefilter(false)
             .build(&texts)
             .expect("a few thousand short texts are far below the limits of the automaton");
-        Self { automaton, meanings }
+        let is_open = |rule: &Rule| rule.pattern.reads_everything() && rule.keywords.is_empty();
+        Self { automaton, meanings, is_open: rules.iter().map(is_open).collect() }
     }
 
     /// Every match of every rule's regex, as if each had searched the whole content (those rules aside whose
@@ -111,7 +114,7 @@ impl Search {
     pub(crate) fn find(&self, rules: &[Rule], content: &[u8]) -> Hits {
         let mut hits = Hits::default();
         let mut candidates: Vec<Starts> = Vec::new();
-        let mut has_keyword = vec![false; rules.len()];
+        let mut has_keyword = self.is_open.clone();
         self.find_texts(content, |pattern, range| {
             for meaning in &self.meanings[pattern] {
                 match meaning {
@@ -288,6 +291,7 @@ mod tests {
         r"regex = '''(?i)tOk[^x]{3,}'''",
         r"regex = '''(?:éa|\p{Greek})tok\b'''",
         "regex = '''[a-z]{4}'''\nkeywords = ['Gate']",
+        r"regex = '''[ab=]{3}'''",
         "regex = '''tok[a-z]'''\nkeywords = ['gate', 'door']",
     ];
 

@@ -6,5 +6,7 @@ mod allow;
 mod builtin;
 #[path = "it/content.rs"]
 mod content;
+#[path = "it/gitleaks.rs"]
+mod gitleaks;
 #[path = "it/rule_files.rs"]
 mod rule_files;

@@ -201,7 +201,7 @@ where
         let path = &items[n].0;
         match result {
             Ok((bytes, matches)) => scan.add_content(path, bytes, &matches, &Origin::outside_history()),
-            Err(reason) => scan.leave_out(String::from_utf8_lossy(path), reason),
+            Err(reason) => scan.leave_out_content(path, reason, &Origin::outside_history()),
         }
     }
     Ok(())

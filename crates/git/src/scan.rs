@@ -152,15 +152,17 @@ impl<'a> Scan<'a> {
         let scanned = self.scan_pack(&manifest, pack)?;
         let mut named = HashSet::new();
         for introduction in &manifest.introductions {
-            if let Some(reason) = manifest.absent.get(&introduction.blob) {
-                if named.insert(introduction.blob) {
-                    let path = String::from_utf8_lossy(&introduction.path);
-                    let what = format!("{path} (blob {})", introduction.blob);
-                    self.report.not_scanned.push(NotScanned { what, reason: reason.clone() });
-                }
+            if let Some(reason) = manifest.absent.get(&introduction.blob)
+                && named.insert(introduction.blob)
+            {
+                let path = String::from_utf8_lossy(&introduction.path);
+                let what = format!("{path} (blob {})", introduction.blob);
+                self.report.not_scanned.push(NotScanned { what, reason: reason.clone() });
+            }
+            let matches = scanned.matches.get(&introduction.blob).map_or(&[][..], Vec::as_slice);
+            if matches.is_empty() && !self.sink.matches_path(&introduction.path) {
                 continue;
             }
-            let Some(matches) = scanned.matches.get(&introduction.blob) else { continue };
             let commit = manifest.commits[introduction.commit as usize];
             let author = scanned.authors.get(&commit.id).cloned();
             let author = author.ok_or_else(|| GitError::corrupt("the pack lacks a commit"))?;
@@ -204,6 +206,12 @@ impl<'a> Scan<'a> {
         self.report.blobs += 1;
         self.report.bytes += bytes;
         self.sink.add(matches, path, origin);
+    }
+
+    /// Notes a content that is left out. Its path counts all the same.
+    pub fn leave_out_content(&mut self, path: &[u8], reason: String, origin: &Origin) {
+        self.leave_out(String::from_utf8_lossy(path), reason);
+        self.sink.add(&[], path, origin);
     }
 
     /// Notes what is left out.

@@ -37,6 +37,8 @@ struct JsonFinding<'a> {
     rule_id: &'a str,
     description: &'a str,
     severity: &'a str,
+    confidence: &'a str,
+    tags: &'a [String],
     secret_hash: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
@@ -79,6 +81,7 @@ struct JsonSummary<'a> {
     blobs: u64,
     bytes: u64,
     seconds: f64,
+    ignored: u64,
     not_scanned: &'a [NotScanned],
 }
 
@@ -99,6 +102,7 @@ pub(crate) fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> 
             blobs: summary.blobs,
             bytes: summary.bytes,
             seconds: summary.elapsed.as_secs_f64(),
+            ignored: summary.ignored,
             not_scanned: &summary.not_scanned,
         },
     };
@@ -138,6 +142,8 @@ fn json_finding<'a>(reported: &'a ReportedFinding<'a>) -> JsonFinding<'a> {
         rule_id: finding.rule_id.as_str(),
         description: &finding.description,
         severity: &finding.severity,
+        confidence: &finding.confidence,
+        tags: &finding.tags,
         secret_hash: &finding.secret_hash.0,
         secret: reported.secret.as_deref(),
         path: finding.display_path(),

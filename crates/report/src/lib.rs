@@ -10,6 +10,7 @@
 
 mod date;
 mod escape;
+mod ignore;
 mod json;
 mod sarif;
 mod text;
@@ -23,6 +24,7 @@ use secretscan_model::{Finding, NotScanned};
 use thiserror::Error;
 
 pub use escape::for_terminal as escape_for_terminal;
+pub use ignore::{IgnoreError, IgnoreList};
 pub use text::TextStyle;
 
 /// The name under which reports speak of the program.
@@ -79,6 +81,8 @@ pub struct Summary {
     pub bytes: u64,
     /// How long it took.
     pub elapsed: Duration,
+    /// How many findings are left out because an ignore file names them.
+    pub ignored: u64,
     /// What a bound or a fault kept from being scanned.
     pub not_scanned: Vec<NotScanned>,
 }

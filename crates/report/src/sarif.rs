@@ -49,6 +49,7 @@ pub(crate) fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> 
                 "commits": report.summary.commits,
                 "blobs": report.summary.blobs,
                 "bytes": report.summary.bytes,
+                "ignored": report.summary.ignored,
                 "seconds": report.summary.elapsed.as_secs_f64(),
             },
         }],
@@ -62,7 +63,11 @@ fn rule(reported: &ReportedFinding<'_>) -> Value {
         "id": finding.rule_id,
         "shortDescription": { "text": finding.description },
         "defaultConfiguration": { "level": level(&finding.severity) },
-        "properties": { "security-severity": security_severity(&finding.severity), "tags": ["security", "secret"] },
+        "properties": {
+            "security-severity": security_severity(&finding.severity),
+            "precision": finding.confidence,
+            "tags": ["security", "secret"],
+        },
     })
 }
 
@@ -71,6 +76,8 @@ fn result(reported: &ReportedFinding<'_>, rule_index: usize) -> Value {
     let first = finding.introduced();
     let mut properties = json!({
         "severity": finding.severity,
+        "confidence": finding.confidence,
+        "tags": finding.tags,
         "secretHash": finding.secret_hash,
         "excerpt": first.excerpt,
         "occurrences": finding.occurrences.len(),

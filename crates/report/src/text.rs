@@ -58,14 +58,15 @@ fn write_finding(reported: &ReportedFinding<'_>, style: TextStyle, out: &mut dyn
     let finding = reported.finding;
     let first = finding.introduced();
     let severity = severity_style(&finding.severity, style);
+    let dim = style.style().dim();
     writeln!(
         out,
-        "{}  {}  {}",
+        "{}  {}  {} {}",
         severity.apply_to(for_terminal(&finding.severity)),
         style.style().bold().apply_to(&finding.rule_id),
-        for_terminal(&finding.description)
+        for_terminal(&finding.description),
+        dim.apply_to(format!("({} confidence)", for_terminal(&finding.confidence)))
     )?;
-    let dim = style.style().dim();
     let place = format!("{}:{}:{}", for_terminal(&finding.display_path()), first.line, first.column);
     writeln!(out, "  {} {}", dim.apply_to("-->"), style.style().cyan().apply_to(place))?;
     let (line, mark) = marked_excerpt(first);
@@ -155,6 +156,10 @@ pub(crate) fn write_summary(report: &Report<'_>, style: TextStyle, out: &mut dyn
         n => format!("{}, {}", counted(n, "commit", "commits"), counted(summary.blobs, "blob", "blobs")),
     };
     writeln!(out, "{verdict} in {scanned} ({}), {}", bytes(summary.bytes), seconds(summary.elapsed))?;
+    if summary.ignored > 0 {
+        let findings = counted(summary.ignored, "finding is", "findings are");
+        writeln!(out, "{findings} ignored, as an ignore file says")?;
+    }
     let not_scanned = &summary.not_scanned;
     if !not_scanned.is_empty() {
         let warning = style.style().yellow().bold();

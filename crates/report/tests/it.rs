@@ -32,6 +32,8 @@ fn finding(rule: &str, severity: &str, path: &[u8], occurrences: Vec<Occurrence>
         rule_id: RuleId::parse(rule).unwrap(),
         description: rule.replace("-", " "),
         severity: severity.into(),
+        confidence: if severity == "medium" { "low" } else { "high" }.into(),
+        tags: if severity == "low" { vec!["keys".into(), "a\u{1b}b".into()] } else { Vec::new() },
         secret_hash: SecretHash("ab".repeat(32)),
         path: path.to_vec(),
         occurrences,
@@ -76,6 +78,7 @@ fn report(findings: &[Finding]) -> Report<'_> {
             blobs: 5678,
             bytes: 98_765_432,
             elapsed: Duration::from_millis(1500),
+            ignored: 2,
             not_scanned: vec![
                 NotScanned { what: "big.iso".into(), reason: "larger than the limit of 1 GiB".into() },
                 NotScanned { what: "bad\u{1b}[31m\nname".into(), reason: "unreadable".into() },
@@ -108,8 +111,13 @@ fn text_in_colours() {
 #[test]
 fn text_without_findings() {
     let mut empty = report(&[]);
-    empty.summary =
-        Summary { commits: 1, blobs: 1, bytes: 999, elapsed: Duration::from_millis(12), not_scanned: vec![] };
+    empty.summary = Summary {
+        commits: 1,
+        blobs: 1,
+        bytes: 999,
+        elapsed: Duration::from_millis(12),
+        ..Summary::default()
+    };
     insta::assert_snapshot!(plain(&empty, Format::Text));
 }
 

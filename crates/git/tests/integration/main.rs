@@ -6,4 +6,5 @@ mod batches;
 mod history;
 mod mirrors;
 mod offline;
+mod paths;
 mod support;
