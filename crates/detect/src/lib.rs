@@ -22,6 +22,7 @@ mod entropy;
 mod error;
 mod excerpt;
 mod filter;
+mod go_syntax;
 mod literal;
 mod pattern;
 mod proximity;

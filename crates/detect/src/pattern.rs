@@ -6,6 +6,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
 
 use crate::bound::bound_repetitions;
+use crate::go_syntax::from_go;
 use crate::literal::{Literal, required_literals};
 
 /// Patterns of more than this many states (see [`count_states`]) are refused.
@@ -19,6 +20,8 @@ const MAX_MATCH_LEN: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct LazyRegex {
     text: String,
+    /// The same in Rust's syntax, where that is another.
+    rust: Option<String>,
     unicode: bool,
     compiled: OnceLock<Regex>,
 }
@@ -26,9 +29,10 @@ pub(crate) struct LazyRegex {
 impl LazyRegex {
     /// Checks that the pattern can be compiled, without compiling it.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
-        let (hir, unicode) = parse(text)?;
-        check_states(&hir)?;
-        Ok(Self { text: text.to_owned(), unicode, compiled: OnceLock::new() })
+        let parsed = parse(text)?;
+        check_states(&parsed.hir)?;
+        let text = text.to_owned();
+        Ok(Self { text, rust: parsed.rust, unicode: parsed.unicode, compiled: OnceLock::new() })
     }
 
     /// The regex as text.
@@ -39,7 +43,7 @@ impl LazyRegex {
     /// The compiled regex.
     pub(crate) fn get(&self) -> &Regex {
         self.compiled.get_or_init(|| {
-            RegexBuilder::new(&self.text)
+            RegexBuilder::new(self.rust.as_ref().unwrap_or(&self.text))
                 .unicode(self.unicode)
                 .size_limit(SIZE_LIMIT)
                 .build()
@@ -84,8 +88,7 @@ pub(crate) struct Pattern {
 impl Pattern {
     /// Parses, bounds and measures the regex of a rule with these keywords.
     pub(crate) fn parse(source: &str, keywords: &[String]) -> Result<Self, PatternError> {
-        let (hir, _) = parse(source)?;
-        let hir = bound_repetitions(hir);
+        let hir = bound_repetitions(parse(source)?.hir);
         let states = check_states(&hir)?;
         let properties = hir.properties();
         let max_len = match (properties.minimum_len(), properties.maximum_len()) {
@@ -104,7 +107,7 @@ impl Pattern {
         let look = properties.look_set();
         let bounded = hir.to_string();
         // The printed form spells its flags out, so it is parsed with the default ones.
-        let lazy = |text: String| LazyRegex { text, unicode: true, compiled: OnceLock::new() };
+        let lazy = |text: String| LazyRegex { text, rust: None, unicode: true, compiled: OnceLock::new() };
         Ok(Self {
             source: source.to_owned(),
             anchored: (!look.contains_word_unicode()).then(|| lazy(format!(r"\A(?s-u:.)(?:{bounded})"))),
@@ -120,7 +123,8 @@ impl Pattern {
     /// What a rule without a regex has: matches nothing, and costs nothing.
     pub(crate) fn never() -> Self {
         // The empty class.
-        let regex = LazyRegex { text: "[a&&b]".into(), unicode: true, compiled: OnceLock::new() };
+        let text = "[a&&b]".into();
+        let regex = LazyRegex { text, rust: None, unicode: true, compiled: OnceLock::new() };
         Self {
             source: String::new(),
             regex,
@@ -139,16 +143,31 @@ impl Pattern {
     }
 }
 
-/// The parsed regex, and whether it needed Unicode mode.
-fn parse(text: &str) -> Result<(Hir, bool), PatternError> {
+struct Parsed {
+    hir: Hir,
+    /// Whether it needed Unicode mode.
+    unicode: bool,
+    /// The text that was parsed, when it is not the one given.
+    rust: Option<String>,
+}
+
+/// Parses a regex in Rust's syntax or, where that fails, in Go's.
+fn parse(text: &str) -> Result<Parsed, PatternError> {
+    parse_rust(text).map(|(hir, unicode)| Parsed { hir, unicode, rust: None }).or_else(|error| {
+        let rust = from_go(text);
+        match parse_rust(&rust) {
+            Ok((hir, unicode)) => Ok(Parsed { hir, unicode, rust: Some(rust) }),
+            Err(_) => Err(PatternError::Regex(error)),
+        }
+    })
+}
+
+fn parse_rust(text: &str) -> Result<(Hir, bool), Box<regex_syntax::Error>> {
     let with = |unicode| {
         let parsed = regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).build().parse(text);
         parsed.map_err(Box::new)
     };
-    if let Ok(hir) = with(false) {
-        return Ok((hir, false));
-    }
-    with(true).map(|hir| (hir, true)).map_err(PatternError::Regex)
+    with(false).map(|hir| (hir, false)).or_else(|_| with(true).map(|hir| (hir, true)))
 }
 
 /// How many states it has, unless they are too many.
@@ -203,6 +222,15 @@ mod tests {
         assert!(!Pattern::parse("(?i)my_token=[a-z]{8}", &words).unwrap().is_gated);
         let gated = Pattern::parse("[a-z]{32}", &words).unwrap();
         assert!(gated.is_gated && gated.literals.is_empty());
+    }
+
+    #[test]
+    fn a_pattern_in_gos_syntax_is_taken() {
+        let pattern = Pattern::parse(r"key\Q(x)\E=[^[]{3}\$\{{V}", &[]).unwrap();
+        assert!(pattern.regex.get().is_match(b"key(x)=abc${{V}"));
+        assert_eq!(pattern.source, r"key\Q(x)\E=[^[]{3}\$\{{V}");
+        let lazy = LazyRegex::parse("[[]a{b").unwrap();
+        assert!(lazy.get().is_match(b"[a{b") && lazy.as_str() == "[[]a{b");
     }
 
     #[test]

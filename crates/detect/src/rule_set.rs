@@ -12,7 +12,7 @@ use crate::alias::canonical;
 use crate::error::{Place, RuleError};
 use crate::pattern::{LazyRegex, Pattern, PatternError};
 use crate::rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Required, Rule, RuleIndex};
-use crate::syntax::{AllowlistSyntax, RequiredSyntax, RuleSyntax, Source};
+use crate::syntax::{AllowlistSyntax, ExamplesSyntax, RequiredSyntax, RuleSyntax, Source};
 
 /// The built-in rules, in order of precedence among generic ones.
 const BUILTIN: &[(&str, &str)] = &[
@@ -211,7 +211,8 @@ impl Draft {
     /// Adds rules; those with a known id complete or override the earlier rule.
     fn extend(&mut self, other: Self) {
         for rule in other.rules {
-            let id = self.known_id(&rule.id);
+            // A rule with a regex of its own need not be what we know by another id.
+            let id = if rule.syntax.regex.is_some() { rule.id.clone() } else { self.known_id(&rule.id) };
             match self.rules.iter_mut().find(|known| known.id == id) {
                 Some(known) => known.complete(rule),
                 None => self.rules.push(rule),
@@ -335,12 +336,16 @@ impl RuleDraft {
         Ok(Self { id, place, regex_place, path, allowlists, required, syntax })
     }
 
-    /// What `other` says replaces what this says; lists grow.
+    /// What `other` says replaces what this says; lists grow. What belongs to a regex goes with it.
     fn complete(&mut self, other: Self) {
         let (mine, theirs) = (&mut self.syntax, other.syntax);
         if theirs.regex.is_some() {
             mine.regex = theirs.regex;
             self.regex_place = other.regex_place;
+            (mine.secret_group, mine.checksum, mine.examples) = (None, None, ExamplesSyntax::default());
+            if theirs.keywords.is_empty() {
+                mine.keywords.clear();
+            }
         }
         self.path = other.path.or(self.path.take());
         self.allowlists.extend(other.allowlists);

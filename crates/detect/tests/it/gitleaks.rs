@@ -161,6 +161,24 @@ fn what_speaks_of_unknown_default_rules_is_passed_over_with_a_warning() {
     assert_eq!(refused, "rules.toml:1: `targetRules` names the rule `nor-such`, which is not there");
 }
 
+#[test]
+fn a_regex_replaces_the_earlier_one_with_what_belongs_to_it() {
+    let rules = parse(
+        "[extend]\nuseDefault = true\n[[rules]]\nid = 'github-token'\nregex = 'corp_[0-9]{8}'\n\
+         [[rules]]\nid = 'generic-api-key'\nregex = 'api-[0-9]{8}'\n",
+    );
+    let rule = |id: &str| rules.rules().iter().find(|rule| rule.id == id).unwrap();
+    let github = rule("github-token");
+    assert_eq!((github.checksum, github.secret_group, github.keywords.len()), (None, None, 0));
+    assert_eq!((github.severity.as_str(), github.examples.matching.len()), ("critical", 0));
+    assert!(rule("generic-secret-assignment").regex() != rule("generic-api-key").regex());
+    let scanner = Scanner::new(Arc::new(rules));
+    assert_eq!(
+        reporting(&scanner, "corp_12345678 api-12345678", "file"),
+        ["github-token", "generic-api-key"]
+    );
+}
+
 const PATH_RULE: &str = "[[rules]]\nid = 'key-store'\npath = '''(?i)\\.p12$'''\ntags = ['file']\n";
 
 #[test]
