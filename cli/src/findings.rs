@@ -12,6 +12,7 @@ use crate::connection::ConnectionArguments;
 use crate::exit::Outcome;
 use crate::output::{ReportArguments, ReportWriter};
 use crate::repositories;
+use crate::rules::ConfidenceArgument;
 
 /// Show the findings of one repository or of all
 ///
@@ -29,6 +30,10 @@ pub struct Arguments {
     #[command(flatten)]
     report: ReportArguments,
 
+    /// Only findings of at least this confidence
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = ConfidenceArgument::Low)]
+    confidence: ConfidenceArgument,
+
     #[command(flatten)]
     connection: ConnectionArguments,
 }
@@ -45,16 +50,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
                 all
             }
         };
-        report(bus, &repositories, writer).await
+        report(bus, &repositories, arguments.confidence, writer).await
     })
 }
 
-/// Reports what is known of these repositories.
-pub async fn report(bus: &Bus, repositories: &[Repository], writer: ReportWriter) -> anyhow::Result<Outcome> {
+/// Reports what is known of these repositories, of at least this confidence.
+pub async fn report(
+    bus: &Bus,
+    repositories: &[Repository],
+    least: ConfidenceArgument,
+    writer: ReportWriter,
+) -> anyhow::Result<Outcome> {
     let scans = bus.scans().await?;
     let mut known = Vec::with_capacity(repositories.len());
     for repository in repositories {
-        known.push(Known::load(bus, repository, &scans).await?);
+        known.push(Known::load(bus, repository, &scans, least).await?);
     }
     writer.write(known.iter().map(Known::report).collect())
 }
@@ -68,9 +78,15 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    async fn load(bus: &Bus, repository: &'a Repository, scans: &[RepositoryScan]) -> Result<Self, BusError> {
+    async fn load(
+        bus: &Bus,
+        repository: &'a Repository,
+        scans: &[RepositoryScan],
+        least: ConfidenceArgument,
+    ) -> Result<Self, BusError> {
         let mut findings: Vec<Finding> =
             bus.findings(Some(&repository.id)).await?.into_iter().map(|(_, finding)| finding).collect();
+        findings.retain(|finding| least.allows(&finding.confidence));
         findings.sort_by(|a, b| order(a).cmp(&order(b)));
         let head = bus.ledger(&repository.id).head().await?;
         let mut summary = Summary { commits: head.count(CommitState::Scanned), ..Summary::default() };

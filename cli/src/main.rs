@@ -15,6 +15,7 @@ mod exit;
 mod failure;
 #[cfg(feature = "remote")]
 mod findings;
+mod ignore;
 #[cfg(feature = "remote")]
 mod lists;
 #[cfg(feature = "local")]
@@ -22,6 +23,7 @@ mod local;
 mod man;
 mod output;
 mod progress;
+mod project;
 #[cfg(feature = "remote")]
 mod repositories;
 #[cfg(feature = "remote")]

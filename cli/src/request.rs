@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::lists::ListFormat;
 use crate::output::ReportWriter;
 use crate::repositories::ANY_URI;
+use crate::rules::ConfidenceArgument;
 use crate::{findings, output, request_show, watch};
 
 const EXAMPLES: &str = "\
@@ -197,7 +198,7 @@ async fn watch_and_report(bus: &Bus, id: &RequestId) -> anyhow::Result<Outcome> 
     }
     let repository = ended.repository.context("a request completed without a repository")?;
     let repository = bus.repository(&repository).await?.context("the repository is gone")?;
-    findings::report(bus, &[repository], ReportWriter::text_to_stdout()).await
+    findings::report(bus, &[repository], ConfidenceArgument::Low, ReportWriter::text_to_stdout()).await
 }
 
 /// The URI to send: checked here as far as possible, so that a password in it goes nowhere.

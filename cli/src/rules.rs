@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use secretscan_detect::RuleSet;
+use secretscan_detect::{Confidence, Problem, RuleFilter, RuleSet};
 use secretscan_report::escape_for_terminal;
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, project};
 
 /// The rule files that a repository may have at its root; the first one found is used.
 const PROJECT_FILES: [&str; 2] = [".secretscan.toml", ".gitleaks.toml"];
@@ -24,16 +24,20 @@ pub struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// List the rules: id, severity, description
+    /// List the rules: id, severity, confidence, description
     List {
         /// A rule file in gitleaks' TOML syntax [default: the built-in rules]
         #[arg(long, value_name = "FILE")]
         rules: Option<PathBuf>,
     },
-    /// Load rules and run the examples that they carry
+    /// Load rules, run the examples that they carry, and name what would make scans slow
     Check {
         /// A rule file in gitleaks' TOML syntax [default: the built-in rules]
         file: Option<PathBuf>,
+
+        /// Accept rules whose regex has to read every byte
+        #[arg(long)]
+        allow_slow: bool,
     },
 }
 
@@ -41,7 +45,7 @@ enum Command {
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     match &arguments.command {
         Command::List { rules } => list(&load_or_builtin(rules.as_deref())?),
-        Command::Check { file } => check(&load_or_builtin(file.as_deref())?),
+        Command::Check { file, allow_slow } => check(&load_or_builtin(file.as_deref())?, *allow_slow),
     }
 }
 
@@ -55,6 +59,10 @@ fn load_or_builtin(file: Option<&Path>) -> anyhow::Result<Arc<RuleSet>> {
 fn load(file: &Path, hint: &str) -> anyhow::Result<Arc<RuleSet>> {
     let rules =
         RuleSet::load(file).map_err(|cause| Failure::caused_by(cause, "cannot use the rules", hint))?;
+    for warning in rules.warnings() {
+        // Where standard error is closed, nobody listens.
+        let _ = writeln!(io::stderr(), "warning: {}", escape_for_terminal(warning));
+    }
     Ok(Arc::new(rules))
 }
 
@@ -63,32 +71,32 @@ fn list(rules: &Arc<RuleSet>) -> anyhow::Result<Outcome> {
     output::to_stdout(|out| {
         for rule in rules.rules() {
             let (id, severity) = (escape_for_terminal(&rule.id), rule.severity.as_str());
-            writeln!(out, "{id:width$}  {severity:8}  {}", escape_for_terminal(&rule.description))?;
+            let (confidence, description) =
+                (rule.confidence.as_str(), escape_for_terminal(&rule.description));
+            writeln!(out, "{id:width$}  {severity:8}  {confidence:6}  {description}")?;
         }
         writeln!(out, "\n{}", count_and_version(rules))
     })?;
     Ok(Outcome::Clean)
 }
 
-fn check(rules: &Arc<RuleSet>) -> anyhow::Result<Outcome> {
-    let failures = rules.check();
+fn check(rules: &Arc<RuleSet>, allow_slow: bool) -> anyhow::Result<Outcome> {
+    let mut complaints = rules.check();
+    complaints.retain(|complaint| !(allow_slow && complaint.problem == Problem::Slow));
+    let errors = complaints.iter().filter(|complaint| !complaint.problem.is_warning()).count();
     output::to_stdout(|out| {
-        for failure in &failures {
-            let rule = escape_for_terminal(&failure.rule);
-            let number = failure.number;
-            if failure.should_match {
-                writeln!(out, "{rule}: matching example {number} is not found")?;
-            } else {
-                writeln!(out, "{rule}: near miss {number} is found")?;
-            }
+        for complaint in &complaints {
+            let kind = if complaint.problem.is_warning() { "warning" } else { "error" };
+            let place = complaint.place.to_string();
+            writeln!(out, "{kind}: {}: {}", escape_for_terminal(&place), complaint.problem)?;
         }
-        match failures.len() {
+        match errors {
             0 => writeln!(out, "{}: all examples pass", count_and_version(rules)),
-            1 => writeln!(out, "{}: 1 example fails", count_and_version(rules)),
-            n => writeln!(out, "{}: {n} examples fail", count_and_version(rules)),
+            1 => writeln!(out, "{}: 1 error", count_and_version(rules)),
+            n => writeln!(out, "{}: {n} errors", count_and_version(rules)),
         }
     })?;
-    Ok(if failures.is_empty() { Outcome::Clean } else { Outcome::Findings })
+    Ok(if errors == 0 { Outcome::Clean } else { Outcome::Findings })
 }
 
 fn count_and_version(rules: &RuleSet) -> String {
@@ -107,22 +115,82 @@ pub struct RuleArguments {
     /// Use the built-in rules even if the repository has a rule file, which may exclude anything
     #[arg(long)]
     builtin_rules: bool,
+
+    /// Report only what rules of at least this confidence find
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = ConfidenceArgument::Low)]
+    confidence: ConfidenceArgument,
+
+    /// Use only the rule with this id; may be repeated
+    #[arg(long = "rule", value_name = "ID")]
+    only: Vec<String>,
+
+    /// Do not use the rule with this id; may be repeated
+    #[arg(long = "disable-rule", value_name = "ID")]
+    without: Vec<String>,
+}
+
+/// How sure it is that a finding is a secret.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum ConfidenceArgument {
+    /// Looks like a secret by its surroundings
+    Low,
+    /// Surroundings and form agree
+    Medium,
+    /// A form that nothing else has
+    High,
+}
+
+#[cfg(feature = "remote")]
+impl ConfidenceArgument {
+    /// Whether a finding of this confidence is to be shown. One whose confidence is not known is.
+    pub fn allows(self, confidence: &str) -> bool {
+        match confidence {
+            "low" => self == Self::Low,
+            "medium" => self <= Self::Medium,
+            _ => true,
+        }
+    }
+}
+
+impl From<ConfidenceArgument> for Confidence {
+    fn from(argument: ConfidenceArgument) -> Self {
+        match argument {
+            ConfidenceArgument::Low => Self::Low,
+            ConfidenceArgument::Medium => Self::Medium,
+            ConfidenceArgument::High => Self::High,
+        }
+    }
 }
 
 impl RuleArguments {
     /// Whether a repository brings the rules for what is at `place`.
     #[cfg(feature = "verify")]
     pub fn are_of_repository(&self, place: &Path) -> bool {
-        self.rules.is_none() && !self.builtin_rules && project_file(place).is_some()
+        self.rules.is_none() && !self.builtin_rules && !project::files(place, &PROJECT_FILES).is_empty()
     }
 
     /// The rules for what is at `place`. Says so on standard error when a repository brings its own.
     pub fn load(&self, place: &Path) -> anyhow::Result<Arc<RuleSet>> {
+        let rules = self.load_all(place)?;
+        if self.confidence == ConfidenceArgument::Low && self.only.is_empty() && self.without.is_empty() {
+            return Ok(rules);
+        }
+        let filter = RuleFilter {
+            confidence: self.confidence.into(),
+            only: self.only.clone(),
+            without: self.without.clone(),
+        };
+        let hint = "secretscan rules list shows the built-in ones, with --rules FILE those of a file";
+        let filtered = rules.filtered(&filter);
+        filtered.map(Arc::new).map_err(|cause| Failure::caused_by(cause, "cannot choose rules", hint).into())
+    }
+
+    fn load_all(&self, place: &Path) -> anyhow::Result<Arc<RuleSet>> {
         if let Some(file) = &self.rules {
             return load(file, "correct the file, or leave --rules away to use the built-in rules");
         }
-        let project_file = if self.builtin_rules { None } else { project_file(place) };
-        let Some(file) = project_file else {
+        let mut files = project::files(place, &PROJECT_FILES).into_iter();
+        let Some(file) = files.next().filter(|_| !self.builtin_rules) else {
             return Ok(RuleSet::builtin());
         };
         let rules = load(&file, "correct the file, or choose others with --rules FILE or --builtin-rules")?;
@@ -131,11 +199,4 @@ impl RuleArguments {
         let _ = writeln!(io::stderr(), "note: using the repository's rules in {name}");
         Ok(rules)
     }
-}
-
-/// The rule file at the root of the working tree that a place belongs to.
-fn project_file(place: &Path) -> Option<PathBuf> {
-    let place = place.canonicalize().ok()?;
-    let root = place.ancestors().find(|folder| folder.join(".git").exists())?;
-    PROJECT_FILES.iter().map(|name| root.join(name)).find(|file| file.is_file())
 }

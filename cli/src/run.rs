@@ -13,6 +13,7 @@ use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::local::LocalArguments;
 use crate::output::{ReportArguments, ReportWriter};
+use crate::rules::ConfidenceArgument;
 use crate::{findings, watch};
 
 /// Scan whole repositories with a system of its own: start it, scan, report, stop it
@@ -112,7 +113,7 @@ async fn report(bus: &Bus, ids: &BTreeSet<RepositoryId>, writer: ReportWriter) -
     for id in ids {
         repositories.push(bus.repository(id).await?.context("the repository is gone")?);
     }
-    findings::report(bus, &repositories, writer).await
+    findings::report(bus, &repositories, ConfidenceArgument::Low, writer).await
 }
 
 fn interrupted() -> Failure {

@@ -16,6 +16,7 @@ use secretscan_report::{Found, Redaction, Report, ReportedFinding, Summary};
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::ignore::{self, IgnoreArguments};
 use crate::output::{self, ReportArguments};
 use crate::progress::Progress;
 use crate::rules::RuleArguments;
@@ -55,6 +56,13 @@ pub struct Arguments {
 
     #[command(flatten)]
     rules: RuleArguments,
+
+    #[command(flatten)]
+    ignore: IgnoreArguments,
+
+    /// Report secrets even on lines with the comment secretscan:allow or gitleaks:allow
+    #[arg(long)]
+    ignore_inline_allow: bool,
 
     #[cfg(feature = "verify")]
     #[command(flatten)]
@@ -110,16 +118,22 @@ fn offline_hash_key() -> HashKey {
 /// Scans and reports.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let rules = arguments.rules.load(arguments.place())?;
+    let ignore_list = arguments.ignore.load(arguments.place())?;
     let key = offline_hash_key();
     let writer = arguments.report.open(Some(&|secret| Secret::new(secret).hash(&key)))?;
     #[cfg(feature = "verify")]
     let asking =
         arguments.verify.prepare(rules.clone(), arguments.rules.are_of_repository(arguments.place()))?;
     let (started, start) = (output::now(), Instant::now());
-    let scanned = {
+    let mut scanner = Scanner::new(rules.clone()).with_depth(arguments.depth());
+    if arguments.ignore_inline_allow {
+        scanner = scanner.ignoring_comments();
+    }
+    let mut scanned = {
         let _progress = Progress::start("scanning");
-        arguments.scan(&Scanner::new(rules.clone()).with_depth(arguments.depth()), &key)?
+        arguments.scan(&scanner, &key)?
     };
+    let ignored = ignore::take_out(&mut scanned, &ignore_list);
     let summary = Summary {
         commits: scanned.commits,
         blobs: scanned.blobs,
@@ -127,6 +141,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         started,
         ended: output::now(),
         elapsed: start.elapsed(),
+        ignored,
         not_scanned: scanned.not_scanned,
         known: None,
     };

@@ -444,6 +444,146 @@ fn rules_list() {
     assert!(place.run(&["rules", "list"]).out.lines().count() > 40);
 }
 
+/// A repository whose one commit has words that the rule `own` finds, on the lines 1 and 3 of a file, and its id.
+fn with_words() -> (Place, String) {
+    let place = Place::repository();
+    place.write(".secretscan.toml", &rule("own"));
+    place.commit("src/a:b.txt", "secretword-abcdefgh\n\nsecretword-hgfedcba\n");
+    let head = fs::read_to_string(place.path().join(".git/refs/heads/main")).unwrap();
+    (place, head.trim().to_owned())
+}
+
+#[test]
+fn ignore_files() {
+    let (place, head) = with_words();
+    let places = |arguments: &[&str]| -> Vec<u64> {
+        let ran = place.run(&[&["scan", "--format", "jsonl"], arguments].concat());
+        let lines = ran.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines: Vec<u64> = lines.map(|line| line["occurrences"][0]["line"].as_u64().unwrap()).collect();
+        assert_eq!(ran.code, i32::from(!lines.is_empty()), "{}", ran.shown());
+        lines
+    };
+    assert_eq!(places(&[]), [1, 3]);
+    place.write(".gitleaksignore", &format!("# seen\n{head}:src/a:b.txt:own:1\n"));
+    assert_eq!(places(&[]), [3]);
+    assert_eq!(places(&["--no-ignore-files"]), [1, 3]);
+    // A later change to the file, which moves the line, makes no new finding of it.
+    place.commit("src/a:b.txt", "first\nsecretword-abcdefgh\n\nsecretword-hgfedcba\n");
+    assert_eq!(places(&[]), [3]);
+    place.write(".secretscanignore", "src/a:b.txt:own:3 # also seen\n");
+    assert_eq!(places(&[]), [0; 0]);
+    let ran = place.run(&["scan"]);
+    assert!(ran.out.contains("2 findings are ignored"), "{}", ran.shown());
+    let json: Value = serde_json::from_str(&place.run(&["scan", "--format", "json"]).out).unwrap();
+    assert_eq!(json["summary"]["ignored"], 2);
+
+    fs::remove_file(place.path().join(".secretscanignore")).unwrap();
+    let all = place.run(&["scan", "--format", "jsonl", "--no-ignore-files"]).out;
+    let second: Value = serde_json::from_str(all.lines().nth(1).unwrap()).unwrap();
+    place.write("seen", second["fingerprint"].as_str().unwrap());
+    assert_eq!(places(&["--ignore-file", "seen", "--no-ignore-files"]), [1]);
+    assert_eq!(places(&["--ignore-file", "seen"]), [0; 0]);
+    place.write("seen", "src/file\n");
+    assert_shown!(place.run(&["scan", "--ignore-file", "seen"]));
+}
+
+#[test]
+fn ignore_files_speak_of_rules_as_gitleaks_does() {
+    let place = Place::with_leak();
+    place.write(".gitleaksignore", "src/config.py:github-pat:2\n");
+    assert_eq!(place.run(&["scan"]).code, 0);
+    place.write(".gitleaksignore", "src/config.py:slack-bot-token:2\n");
+    assert_eq!(place.run(&["scan"]).code, 1);
+}
+
+#[test]
+fn rules_can_be_chosen() {
+    let place = Place::repository();
+    let with = |id: &str, word: &str, confidence: &str| {
+        format!("[[rules]]\nid = '{id}'\nregex = '{word}-[a-z]{{8}}'\nconfidence = '{confidence}'\n")
+    };
+    let rules =
+        [with("sure", "aword", "high"), with("likely", "bword", "medium"), with("maybe", "cword", "low")];
+    place.write(".gitleaks.toml", &rules.concat());
+    place.commit("file", "aword-abcdefgh\nbword-abcdefgh\ncword-abcdefgh\n");
+    let found = |arguments: &[&str]| {
+        let ran = place.run(&[&["scan", "--format", "jsonl"], arguments].concat());
+        let lines = ran.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        lines
+            .map(|line| format!("{} {}", text(&line["ruleId"]), text(&line["confidence"])))
+            .collect::<Vec<_>>()
+    };
+    let (sure, likely, maybe) = ("sure high", "likely medium", "maybe low");
+    assert_eq!(found(&[]), [sure, likely, maybe]);
+    assert_eq!(found(&["--confidence", "low"]), [sure, likely, maybe]);
+    assert_eq!(found(&["--confidence", "medium"]), [sure, likely]);
+    assert_eq!(found(&["--confidence=high"]), [sure]);
+    assert_eq!(found(&["--rule", "maybe", "--rule", "sure"]), [sure, maybe]);
+    assert_eq!(found(&["--disable-rule", "likely"]), [sure, maybe]);
+    assert_eq!(found(&["--rule", "maybe", "--confidence", "high"]), [""; 0]);
+    assert_eq!(found(&["--builtin-rules", "--rule", "github-token"]), [""; 0]);
+    assert_shown!(place.run(&["scan", "--rule", "nobody"]));
+}
+
+#[test]
+fn inline_comments_can_be_passed_over() {
+    let place = Place::repository();
+    place.commit("a.py", &format!("token = \"{}\"  # gitleaks:allow\n", canary()));
+    assert_eq!(place.run(&["scan"]).code, 0);
+    assert_eq!(place.run(&["scan", "--ignore-inline-allow"]).code, 1);
+    let input = format!("token = \"{}\"  # secretscan:allow\n", canary());
+    assert_eq!(place.run_with(&["scan", "--stdin"], &input).code, 0);
+    assert_eq!(place.run_with(&["scan", "--stdin", "--ignore-inline-allow"], &input).code, 1);
+}
+
+#[test]
+fn rules_about_paths() {
+    let place = Place::repository();
+    place.write(
+        ".secretscan.toml",
+        "[[rules]]\nid = 'key-store'\ndescription = 'Key store'\npath = '[.]p12$'\n",
+    );
+    place.commit("sub/a.p12", "\0\n");
+    let ran = place.run(&["scan"]);
+    assert_shown!(ran);
+    let line = place.run(&["scan", "--directory", ".", "--format", "jsonl"]).out;
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["path"], "sub/a.p12");
+}
+
+#[test]
+fn rules_of_a_directory_outside_any_repository() {
+    let place = Place::empty();
+    place.write("folder/file", "secretword-abcdefgh\n");
+    place.write("folder/.gitleaks.toml", &rule("theirs"));
+    assert_eq!(place.run(&["scan", "--directory", "folder"]).code, 1);
+    place.write("folder/.gitleaksignore", "file:theirs:1\n");
+    assert_eq!(place.run(&["scan", "--directory", "folder"]).code, 0);
+}
+
+#[test]
+fn rules_of_gitleaks_that_have_no_counterpart() {
+    let place = Place::with_leak();
+    let rules =
+        "[extend]\nuseDefault = true\n[[rules]]\nid = 'no-such'\n[[rules.allowlists]]\npaths = ['^a']\n";
+    place.write(".gitleaks.toml", rules);
+    let ran = place.run(&["scan"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.starts_with("warning: ") && ran.err.contains("(rule `no-such`): the rule has no effect"));
+}
+
+#[test]
+fn rules_check_names_what_is_slow() {
+    let place = Place::empty();
+    let examples = "[rules.examples]\nmatch = [['0123456789'], ['0123456780'], ['0123456781']]\n\
+                    miss = [['a'], ['b'], ['c']]\n";
+    place.write("own.toml", &format!("[[rules]]\nid = 'hex'\nregex = '[0-9]{{10}}'\n{examples}"));
+    assert_shown!(place.run(&["rules", "check", "own.toml"]));
+    assert_eq!(place.run(&["rules", "check", "--allow-slow", "own.toml"]).code, 0);
+    place.write("file", "0123456789\n");
+    assert_eq!(place.run(&["scan", "--directory", ".", "--rules", "own.toml"]).code, 1, "scans take it");
+}
+
 #[test]
 fn usage_errors() {
     let place = Place::empty();

@@ -183,6 +183,8 @@ fn finding(path: &str) -> Finding {
         rule_id: "github-personal-access-token".parse().unwrap(),
         description: "GitHub personal access token".into(),
         severity: "critical".into(),
+        confidence: "high".into(),
+        tags: Vec::new(),
         secret_hash: SecretHash("00".repeat(32)),
         path: path.as_bytes().to_vec(),
         occurrences: vec![occurrence],
@@ -398,6 +400,24 @@ async fn findings_of_one_repository() {
     let json = system.run(&["findings", "--repository", id.as_str(), "--format", "json"]);
     assert_eq!(json.code, 1);
     assert_eq!(json.json()["findings"][0]["path"], "src/config.py");
+    let confidence = |level: &str| {
+        system.run(&["findings", "--repository", id.as_str(), "--format", "jsonl", "--confidence", level])
+    };
+    assert_eq!((confidence("high").code, confidence("low").code), (1, 1));
+    let less = Finding { confidence: "medium".into(), ..finding("src/config.py") };
+    let sure = Finding { confidence: "high".into(), ..finding("b") };
+    let other = system.repository("https://git.example.org/other").await;
+    system.bus.record_findings(&other, vec![less, sure]).await.unwrap();
+    let ran = system.run(&[
+        "findings",
+        "--format",
+        "jsonl",
+        "--confidence",
+        "high",
+        "--repository",
+        other.as_str(),
+    ]);
+    assert_eq!((ran.out.lines().count(), ran.json()["path"].as_str()), (1, Some("b")));
     let sarif = system.run(&["findings", "--repository", id.as_str(), "--format", "sarif"]).json();
     assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
     let known = tempfile::NamedTempFile::new().unwrap();

@@ -54,6 +54,7 @@ impl Bus {
             fingerprint: merged.fingerprint.0.clone(),
             rule_id: merged.rule_id.to_string(),
             severity: merged.severity.clone(),
+            confidence: merged.confidence.clone(),
             path: merged.display_path().into_owned(),
             commit: introduced.commit.to_string(),
             line: introduced.line,

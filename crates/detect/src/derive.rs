@@ -18,6 +18,8 @@ pub(crate) struct DerivedHit {
     pub(crate) rule: u16,
     /// Where the content holds the secret, in its own form.
     pub(crate) original: Range<usize>,
+    /// How many lines the match has before those of the secret, and after.
+    pub(crate) lines_beyond: (u32, u32),
     pub(crate) secret: Vec<u8>,
     pub(crate) excluded_by: Vec<u16>,
     /// How the text was reached, outermost first.
@@ -136,6 +138,7 @@ impl Scanner {
             derived.hits.push(DerivedHit {
                 rule: hit.rule,
                 original: trail.original(&secret),
+                lines_beyond: (0, 0),
                 secret: view.text[secret].to_vec(),
                 excluded_by,
                 forms: trail.forms(),

@@ -57,13 +57,13 @@ pub enum RuleError {
         #[source]
         source: Box<regex_syntax::Error>,
     },
-    /// A rule without one of the keys that every rule has.
-    #[error("{place}: the rule has no `{key}`")]
+    /// A rule without a key that it needs.
+    #[error("{place}: the rule has {keys}")]
     Missing {
         /// Where.
         place: Place,
-        /// The key.
-        key: &'static str,
+        /// What is there and what is not.
+        keys: &'static str,
     },
     /// A value that is well-formed but makes no sense.
     #[error("{place}: `{key}` {problem}")]
@@ -74,6 +74,12 @@ pub enum RuleError {
         key: &'static str,
         /// What is wrong with it.
         problem: String,
+    },
+    /// No rule has this id.
+    #[error("no rule has the id `{id}`")]
+    UnknownRule {
+        /// The id.
+        id: String,
     },
     /// `extend.path` leads in a circle or too deep.
     #[error("{origin}: rules extend each other more than {limit} levels deep")]

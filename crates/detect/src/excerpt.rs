@@ -84,6 +84,16 @@ pub(crate) fn excerpt(
     shown
 }
 
+/// A text fit to be shown, at most 200 characters of it.
+pub(crate) fn clean(text: &[u8]) -> String {
+    let mut shown = String::new();
+    push_clean(&mut shown, text);
+    if let Some((cut, _)) = shown.char_indices().nth(MAX_CHARS) {
+        shown.truncate(cut);
+    }
+    shown
+}
+
 fn push_clean(shown: &mut String, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     shown.extend(text.chars().map(|c| match c {

@@ -7,16 +7,18 @@
 //! The decision worth knowing: one pass of Aho-Corasick over literals that every match must contain finds candidates,
 //! and a regex runs only on a window around them. Its result equals that of the regex over the whole content (a
 //! property test says so). The price: repetitions without an upper limit get one, and a rule whose matches share no
-//! literal is refused or, when it has keywords, runs over the whole of every content with such a word.
+//! literal runs over the whole of every content or, when it has keywords, of every content with such a word.
 //!
 //! [`Scanner::scan`] says everything that depends on the content alone, and [`Scanner::is_reported`] adds path and
 //! commit, because one blob may stand at many paths and in many commits: it is scanned once.
 
+mod alias;
 mod archive;
 mod automaton;
 mod bound;
 mod check;
 mod checksum;
+mod comment;
 mod content;
 mod decode;
 mod depth;
@@ -24,10 +26,13 @@ mod derive;
 mod entropy;
 mod error;
 mod excerpt;
+mod filter;
+mod go_syntax;
 mod http_check;
 mod landmarks;
 mod literal;
 mod pattern;
+mod proximity;
 mod rule;
 mod rule_set;
 mod run;
@@ -37,14 +42,18 @@ mod secret;
 mod shape;
 mod syntax;
 
+pub use alias::canonical;
 pub use archive::Unread;
-pub use check::ExampleFailure;
+pub use check::{Complaint, Problem};
 pub use checksum::Checksum;
 pub use depth::Depth;
 pub use error::{Place, RuleError};
+pub use filter::RuleFilter;
 pub use http_check::{Answer, HttpCheck, Method, Piece, Template};
 pub use landmarks::{Copied, Landmarks};
-pub use rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Rule, RuleIndex, Severity};
+pub use rule::{
+    Allowlist, Condition, Confidence, Examples, RegexTarget, Required, Rule, RuleIndex, Severity,
+};
 pub use rule_set::RuleSet;
 pub use scanner::{RawMatch, Scanned, Scanner};
 pub use secret::{HashKey, Secret};

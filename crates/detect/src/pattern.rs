@@ -6,6 +6,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
 
 use crate::bound::bound_repetitions;
+use crate::go_syntax::from_go;
 use crate::literal::{Literal, required_literals};
 use crate::run::Run;
 
@@ -17,9 +18,11 @@ const SIZE_LIMIT: usize = 512 << 20;
 const MAX_MATCH_LEN: usize = 64 << 10;
 
 /// A regex that compiles on first use. Bytes mode, without Unicode classes unless the pattern needs them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LazyRegex {
     text: String,
+    /// The same in Rust's syntax, where that is another.
+    rust: Option<String>,
     unicode: bool,
     compiled: OnceLock<Regex>,
 }
@@ -27,9 +30,10 @@ pub(crate) struct LazyRegex {
 impl LazyRegex {
     /// Checks that the pattern can be compiled, without compiling it.
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
-        let (hir, unicode) = parse(text)?;
-        check_states(&hir)?;
-        Ok(Self { text: text.to_owned(), unicode, compiled: OnceLock::new() })
+        let parsed = parse(text)?;
+        check_states(&parsed.hir)?;
+        let text = text.to_owned();
+        Ok(Self { text, rust: parsed.rust, unicode: parsed.unicode, compiled: OnceLock::new() })
     }
 
     /// The regex as text.
@@ -40,7 +44,7 @@ impl LazyRegex {
     /// The compiled regex.
     pub(crate) fn get(&self) -> &Regex {
         self.compiled.get_or_init(|| {
-            RegexBuilder::new(&self.text)
+            RegexBuilder::new(self.rust.as_ref().unwrap_or(&self.text))
                 .unicode(self.unicode)
                 .size_limit(SIZE_LIMIT)
                 .build()
@@ -59,7 +63,7 @@ pub(crate) enum PatternError {
 }
 
 /// The regex of a rule with what the engine knows about its matches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     /// As written.
     pub(crate) source: String,
@@ -74,16 +78,20 @@ pub(crate) struct Pattern {
     pub(crate) max_len: usize,
     /// Every match has all of these rows of bytes.
     pub(crate) runs: Vec<Run>,
-    /// Every match has one of these. Empty: no such set is known, keywords only.
+    /// Every match has one of these. Empty: no such set is known, and the regex reads every byte of each content, or of
+    /// each that has a keyword.
     pub(crate) literals: Vec<Literal>,
-    /// Whether the keywords must be looked for in the whole content, since a match need not have one.
+    /// Whether it takes the whole content to tell if a match counts: the keywords need not stand in the match, or where
+    /// a match starts depends on those before it.
     pub(crate) is_gated: bool,
+    /// About as many states as the compiled regex has.
+    pub(crate) states: usize,
 }
 
 impl Pattern {
     /// Parses, bounds and measures the regex of a rule with these keywords.
     pub(crate) fn parse(source: &str, keywords: &[String]) -> Result<Self, PatternError> {
-        let (hir, _) = parse(source)?;
+        let hir = parse(source)?.hir;
         if repeats_repeated_groups(&hir) {
             return Err(PatternError::Unfit(
                 "repeats a repetition with a group in it, such as `(?:(x){2})?`; write `(?:(?:x){2})?` or a group around \
@@ -92,7 +100,7 @@ impl Pattern {
             ));
         }
         let hir = bound_repetitions(hir);
-        check_states(&hir)?;
+        let states = check_states(&hir)?;
         let properties = hir.properties();
         let max_len = match (properties.minimum_len(), properties.maximum_len()) {
             (Some(0), _) => return Err(PatternError::Unfit("matches the empty text".into())),
@@ -106,18 +114,11 @@ impl Pattern {
         };
         let keywords: Vec<Vec<u8>> = keywords.iter().map(|word| word.to_ascii_lowercase().into()).collect();
         let (literals, has_keywords) = required_literals(&hir, &keywords);
-        if literals.is_empty() && keywords.is_empty() {
-            return Err(PatternError::Unfit(
-                "has no fixed text of three or more characters that every match contains, which the search needs to \
-                 be fast; add such a text or `keywords`"
-                    .into(),
-            ));
-        }
-        let is_gated = !keywords.is_empty() && !has_keywords;
+        let is_gated = literals.is_empty() || (!keywords.is_empty() && !has_keywords);
         let look = properties.look_set();
         let bounded = hir.to_string();
         // The printed form spells its flags out, so it is parsed with the default ones.
-        let lazy = |text: String| LazyRegex { text, unicode: true, compiled: OnceLock::new() };
+        let lazy = |text: String| LazyRegex { text, rust: None, unicode: true, compiled: OnceLock::new() };
         Ok(Self {
             source: source.to_owned(),
             anchored: (!look.contains_word_unicode()).then(|| lazy(format!(r"\A(?s-u:.)(?:{bounded})"))),
@@ -127,27 +128,68 @@ impl Pattern {
             runs: Run::all_of(&hir),
             literals,
             is_gated,
+            states,
         })
+    }
+
+    /// What a rule without a regex has: matches nothing, and costs nothing.
+    pub(crate) fn never() -> Self {
+        // The empty class.
+        let text = "[a&&b]".into();
+        let regex = LazyRegex { text, rust: None, unicode: true, compiled: OnceLock::new() };
+        Self {
+            source: String::new(),
+            regex,
+            anchored: None,
+            groups: 0,
+            max_len: 0,
+            runs: Vec::new(),
+            literals: Vec::new(),
+            is_gated: false,
+            states: 0,
+        }
+    }
+
+    /// Whether the regex has to read every byte of a content.
+    pub(crate) fn reads_everything(&self) -> bool {
+        self.is_gated && self.literals.is_empty()
     }
 }
 
-/// The parsed regex, and whether it needed Unicode mode.
-fn parse(text: &str) -> Result<(Hir, bool), PatternError> {
+struct Parsed {
+    hir: Hir,
+    /// Whether it needed Unicode mode.
+    unicode: bool,
+    /// The text that was parsed, when it is not the one given.
+    rust: Option<String>,
+}
+
+/// Parses a regex in Rust's syntax or, where that fails, in Go's.
+fn parse(text: &str) -> Result<Parsed, PatternError> {
+    parse_rust(text).map(|(hir, unicode)| Parsed { hir, unicode, rust: None }).or_else(|error| {
+        let rust = from_go(text);
+        match parse_rust(&rust) {
+            Ok((hir, unicode)) => Ok(Parsed { hir, unicode, rust: Some(rust) }),
+            Err(_) => Err(PatternError::Regex(error)),
+        }
+    })
+}
+
+fn parse_rust(text: &str) -> Result<(Hir, bool), Box<regex_syntax::Error>> {
     let with = |unicode| {
         let parsed = regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).build().parse(text);
         parsed.map_err(Box::new)
     };
-    if let Ok(hir) = with(false) {
-        return Ok((hir, false));
-    }
-    with(true).map(|hir| (hir, true)).map_err(PatternError::Regex)
+    with(false).map(|hir| (hir, false)).or_else(|_| with(true).map(|hir| (hir, true)))
 }
 
-fn check_states(hir: &Hir) -> Result<(), PatternError> {
-    if count_states(hir) > MAX_STATES {
+/// How many states it has, unless they are too many.
+fn check_states(hir: &Hir) -> Result<usize, PatternError> {
+    let states = count_states(hir);
+    if states > MAX_STATES {
         return Err(PatternError::Unfit("is too big: lower the limits of its repetitions".into()));
     }
-    Ok(())
+    Ok(states)
 }
 
 /// Whether a repetition stands directly in another one and has capture groups in it: see `unnested` in `bound.rs`.
@@ -196,7 +238,6 @@ mod tests {
     #[test]
     fn unfit_patterns_are_refused_with_the_reason() {
         assert!(problem("(?:abc)?").contains("empty"));
-        assert!(problem("[a-z]{20}").contains("fixed text"));
         assert!(problem("abc(?:[a-z]{900}){100}").contains("more than"));
         assert!(problem("abc(?:[a-z]{900}){1000}").contains("too big"));
         assert!(matches!(Pattern::parse("abc(", &[]), Err(PatternError::Regex(_))));
@@ -220,6 +261,27 @@ mod tests {
                 assert_eq!(pattern.regex.get().find(bytes), plain.find(bytes), "{regex} in {text}");
             }
         }
+    }
+
+    #[test]
+    fn a_pattern_in_gos_syntax_is_taken() {
+        let pattern = Pattern::parse(r"key\Q(x)\E=[^[]{3}\$\{{V}", &[]).unwrap();
+        assert!(pattern.regex.get().is_match(b"key(x)=abc${{V}"));
+        assert_eq!(pattern.source, r"key\Q(x)\E=[^[]{3}\$\{{V}");
+        let lazy = LazyRegex::parse("[[]a{b").unwrap();
+        assert!(lazy.get().is_match(b"[a{b") && lazy.as_str() == "[[]a{b");
+    }
+
+    #[test]
+    fn patterns_that_read_everything_are_known() {
+        let reads = |regex: &str, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            Pattern::parse(regex, &words).unwrap().reads_everything()
+        };
+        assert!(reads("[a-z]{20}", &[]) && reads("[a-z]{20}", &["token"]));
+        assert!(!reads("key_[a-z]{20}", &[]) && !reads("key_[a-z]{20}", &["token"]));
+        let never = Pattern::never();
+        assert!(!never.reads_everything() && !never.regex.get().is_match(b"a&&b ab"));
     }
 
     #[test]

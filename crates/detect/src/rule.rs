@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::checksum::Checksum;
+use crate::error::Place;
 use crate::http_check::HttpCheck;
 use crate::pattern::{LazyRegex, Pattern};
 use crate::shape::Shape;
@@ -74,7 +75,7 @@ impl fmt::Display for Severity {
 }
 
 /// One kind of secret: how to find it, and what to say about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rule {
     /// The id, such as `github-personal-access-token`.
     pub id: String,
@@ -103,18 +104,30 @@ pub struct Rule {
     pub is_generic: bool,
     /// The exclusions of this rule.
     pub allowlists: Vec<Allowlist>,
+    /// A match counts only where each of these has one near enough.
+    pub required: Vec<Required>,
+    /// Whether its matches only serve rules that require it and are not reported themselves.
+    pub is_helper: bool,
     /// What the rule must and must not find.
     pub examples: Examples,
     /// How to ask the provider whether a secret is in use.
     pub verify: Option<HttpCheck>,
+    /// Where it is written.
+    pub place: Place,
     pub(crate) path: Option<LazyRegex>,
     pub(crate) pattern: Pattern,
 }
 
 impl Rule {
-    /// The regex as written in the rule file.
-    pub fn regex(&self) -> &str {
-        &self.pattern.source
+    /// The regex as written in the rule file; `None`: the rule is about paths alone, and every file whose path matches
+    /// [`Rule::path`] is a match.
+    pub fn regex(&self) -> Option<&str> {
+        (!self.is_path_only()).then_some(&self.pattern.source)
+    }
+
+    /// Whether the rule has no regex.
+    pub fn is_path_only(&self) -> bool {
+        self.pattern.source.is_empty()
     }
 
     /// The regex that runs: repetitions without a limit got one; see `crates/detect/src/bound.rs`.
@@ -133,10 +146,29 @@ impl Rule {
     }
 
     /// Whether a match depends on nothing but the bytes of the match and a few around it. Not so for a rule whose
-    /// keywords may stand anywhere in the content.
+    /// keywords, or whose required matches, may stand anywhere in the content.
     pub fn is_local(&self) -> bool {
-        !self.pattern.is_gated
+        !self.pattern.is_gated && self.required.is_empty()
     }
+
+    /// Whether the regex has to read every byte of a content, or of each content with a keyword: no text is known that
+    /// every match contains.
+    pub fn is_slow(&self) -> bool {
+        self.pattern.reads_everything()
+    }
+}
+
+/// A rule that must have a match near a match of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Required {
+    /// The id of the rule.
+    pub id: String,
+    /// At most so many lines apart, counted between the lines where the secrets start; `None`: anywhere.
+    pub within_lines: Option<u32>,
+    /// At most so many columns apart, counted likewise; `None`: anywhere.
+    pub within_columns: Option<u32>,
+    /// The place of the rule in the rule set.
+    pub(crate) rule: RuleIndex,
 }
 
 /// Texts for [`crate::RuleSet::check`].
@@ -171,7 +203,7 @@ pub enum RegexTarget {
 }
 
 /// What is not to be reported.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Allowlist {
     /// Why.
     pub description: String,

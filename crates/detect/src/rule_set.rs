@@ -1,5 +1,6 @@
 //! Loading rules: parse, take in what they extend, check, and build the [`RuleSet`].
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -7,11 +8,12 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
+use crate::alias::canonical;
 use crate::error::{Place, RuleError};
 use crate::http_check::HttpCheck;
 use crate::pattern::{LazyRegex, Pattern, PatternError};
-use crate::rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Rule, RuleIndex};
-use crate::syntax::{AllowlistSyntax, RuleSyntax, Source};
+use crate::rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Required, Rule, RuleIndex};
+use crate::syntax::{AllowlistSyntax, ExamplesSyntax, RequiredSyntax, RuleSyntax, Source};
 
 /// The built-in rules, in order of precedence among generic ones.
 const BUILTIN: &[(&str, &str)] = &[
@@ -53,6 +55,7 @@ const MIN_COMMIT_LEN: usize = 7;
 pub struct RuleSet {
     rules: Vec<Rule>,
     allowlists: Vec<Allowlist>,
+    warnings: Vec<String>,
     version: String,
 }
 
@@ -106,6 +109,23 @@ impl RuleSet {
         &self.allowlists
     }
 
+    /// What the rule files say that has no effect: they speak of default rules of gitleaks that are none of ours.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Joins rules; those that they require must be among them.
+    pub(crate) fn assemble(mut rules: Vec<Rule>, allowlists: Vec<Allowlist>, warnings: Vec<String>) -> Self {
+        assert!(u16::try_from(rules.len()).is_ok(), "rule sets have fewer than 65,536 rules");
+        let ids: HashMap<String, RuleIndex> =
+            rules.iter().zip(0_u16..).map(|(rule, index)| (rule.id.clone(), RuleIndex(index))).collect();
+        for required in rules.iter_mut().flat_map(|rule| &mut rule.required) {
+            required.rule = ids[&required.id];
+        }
+        let version = version(&rules, &allowlists);
+        Self { rules, allowlists, warnings, version }
+    }
+
     /// Global and own allowlists of a rule, always in the same order.
     pub(crate) fn allowlists_of<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = &'a Allowlist> {
         self.allowlists.iter().filter(|allowlist| allowlist.is_for(&rule.id)).chain(&rule.allowlists)
@@ -124,7 +144,16 @@ fn builtin_draft() -> Result<Draft, RuleError> {
 #[derive(Default)]
 struct Draft {
     rules: Vec<RuleDraft>,
-    allowlists: Vec<Allowlist>,
+    /// Rules that are not to report, which others may require all the same.
+    disabled: Vec<RuleDraft>,
+    allowlists: Vec<AllowlistDraft>,
+    /// Whether the built-in rules stand in for those of gitleaks, of which some have no counterpart.
+    has_default: bool,
+}
+
+struct AllowlistDraft {
+    place: Place,
+    allowlist: Allowlist,
 }
 
 struct RuleDraft {
@@ -135,6 +164,7 @@ struct RuleDraft {
     path: Option<LazyRegex>,
     allowlists: Vec<Allowlist>,
     verify: Option<HttpCheck>,
+    required: Vec<(Place, RequiredSyntax)>,
     syntax: RuleSyntax,
 }
 
@@ -156,14 +186,26 @@ impl Draft {
             own.rules.push(RuleDraft::new(rule, &source)?);
         }
         for allowlist in file.allowlist.into_iter().chain(file.allowlists) {
-            own.allowlists.push(build_allowlist(allowlist, &source, None)?);
+            let place = source.place(allowlist.span().start, None);
+            own.allowlists
+                .push(AllowlistDraft { place, allowlist: build_allowlist(allowlist, &source, None)? });
+        }
+        if let Some(url) = &file.extend.url {
+            let place = source.place(url.span().start, None);
+            let problem = "is not supported: rules are never fetched over the network; download the file and name it \
+                           in `extend.path`";
+            return Err(RuleError::Value { place, key: "extend.url", problem: problem.into() });
         }
         let mut draft = if file.extend.use_default { builtin_draft()? } else { Self::default() };
+        draft.has_default |= file.extend.use_default;
         if let Some(path) = &file.extend.path {
             let folder = folder.ok_or_else(|| RuleError::NoFile { origin: origin.into() })?;
             draft.extend(Self::load(&folder.join(path), depth + 1)?);
         }
-        draft.rules.retain(|rule| !file.extend.disabled_rules.contains(&rule.id));
+        for id in &file.extend.disabled_rules {
+            let id = draft.known_id(id);
+            draft.disabled.extend(draft.rules.extract_if(.., |rule| rule.id == id));
+        }
         draft.extend(own);
         Ok(draft)
     }
@@ -171,19 +213,105 @@ impl Draft {
     /// Adds rules; those with a known id complete or override the earlier rule.
     fn extend(&mut self, other: Self) {
         for rule in other.rules {
-            match self.rules.iter_mut().find(|known| known.id == rule.id) {
+            // A rule with a regex of its own need not be what we know by another id.
+            let id = if rule.syntax.regex.is_some() { rule.id.clone() } else { self.known_id(&rule.id) };
+            match self.rules.iter_mut().find(|known| known.id == id) {
                 Some(known) => known.complete(rule),
                 None => self.rules.push(rule),
             }
         }
+        self.disabled.extend(other.disabled);
         self.allowlists.extend(other.allowlists);
+        self.has_default |= other.has_default;
     }
 
-    fn build(self) -> Result<RuleSet, RuleError> {
-        let rules: Vec<Rule> = self.rules.into_iter().map(RuleDraft::build).collect::<Result<_, _>>()?;
-        assert!(u16::try_from(rules.len()).is_ok(), "rule sets have fewer than 65,536 rules");
-        let version = version(&rules, &self.allowlists);
-        Ok(RuleSet { rules, allowlists: self.allowlists, version })
+    fn has(&self, id: &str) -> bool {
+        self.rules.iter().chain(&self.disabled).any(|rule| rule.id == id)
+    }
+
+    /// The id by which these rules know a rule that gitleaks may know by another.
+    fn known_id(&self, id: &str) -> String {
+        let ours = canonical(id);
+        if !self.has(id) && self.has(ours) { ours.into() } else { id.into() }
+    }
+
+    fn build(mut self) -> Result<RuleSet, RuleError> {
+        let mut warnings = Vec::new();
+        if self.has_default {
+            // It completes a default rule of gitleaks that has no counterpart here.
+            let is_rule = |rule: &RuleDraft| rule.syntax.regex.is_some() || rule.path.is_some();
+            for RuleDraft { place, .. } in self.rules.extract_if(.., |rule| !is_rule(rule)) {
+                warnings.push(format!("{place}: the rule has no effect: no built-in rule has its id"));
+            }
+        }
+        let mut allowlists = Vec::with_capacity(self.allowlists.len());
+        for mut draft in std::mem::take(&mut self.allowlists) {
+            self.resolve_targets(&mut draft, &mut warnings)?;
+            allowlists.push(draft.allowlist);
+        }
+        self.enable_required();
+        let required =
+            (0..self.rules.len()).map(|n| self.resolve_required(n)).collect::<Result<Vec<_>, _>>()?;
+        let rules = self.rules.into_iter().zip(required);
+        let rules = rules.map(|(rule, required)| rule.build(required)).collect::<Result<_, _>>()?;
+        Ok(RuleSet::assemble(rules, allowlists, warnings))
+    }
+
+    /// Takes disabled rules back as helpers of those that require them.
+    fn enable_required(&mut self) {
+        for rule in std::mem::take(&mut self.disabled) {
+            let is_required = |other: &RuleDraft| {
+                let mut ids = other.required.iter().filter_map(|(_, required)| required.id.as_deref());
+                ids.any(|id| id == rule.id || canonical(id) == rule.id)
+            };
+            if !self.rules.iter().any(|other| other.id == rule.id) && self.rules.iter().any(is_required) {
+                let syntax = RuleSyntax { skip_report: Some(true), ..rule.syntax };
+                self.rules.push(RuleDraft { required: Vec::new(), syntax, ..rule });
+            }
+        }
+    }
+
+    fn resolve_targets(
+        &self,
+        AllowlistDraft { place, allowlist }: &mut AllowlistDraft,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), RuleError> {
+        for target in &mut allowlist.target_rules {
+            *target = self.known_id(target);
+            if self.has(target) {
+                continue;
+            }
+            let problem = format!("names the rule `{target}`, which is not there");
+            if !self.has_default {
+                return Err(RuleError::Value { place: place.clone(), key: "targetRules", problem });
+            }
+            warnings.push(format!("{place}: `targetRules` {problem}"));
+        }
+        Ok(())
+    }
+
+    /// What the rule at this position requires.
+    fn resolve_required(&self, n: usize) -> Result<Vec<Required>, RuleError> {
+        let resolve = |(place, required): &(Place, RequiredSyntax)| {
+            let refuse =
+                |problem: String| Err(RuleError::Value { place: place.clone(), key: "required", problem });
+            let Some(id) = &required.id else { return refuse("has no `id`".into()) };
+            let id = self.known_id(id);
+            match self.rules.iter().position(|rule| rule.id == id) {
+                None => refuse(format!("names the rule `{id}`, which is not there")),
+                Some(other) if other == n => refuse("names the rule itself".into()),
+                Some(other) if self.rules[other].syntax.regex.is_none() => {
+                    refuse(format!("names the rule `{id}`, which has no regex"))
+                }
+                Some(other) => Ok(Required {
+                    id,
+                    within_lines: required.within_lines,
+                    within_columns: required.within_columns,
+                    rule: RuleIndex(u16::try_from(other).expect("rule sets have fewer than 65,536 rules")),
+                }),
+            }
+        };
+        self.rules[n].required.iter().map(resolve).collect()
     }
 }
 
@@ -193,28 +321,42 @@ impl RuleDraft {
         let mut syntax = spanned.into_inner();
         let place = source.place(start, syntax.id.clone());
         let Some(id) = syntax.id.clone().filter(|id| !id.is_empty()) else {
-            return Err(RuleError::Missing { place, key: "id" });
+            return Err(RuleError::Missing { place, keys: "no `id`" });
         };
         let lists = syntax.allowlist.take().into_iter().chain(std::mem::take(&mut syntax.allowlists));
         let allowlists =
             lists.map(|list| build_allowlist(list, source, Some(&id))).collect::<Result<_, _>>()?;
+        let place_of =
+            |required: &Spanned<RequiredSyntax>| source.place(required.span().start, Some(id.clone()));
+        let required = std::mem::take(&mut syntax.required)
+            .into_iter()
+            .map(|required| (place_of(&required), required.into_inner()))
+            .collect();
         let path = syntax.path.take().map(|path| parse_regex(path, "path", source, Some(&id))).transpose()?;
         let regex_place =
             syntax.regex.as_ref().map(|regex| source.place(regex.span().start, Some(id.clone())));
         let verify = syntax.verify.take().map(|check| check.build(source, &id)).transpose()?;
-        Ok(Self { id, place, regex_place, path, allowlists, verify, syntax })
+        Ok(Self { id, place, regex_place, path, allowlists, verify, required, syntax })
     }
 
-    /// What `other` says replaces what this says; lists grow.
+    /// What `other` says replaces what this says; lists grow. What belongs to a regex goes with it.
     fn complete(&mut self, other: Self) {
         let (mine, theirs) = (&mut self.syntax, other.syntax);
         if theirs.regex.is_some() {
             mine.regex = theirs.regex;
             self.regex_place = other.regex_place;
+            (mine.secret_group, mine.checksum, mine.examples) = (None, None, ExamplesSyntax::default());
+            mine.reject.clear();
+            self.verify = None;
+            if theirs.keywords.is_empty() {
+                mine.keywords.clear();
+            }
         }
         self.path = other.path.or(self.path.take());
         self.allowlists.extend(other.allowlists);
         self.verify = other.verify.or(self.verify.take());
+        self.required.extend(other.required);
+        mine.skip_report = theirs.skip_report.or(mine.skip_report);
         mine.description = theirs.description.or(mine.description.take());
         mine.severity = theirs.severity.or(mine.severity);
         mine.confidence = theirs.confidence.or(mine.confidence);
@@ -230,16 +372,22 @@ impl RuleDraft {
         mine.examples.near_misses.extend(theirs.examples.near_misses);
     }
 
-    fn build(self) -> Result<Rule, RuleError> {
-        let Self { id, place, regex_place, path, allowlists, verify, syntax } = self;
-        let (Some(regex), Some(regex_place)) = (syntax.regex, regex_place) else {
-            return Err(RuleError::Missing { place, key: "regex" });
-        };
+    fn build(self, required: Vec<Required>) -> Result<Rule, RuleError> {
+        let Self { id, place, regex_place, path, allowlists, verify, required: _, syntax } = self;
+        if syntax.regex.is_none() && path.is_none() {
+            return Err(RuleError::Missing { place, keys: "neither `regex` nor `path`" });
+        }
+        if syntax.regex.is_none() && !required.is_empty() {
+            return Err(RuleError::Missing { place, keys: "`required` but no `regex`" });
+        }
         if syntax.keywords.iter().any(String::is_empty) {
             return Err(RuleError::Value { place, key: "keywords", problem: "has an empty text".into() });
         }
-        let pattern = Pattern::parse(regex.get_ref(), &syntax.keywords)
-            .map_err(|error| pattern_error(error, "regex", regex_place))?;
+        let pattern = match (syntax.regex, regex_place) {
+            (Some(regex), Some(place)) => Pattern::parse(regex.get_ref(), &syntax.keywords)
+                .map_err(|error| pattern_error(error, "regex", place))?,
+            _ => Pattern::never(),
+        };
         // gitleaks writes 0 for "not set".
         let secret_group = syntax.secret_group.filter(|group| *group > 0);
         if secret_group.is_some_and(|group| group > pattern.groups) {
@@ -263,11 +411,14 @@ impl RuleDraft {
             entropy: syntax.entropy.filter(|entropy| *entropy > 0.0),
             is_generic,
             allowlists,
+            required,
+            is_helper: syntax.skip_report.unwrap_or(false),
             examples: Examples {
                 matching: join(syntax.examples.matching),
                 near_misses: join(syntax.examples.near_misses),
             },
             verify,
+            place,
             path,
             pattern,
         })
@@ -354,6 +505,7 @@ fn version(rules: &[Rule], allowlists: &[Allowlist]) -> String {
         let Rule { secret_group, entropy, is_generic, checksum, reject, .. } = rule;
         add(&format!("{:?} {secret_group:?} {entropy:?} {is_generic} {checksum:?} {reject:?}", rule.path()));
         add(&format!("{:?} {}", rule.keywords, rule.allowlists.len()));
+        add(&format!("{:?} {}", rule.required, rule.is_helper));
     }
     for allowlist in rules.iter().flat_map(|rule| &rule.allowlists).chain(allowlists) {
         let Allowlist { condition, regex_target, target_rules, commits, stopwords, .. } = allowlist;

@@ -5,14 +5,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::archive::{Unread, for_each_member};
+use crate::comment::AllowedLines;
 use crate::content::{LineCursor, Transcoded, UTF8_MARK, line_end};
 use crate::decode::{known_runs, known_runs_of_delta};
 use crate::depth::Depth;
 use crate::derive::DerivedHit;
 use crate::entropy::shannon;
-use crate::excerpt::{MaskedRanges, excerpt};
+use crate::excerpt::{MaskedRanges, clean, excerpt};
 use crate::landmarks::{Copied, Landmarks};
-use crate::rule::{Condition, Rule, RuleIndex};
+use crate::proximity::drop_incomplete;
+use crate::rule::{Allowlist, Condition, Rule, RuleIndex};
 use crate::rule_set::RuleSet;
 use crate::search::{Hit, Search};
 use crate::secret::Secret;
@@ -25,7 +27,10 @@ const LINE_LIMIT: usize = 4096;
 pub struct Scanner {
     rules: Arc<RuleSet>,
     search: Arc<Search>,
+    /// The rules about paths alone.
+    path_rules: Arc<[RuleIndex]>,
     depth: Depth,
+    ignores_comments: bool,
 }
 
 /// A place where a rule found a secret in some content.
@@ -94,7 +99,10 @@ impl Scanner {
     /// A scanner with these rules.
     pub fn new(rules: Arc<RuleSet>) -> Self {
         let search = Arc::new(Search::new(rules.rules()));
-        Self { rules, search, depth: Depth::default() }
+        let indexes = rules.rules().iter().zip(0_u16..);
+        let path_rules = indexes.filter(|(rule, _)| rule.is_path_only() && !rule.is_helper);
+        let path_rules = path_rules.map(|(_, index)| RuleIndex(index)).collect();
+        Self { rules, search, path_rules, depth: Depth::default(), ignores_comments: false }
     }
 
     /// The same scanner, looking so deep.
@@ -106,6 +114,12 @@ impl Scanner {
     /// How deep it looks.
     pub fn depth(&self) -> Depth {
         self.depth
+    }
+
+    /// The same, but comments in the content do not exclude matches.
+    #[must_use]
+    pub fn ignoring_comments(self) -> Self {
+        Self { ignores_comments: true, ..self }
     }
 
     /// The rules.
@@ -195,24 +209,75 @@ impl Scanner {
         scanned
     }
 
+    /// Whether [`Scanner::scan_path`] can find anything.
+    pub fn has_path_rules(&self) -> bool {
+        !self.path_rules.is_empty()
+    }
+
+    /// What the rules that are about paths alone find: the secret is the path, and it stands at the start of the file.
+    ///
+    /// These matches need no content; [`Scanner::is_reported`] holds for them too.
+    pub fn scan_path(&self, path: &[u8]) -> Vec<RawMatch> {
+        let is_match = |index: &&RuleIndex| {
+            self.rule(**index).path.as_ref().is_some_and(|regex| regex.get().is_match(path))
+        };
+        let matches = self.path_rules.iter().filter(is_match).map(|index| {
+            let allowlists = self.rules.allowlists_of(self.rule(*index)).zip(0_u16..);
+            // What an allowlist asks of a content can't hold.
+            let of_place = allowlists.filter(|(allowlist, _)| !allowlist.has_content());
+            RawMatch {
+                rule: *index,
+                start: 0,
+                end: 0,
+                line: 1,
+                column: 1,
+                end_line: 1,
+                end_column: 1,
+                secret: Secret::new(path),
+                excerpt: clean(path),
+                decoded_from: None,
+                member: None,
+                excluded_by: of_place.map(|(_, position)| position).collect(),
+            }
+        });
+        matches.collect()
+    }
+
     /// Whether a match in content at this path, in this commit (full id in lower-case hexadecimal), is to be reported:
     /// the rule applies to the path and no allowlist excludes the match there.
     ///
     /// The match must come from a scanner with the same rules.
     pub fn is_reported(&self, raw: &RawMatch, path: &[u8], commit: Option<&str>) -> bool {
-        let rule = self.rules.rule(raw.rule);
         // What is said of paths counts for that of the member by itself, too.
         let full = raw.path(path);
         let file = full.rsplit(|byte| *byte == b'!').next().filter(|_| raw.member.is_some());
-        let paths = || [Some(&*full), file].into_iter().flatten();
-        if rule.path.as_ref().is_some_and(|regex| !paths().any(|path| regex.get().is_match(path))) {
-            return false;
-        }
-        !self.rules.allowlists_of(rule).zip(0_u16..).any(|(allowlist, index)| {
-            allowlist.has_place()
-                && (allowlist.condition == Condition::Or || raw.excluded_by.contains(&index))
-                && paths().any(|path| allowlist.matches_place(path, commit))
-        })
+        let paths: Vec<&[u8]> = [Some(&*full), file].into_iter().flatten().collect();
+        let rule = self.rule(raw.rule);
+        let holds = |_: &Allowlist, position: u16| raw.excluded_by.contains(&position);
+        // Of what is required it is known that it is near, not which match it is.
+        let needs_none = |allowlist: &Allowlist, _: u16| !allowlist.has_content();
+        self.applies(rule, &paths, commit, holds)
+            && rule
+                .required
+                .iter()
+                .all(|required| self.applies(self.rule(required.rule), &paths, commit, needs_none))
+    }
+
+    /// Whether the rule is for one of these paths. `holds` says of an allowlist that needs both whether what it asks of the
+    /// content holds.
+    fn applies(
+        &self,
+        rule: &Rule,
+        paths: &[&[u8]],
+        commit: Option<&str>,
+        holds: impl Fn(&Allowlist, u16) -> bool,
+    ) -> bool {
+        rule.path.as_ref().is_none_or(|regex| paths.iter().any(|path| regex.get().is_match(path)))
+            && !self.rules.allowlists_of(rule).zip(0_u16..).any(|(allowlist, position)| {
+                allowlist.has_place()
+                    && (allowlist.condition == Condition::Or || holds(allowlist, position))
+                    && paths.iter().any(|path| allowlist.matches_place(path, commit))
+            })
     }
 
     fn scan_bytes(&self, content: &[u8], landmarks: &mut Landmarks) -> Scanned {
@@ -231,11 +296,14 @@ impl Scanner {
             derived.hits.iter().map(|hit| (hit.original.start, hit.original.end)),
         );
         let derived = self.settle(&all, &mut kept, derived);
+        let comments: &[usize] = if self.ignores_comments { &[] } else { &allow_comments };
+        let allowed = AllowedLines::new(content, comments);
         let mut located: Vec<DerivedHit> = kept
             .into_iter()
             .map(|(hit, excluded_by)| DerivedHit {
                 rule: hit.rule,
                 original: hit.secret_start..hit.secret_end,
+                lines_beyond: lines_beyond_secret(content, &hit),
                 secret: content[hit.secret_start..hit.secret_end].to_vec(),
                 excluded_by,
                 forms: Vec::new(),
@@ -243,15 +311,14 @@ impl Scanner {
             .collect();
         located.extend(derived);
         located.sort_by_key(|hit| (hit.original.start, hit.original.end, hit.rule));
-        let allowed_lines = lines_of(content, &allow_comments);
         let mut start = LineCursor::new(content);
         for hit in located {
             let range = hit.original;
             start.advance(range.start);
             let mut end = start.clone();
             end.advance(range.end - 1);
-            let lines = start.line()..=end.line();
-            if allowed_lines.iter().any(|line| lines.contains(line)) {
+            let (before, after) = hit.lines_beyond;
+            if allowed.allow(start.line() - before, end.line() + after) {
                 continue;
             }
             let forms: Vec<&str> = hit.forms.iter().map(|form| form.as_str()).collect();
@@ -287,6 +354,8 @@ impl Scanner {
                 kept.push((*hit, excluded_by));
             }
         }
+        kept.sort_by_key(|(hit, _)| (hit.secret_start, hit.secret_end, hit.rule));
+        drop_incomplete(&self.rules, text, &mut kept);
         self.drop_generic(&mut kept);
         Hits { all: found.hits, kept, allow_comments: found.allow_comments }
     }
@@ -294,7 +363,7 @@ impl Scanner {
     /// `None` when entropy or an allowlist excludes the hit wherever the content stands; else the positions of the
     /// allowlists that exclude it at their paths and commits.
     fn filter(&self, content: &[u8], hit: &Hit) -> Option<Vec<u16>> {
-        let rule = self.rule(hit);
+        let rule = self.rule(RuleIndex(hit.rule));
         let secret = &content[hit.secret_start..hit.secret_end];
         if rule.entropy.is_some_and(|least| shannon(secret) <= least) {
             return None;
@@ -325,10 +394,11 @@ impl Scanner {
     /// Of hits on overlapping secrets, generic rules yield to the others and among each other to the earlier rule.
     /// A rule that is for some paths only makes nobody yield, since it may not apply.
     fn drop_generic(&self, kept: &mut Vec<(Hit, Vec<u16>)>) {
-        let rank = |hit: &Hit| if self.rule(hit).is_generic { u32::from(hit.rule) + 1 } else { 0 };
+        let rule = |hit: &Hit| self.rule(RuleIndex(hit.rule));
+        let rank = |hit: &Hit| if rule(hit).is_generic { u32::from(hit.rule) + 1 } else { 0 };
         let mut taken: Vec<(usize, usize, u32)> = kept
             .iter()
-            .filter(|(hit, _)| self.rule(hit).path.is_none())
+            .filter(|(hit, _)| rule(hit).path.is_none())
             .map(|(hit, _)| (hit.secret_start, hit.secret_end, rank(hit)))
             .collect();
         taken.sort_unstable();
@@ -343,23 +413,19 @@ impl Scanner {
         });
     }
 
-    fn rule(&self, hit: &Hit) -> &Rule {
-        self.rules.rule(RuleIndex(hit.rule))
+    fn rule(&self, index: RuleIndex) -> &Rule {
+        self.rules.rule(index)
     }
 }
 
-/// The lines of ascending offsets.
-fn lines_of(content: &[u8], offsets: &[usize]) -> Vec<u32> {
-    let mut cursor = LineCursor::new(content);
-    let mut lines: Vec<u32> = offsets
-        .iter()
-        .map(|offset| {
-            cursor.advance(*offset);
-            cursor.line()
-        })
-        .collect();
-    lines.dedup();
-    lines
+/// How many line breaks the match has before and after the secret. White space at its ends is passed over: a regex may
+/// look for a line break, so as to see where a word starts.
+fn lines_beyond_secret(content: &[u8], hit: &Hit) -> (u32, u32) {
+    let line_breaks =
+        |bytes: &[u8]| u32::try_from(memchr::memchr_iter(b'\n', bytes).count()).unwrap_or(u32::MAX);
+    let before = content[hit.start..hit.secret_start].trim_ascii_start();
+    let after = content[hit.secret_end..hit.end].trim_ascii_end();
+    (line_breaks(before), line_breaks(after))
 }
 
 /// The lines of the match, within [`LINE_LIMIT`].

@@ -39,6 +39,8 @@ pub(crate) struct Search {
     /// By text of the automaton: whether it is to be remembered even where it stands in no match, because what is within
     /// [`MARGIN`] of its start does not decide that, or because it means something else.
     is_remembered: Vec<bool>,
+    /// By rule: whether it reads everything even without keywords, since it has none.
+    is_open: Vec<bool>,
 }
 
 /// A match of a rule's regex.
@@ -98,7 +100,8 @@ impl Search {
         }
         let automaton = Automaton::new(texts);
         let is_remembered = meanings.iter().map(|all| all.iter().any(|m| m.reaches_far(rules))).collect();
-        Self { automaton, meanings, is_remembered }
+        let is_open = |rule: &Rule| rule.pattern.reads_everything() && rule.keywords.is_empty();
+        Self { automaton, meanings, is_remembered, is_open: rules.iter().map(is_open).collect() }
     }
 
     /// Every literal that stands in the content.
@@ -149,7 +152,7 @@ impl Search {
     pub(crate) fn find(&self, rules: &[Rule], content: &[u8], landmarks: &mut Landmarks) -> Hits {
         let mut hits = Hits::default();
         let mut candidates: Vec<Starts> = Vec::new();
-        let mut has_keyword = vec![false; rules.len()];
+        let mut has_keyword = self.is_open.clone();
         for (landmark, index) in landmarks.list().iter().zip(0..) {
             for meaning in &self.meanings[landmark.text as usize] {
                 let at = landmark.start;
@@ -325,6 +328,7 @@ mod tests {
         r"regex = '''\Btok'''",
         r"regex = '''key\B'''",
         "regex = '''[a-z]{4}'''\nkeywords = ['Gate']",
+        r"regex = '''[ab=]{3}'''",
         "regex = '''tok[a-z]'''\nkeywords = ['gate', 'door']",
     ];
 

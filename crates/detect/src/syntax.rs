@@ -1,5 +1,5 @@
-//! The rule file as written: the TOML keys of gitleaks, and a few of ours (`severity`, `confidence`, `documentation`, `checksum`,
-//! `reject`, `generic`, `examples`, `verify`).
+//! The rule file as written: the TOML keys of gitleaks as its README documents them, and a few of ours (`severity`,
+//! `confidence`, `documentation`, `checksum`, `reject`, `generic`, `examples`, `verify`).
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -37,6 +37,8 @@ pub(crate) struct ExtendSyntax {
     #[serde(default)]
     pub(crate) use_default: bool,
     pub(crate) path: Option<String>,
+    /// Known only to be refused by name.
+    pub(crate) url: Option<Spanned<String>>,
     #[serde(default)]
     pub(crate) disabled_rules: Vec<String>,
 }
@@ -66,9 +68,23 @@ pub(crate) struct RuleSyntax {
     pub(crate) allowlist: Option<Spanned<AllowlistSyntax>>,
     #[serde(default)]
     pub(crate) allowlists: Vec<Spanned<AllowlistSyntax>>,
+    /// Rules without which a match of this one does not count.
+    #[serde(default)]
+    pub(crate) required: Vec<Spanned<RequiredSyntax>>,
+    /// Whether it only serves rules that require it.
+    pub(crate) skip_report: Option<bool>,
     #[serde(default)]
     pub(crate) examples: ExamplesSyntax,
     pub(crate) verify: Option<HttpCheckSyntax>,
+}
+
+/// A rule that another one requires, and how near.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct RequiredSyntax {
+    pub(crate) id: Option<String>,
+    pub(crate) within_lines: Option<u32>,
+    pub(crate) within_columns: Option<u32>,
 }
 
 /// An allowlist of a rule or of all.

@@ -10,5 +10,7 @@ mod builtin;
 mod content;
 #[path = "it/decoded.rs"]
 mod decoded;
+#[path = "it/gitleaks.rs"]
+mod gitleaks;
 #[path = "it/rule_files.rs"]
 mod rule_files;

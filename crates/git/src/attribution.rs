@@ -40,16 +40,38 @@ pub struct FindingSink<'a> {
     scanner: &'a Scanner,
     key: &'a HashKey,
     findings: HashMap<Fingerprint, LocatedFinding>,
+    /// What rules about paths alone find. A history names a path many times.
+    of_paths: HashMap<Vec<u8>, Vec<RawMatch>>,
 }
 
 impl<'a> FindingSink<'a> {
     /// An empty one.
     pub fn new(scanner: &'a Scanner, key: &'a HashKey) -> Self {
-        Self { scanner, key, findings: HashMap::new() }
+        Self { scanner, key, findings: HashMap::new(), of_paths: HashMap::new() }
     }
 
-    /// Adds the matches of the content that `origin` brought to `path`, but for those that an allowlist excludes.
+    /// Whether the path alone is a match.
+    pub fn matches_path(&mut self, path: &[u8]) -> bool {
+        if !self.scanner.has_path_rules() {
+            return false;
+        }
+        if !self.of_paths.contains_key(path) {
+            self.of_paths.insert(path.to_vec(), self.scanner.scan_path(path));
+        }
+        !self.of_paths[path].is_empty()
+    }
+
+    /// Adds the matches of the content that `origin` brought to `path`, and those of the path itself, but for those
+    /// that an allowlist excludes.
     pub fn add(&mut self, matches: &[RawMatch], path: &[u8], origin: &Origin) {
+        if self.matches_path(path) {
+            let of_path = self.of_paths[path].clone();
+            self.add_reported(&of_path, path, origin);
+        }
+        self.add_reported(matches, path, origin);
+    }
+
+    fn add_reported(&mut self, matches: &[RawMatch], path: &[u8], origin: &Origin) {
         let commit = origin.commit.map(|id| id.to_string());
         for found in matches {
             if self.scanner.is_reported(found, path, commit.as_deref()) {
@@ -82,6 +104,8 @@ impl<'a> FindingSink<'a> {
                     rule_id: rule_id(&rule.id),
                     description: rule.description.clone(),
                     severity: rule.severity.as_str().to_owned(),
+                    confidence: rule.confidence.as_str().to_owned(),
+                    tags: rule.tags.clone(),
                     secret_hash: SecretHash(secret_hash),
                     path: path.to_vec(),
                     occurrences: vec![occurrence],

@@ -167,7 +167,7 @@ where
     for ((path, _), result) in items.iter().zip(all) {
         match result {
             Ok((bytes, scanned)) => scan.add_content(path, bytes, &scanned, &Origin::outside_history()),
-            Err(reason) => scan.leave_out(String::from_utf8_lossy(path), reason),
+            Err(reason) => scan.leave_out_content(path, reason, &Origin::outside_history()),
         }
     }
     Ok(())

@@ -252,8 +252,8 @@ impl<'a> Scan<'a> {
         let mut found = Vec::new();
         for introduction in &manifest.introductions {
             let id = object_id(introduction.blob);
-            if let Some(Scanned { matches, unread }) = scanned.found.get(&id) {
-                found.push((introduction, matches));
+            let in_content = scanned.found.get(&id);
+            if let Some(Scanned { unread, .. }) = in_content {
                 if !unread.is_empty() && named.insert(id) {
                     self.leave_out_members(&introduction.path, unread);
                 }
@@ -264,6 +264,10 @@ impl<'a> Scan<'a> {
                 let path = String::from_utf8_lossy(&introduction.path);
                 let what = format!("{path} (blob {})", introduction.blob);
                 self.report.not_scanned.push(NotScanned { what, reason: reason.clone() });
+            }
+            let matches = in_content.map_or(&[][..], |scanned| &scanned.matches);
+            if !matches.is_empty() || self.sink.matches_path(&introduction.path) {
+                found.push((introduction, matches));
             }
         }
         let commit_of = |introduction: &Introduction| manifest.commits[introduction.commit as usize];
@@ -304,6 +308,12 @@ impl<'a> Scan<'a> {
             let what = if member.is_empty() { path.to_vec() } else { [path, member].join(&b'!') };
             self.leave_out(String::from_utf8_lossy(&what), reason);
         }
+    }
+
+    /// Notes a content that is left out. Its path counts all the same.
+    pub fn leave_out_content(&mut self, path: &[u8], reason: String, origin: &Origin) {
+        self.leave_out(String::from_utf8_lossy(path), reason);
+        self.sink.add(&[], path, origin);
     }
 
     /// Notes what is left out.

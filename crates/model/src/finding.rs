@@ -75,6 +75,12 @@ pub struct Finding {
     pub description: String,
     /// The rule's severity: `critical`, `high`, `medium` or `low`.
     pub severity: String,
+    /// How sure it is that the rule's matches are secrets: `high`, `medium` or `low`.
+    #[serde(default)]
+    pub confidence: String,
+    /// The rule's free labels.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// The keyed hash of the secret.
     pub secret_hash: SecretHash,
     /// The path in the repository, raw bytes (Git does not promise UTF-8).

@@ -42,6 +42,8 @@ pub(crate) struct JsonFinding<'a> {
     rule_id: &'a str,
     description: &'a str,
     severity: &'a str,
+    confidence: &'a str,
+    tags: &'a [String],
     secret_hash: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
@@ -92,6 +94,8 @@ pub(crate) struct JsonSummary {
     started: String,
     ended: String,
     seconds: f64,
+    /// Findings that ignore files list, which are left out.
+    ignored: u64,
     not_scanned: Vec<NotScanned>,
 }
 
@@ -116,6 +120,7 @@ impl<'a> Document<'a> {
                 started: date::of_event(summary.started),
                 ended: date::of_event(summary.ended),
                 seconds: summary.elapsed.as_secs_f64(),
+                ignored: summary.ignored,
                 not_scanned: summary.not_scanned,
             },
             findings,
@@ -133,6 +138,7 @@ pub(crate) fn merged(reports: &[Report<'_>]) -> Summary {
         started: summaries().map(|summary| summary.started).min().unwrap_or_default(),
         ended: summaries().map(|summary| summary.ended).max().unwrap_or_default(),
         elapsed: summaries().map(|summary| summary.elapsed).sum(),
+        ignored: summaries().map(|summary| summary.ignored).sum(),
         not_scanned: summaries().flat_map(|summary| summary.not_scanned.clone()).collect(),
         known: summaries().map(|summary| summary.known).sum(),
     }
@@ -181,6 +187,8 @@ fn json_finding<'a>(repository: Option<&'a str>, reported: &'a ReportedFinding<'
         rule_id: finding.rule_id.as_str(),
         description: &finding.description,
         severity: &finding.severity,
+        confidence: &finding.confidence,
+        tags: &finding.tags,
         secret_hash: &finding.secret_hash.0,
         secret: reported.secret.as_deref(),
         verification: reported.verification.as_ref(),

@@ -16,6 +16,7 @@ mod document;
 mod escape;
 mod gitlab;
 mod html;
+mod ignore;
 mod junit;
 mod sarif;
 mod shown;
@@ -30,6 +31,7 @@ use thiserror::Error;
 
 pub use baseline::{Baseline, BaselineError, SecretHasher};
 pub use escape::for_terminal as escape_for_terminal;
+pub use ignore::{IgnoreError, IgnoreList};
 pub use shown::{Found, Redaction, ReportedFinding};
 pub use template::{Template, TemplateError};
 pub use text::TextStyle;
@@ -92,6 +94,8 @@ pub struct Summary {
     pub ended: Timestamp,
     /// How long was worked in between.
     pub elapsed: Duration,
+    /// How many findings are left out because an ignore file names them.
+    pub ignored: u64,
     /// What a bound or a fault kept from being scanned.
     pub not_scanned: Vec<NotScanned>,
     /// How many findings a baseline knows, which are left out; `None` without a baseline.

@@ -63,6 +63,7 @@ fn run(report: &Report<'_>) -> Value {
             "commits": summary.commits,
             "blobs": summary.blobs,
             "bytes": summary.bytes,
+            "ignored": summary.ignored,
             "seconds": summary.elapsed.as_secs_f64(),
         },
     })
@@ -75,6 +76,7 @@ fn rule(finding: &Finding) -> Value {
         "defaultConfiguration": { "level": level(&finding.severity) },
         "properties": {
             "security-severity": security_severity(&finding.severity),
+            "precision": finding.confidence,
             "tags": ["security", "secret", "external/cwe/cwe-798"],
         },
     })
@@ -85,6 +87,8 @@ fn result(reported: &ReportedFinding<'_>, rule_index: usize) -> Value {
     let first = finding.introduced();
     let mut properties = json!({
         "severity": finding.severity,
+        "confidence": finding.confidence,
+        "tags": finding.tags,
         "secretHash": finding.secret_hash,
         "excerpt": first.excerpt,
         "occurrences": finding.occurrences.len(),

@@ -108,14 +108,15 @@ fn write_finding(reported: &ReportedFinding<'_>, style: TextStyle, out: &mut dyn
     let severity = severity_style(&finding.severity, style);
     let dim = style.style().dim();
     let (label, rule) = (for_terminal(&finding.severity), finding.rule_id.as_str());
-    let taken = measure_text_width(&label) + rule.len() + 4;
+    let confidence = format!("({} confidence)", for_terminal(&finding.confidence));
+    let taken = measure_text_width(&label) + rule.len() + measure_text_width(&confidence) + 5;
     let description = for_terminal(&finding.description);
     let description = match style.width {
         Some(width) => cut_end(description, width.saturating_sub(taken).max(LEAST)),
         None => description,
     };
     let (label, rule) = (severity.apply_to(label), style.style().bold().apply_to(rule));
-    writeln!(out, "{label}  {rule}  {description}")?;
+    writeln!(out, "{label}  {rule}  {description} {}", dim.apply_to(confidence))?;
     let number = first.line.to_string();
     let margin = " ".repeat(number.len());
     let place = format!("{}:{}:{}", for_terminal(&finding.display_path()), first.line, first.column);
@@ -251,6 +252,10 @@ fn write_summary(report: &Report<'_>, style: TextStyle, out: &mut dyn Write) -> 
     };
     let (size, time) = (bytes(summary.bytes), seconds(summary.elapsed));
     writeln!(out, "{verdict}{known} in {scanned} ({size}), {time}")?;
+    if summary.ignored > 0 {
+        let findings = counted(summary.ignored, "finding is", "findings are");
+        writeln!(out, "{findings} ignored, as an ignore file says")?;
+    }
     let not_scanned = &summary.not_scanned;
     if !not_scanned.is_empty() {
         let warning = style.style().yellow().bold();

@@ -7,7 +7,7 @@ use anyhow::Context;
 use regex::bytes::{Regex, RegexBuilder};
 use secretscan_detect::{Allowlist, Condition, RegexTarget, Rule, RuleSet};
 
-/// Comments that exclude the secrets on their line.
+/// Comments that exclude the matches on their line.
 const ALLOW_COMMENTS: [&str; 2] = ["secretscan:allow", "gitleaks:allow"];
 /// How much of the line before and after a match an allowlist sees.
 const LINE_LIMIT: usize = 4096;
@@ -40,6 +40,7 @@ pub(crate) struct NaiveMatch {
     pub(crate) secret: Vec<u8>,
     whole: Vec<u8>,
     line: Vec<u8>,
+    whole_range: Range<usize>,
     secret_range: Range<usize>,
 }
 
@@ -72,8 +73,34 @@ impl<'a> NaiveScanner<'a> {
     /// Whether a match in content at this place is to be reported.
     pub(crate) fn is_reported(&self, found: &NaiveMatch, place: Place<'_>) -> bool {
         let rule = &self.rules[found.rule];
-        rule.path.as_ref().is_none_or(|regex| regex.is_match(place.path))
+        let is_for_path =
+            |rule: &NaiveRule<'_>| rule.path.as_ref().is_none_or(|regex| regex.is_match(place.path));
+        is_for_path(rule)
+            && rule.rule.required.iter().all(|required| is_for_path(self.by_id(&required.id)))
             && !rule.allowlists.iter().any(|allowlist| allowlist.excludes(found, Some(place)))
+    }
+
+    /// The matches of rules about paths alone.
+    pub(crate) fn scan_path(&self, path: &[u8]) -> Vec<NaiveMatch> {
+        let rules = self.rules.iter().enumerate();
+        let matching = rules.filter(|(_, naive)| {
+            naive.rule.is_path_only()
+                && !naive.rule.is_helper
+                && naive.path.as_ref().is_some_and(|regex| regex.is_match(path))
+        });
+        let found = |(rule, _)| NaiveMatch {
+            rule,
+            secret: path.to_vec(),
+            whole: Vec::new(),
+            line: Vec::new(),
+            whole_range: 0..0,
+            secret_range: 0..0,
+        };
+        matching.map(found).collect()
+    }
+
+    fn by_id(&self, id: &str) -> &NaiveRule<'a> {
+        self.rules.iter().find(|naive| naive.rule.id == id).expect("rule sets have what their rules require")
     }
 
     pub(crate) fn rule_id(&self, found: &NaiveMatch) -> &str {
@@ -104,6 +131,7 @@ impl<'a> NaiveScanner<'a> {
                     secret: content[secret_range.clone()].to_vec(),
                     whole: content[whole.clone()].to_vec(),
                     line: content[line_of(content, &whole)].to_vec(),
+                    whole_range: whole,
                     secret_range,
                 };
                 let has_entropy = naive.rule.entropy.is_none_or(|least| entropy(&found.secret) > least);
@@ -112,9 +140,29 @@ impl<'a> NaiveScanner<'a> {
                 }
             }
         }
+        let is_complete = |found: &NaiveMatch| self.is_complete(found, &matches, content);
+        let matches: Vec<NaiveMatch> = matches.iter().filter(|found| is_complete(found)).cloned().collect();
         let yields = |found: &NaiveMatch| matches.iter().any(|other| self.must_yield(found, other));
-        let is_allowed = |found: &NaiveMatch| has_allow_comment(content, &found.secret_range);
+        let is_allowed = |found: &NaiveMatch| has_allow_comment(content, &found.whole_range);
         matches.iter().filter(|found| !yields(found) && !is_allowed(found)).cloned().collect()
+    }
+
+    /// Whether it reports by itself, and every rule that it requires has a match near it.
+    fn is_complete(&self, found: &NaiveMatch, all: &[NaiveMatch], content: &[u8]) -> bool {
+        let place = |found: &NaiveMatch| {
+            let before = &content[..found.secret_range.start];
+            let lines: Vec<&[u8]> = before.split(|byte| *byte == b'\n').collect();
+            (lines.len(), lines.last().map_or(0, |line| line.len()))
+        };
+        let rule = self.rules[found.rule].rule;
+        let (line, column) = place(found);
+        !rule.is_helper
+            && rule.required.iter().all(|required| {
+                all.iter().filter(|other| self.rule_id(other) == required.id).map(place).any(|(l, c)| {
+                    required.within_lines.is_none_or(|most| l.abs_diff(line) <= most as usize)
+                        && required.within_columns.is_none_or(|most| c.abs_diff(column) <= most as usize)
+                })
+            })
     }
 
     /// On overlapping secrets, a generic rule yields to any other that is for all paths, to a generic one only when
@@ -217,21 +265,36 @@ fn line_of(content: &[u8], range: &Range<usize>) -> Range<usize> {
     start..end
 }
 
-fn has_allow_comment(content: &[u8], secret: &Range<usize>) -> bool {
-    let start = content[..secret.start].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let rest = &content[secret.end..];
-    let end = rest.iter().position(|byte| *byte == b'\n').map_or(content.len(), |at| secret.end + at);
-    let lines = content[start..end].to_ascii_lowercase();
-    ALLOW_COMMENTS.iter().any(|comment| contains(&lines, comment))
+/// A comment on any line of the match or, when it has several, alone on the line before it.
+fn has_allow_comment(content: &[u8], whole: &Range<usize>) -> bool {
+    let text = &content[whole.clone()];
+    let start = whole.start + (text.len() - text.trim_ascii_start().len());
+    let end = whole.end - (text.len() - text.trim_ascii_end().len());
+    let line_start = |at: usize| content[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let first = line_start(start);
+    let rest = &content[end..];
+    let last = rest.iter().position(|byte| *byte == b'\n').map_or(content.len(), |at| end + at);
+    let lines = content[first..last].to_ascii_lowercase();
+    let before = &content[line_start(first.saturating_sub(1))..first].to_ascii_lowercase();
+    ALLOW_COMMENTS.iter().any(|comment| {
+        let is_alone = || {
+            let at = memchr::memmem::find(before, comment.as_bytes());
+            let plain = |bytes: &[u8]| !bytes.iter().any(|b| b.is_ascii_alphanumeric() || !b.is_ascii());
+            at.is_some_and(|at| plain(&before[..at]) && plain(&before[at + comment.len()..]))
+        };
+        contains(&lines, comment) || (content[start..end].contains(&b'\n') && is_alone())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use secretscan_detect::Scanner;
 
     use super::*;
+    use crate::random::Random;
 
     /// They are independent, so what they agree on is what the rules say.
     #[test]
@@ -256,6 +319,78 @@ mod tests {
                 .map(|found| (rules.rule(found.rule).id.as_str(), found.secret.expose().to_vec()))
                 .collect();
             assert_eq!(by_naive, by_engine, "{}", content.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_engine_agrees_on_composite_rules_paths_and_comments() {
+        const RULES: &str = r"
+[[rules]]
+id = 'near'
+regex = '''secret-([0-9])'''
+required = [{ id = 'user', withinLines = 1, withinColumns = 12 }]
+[[rules]]
+id = 'both'
+regex = '''(?s)BEGIN\s(.{1,20}?)\sEND'''
+required = [{ id = 'user' }, { id = 'env', withinColumns = 6 }]
+[[rules]]
+id = 'user'
+regex = '''user-[ab]'''
+[[rules]]
+id = 'env'
+regex = '''env-[ab]'''
+path = '''[.]env$'''
+skipReport = true
+[[rules]]
+id = 'any'
+regex = '''(?:secret|env)-[0-9ab]'''
+generic = true
+[[rules]]
+id = 'file'
+path = '''^a'''
+";
+        const PIECES: &[&str] = &[
+            "secret-1",
+            "secret-2",
+            "user-a",
+            "user-b",
+            "env-a",
+            "BEGIN",
+            "END",
+            "# gitleaks:allow",
+            "\n",
+            "\n",
+            "\r\n",
+            " ",
+            " ",
+            "\t",
+            "    ",
+            "x",
+            "/* secretscan:allow */",
+        ];
+        let rules = Arc::new(RuleSet::parse(RULES, "test").unwrap());
+        let (naive, engine) = (NaiveScanner::new(&rules).unwrap(), Scanner::new(rules.clone()));
+        let mut random = Random::new(1);
+        for _ in 0..20_000 {
+            let content: String = (0..random.below(24)).map(|_| *random.choose(PIECES)).collect();
+            let path = random.choose(&["a/.env", "b/.env", "b"]).as_bytes();
+            let mut by_naive: Vec<(&str, Vec<u8>)> = naive
+                .scan(content.as_bytes())
+                .into_iter()
+                .chain(naive.scan_path(path))
+                .filter(|found| naive.is_reported(found, Place { path, commit: "0123" }))
+                .map(|found| (naive.rule_id(&found), found.secret))
+                .collect();
+            let mut by_engine: Vec<(&str, Vec<u8>)> = engine
+                .scan(content.as_bytes())
+                .into_iter()
+                .chain(engine.scan_path(path))
+                .filter(|found| engine.is_reported(found, path, Some("0123")))
+                .map(|found| (rules.rule(found.rule).id.as_str(), found.secret.expose().to_vec()))
+                .collect();
+            by_naive.sort();
+            by_engine.sort();
+            assert_eq!(by_naive, by_engine, "{content:?}");
         }
     }
 }

@@ -61,7 +61,9 @@ pub fn oracle(repository: &Path, rules: &RuleSet) -> anyhow::Result<BTreeSet<Ora
                 continue;
             }
             let place = Place { path, commit: &id };
-            for found in matches[blob].iter().filter(|found| scanner.is_reported(found, place)) {
+            let of_path = scanner.scan_path(path);
+            let found = matches[blob].iter().chain(&of_path);
+            for found in found.filter(|found| scanner.is_reported(found, place)) {
                 let key = (scanner.rule_id(found).to_owned(), path.clone(), found.secret.clone());
                 let candidate = (commit.corrected_date, commit.id);
                 let known = earliest.entry(key).or_insert(candidate);

@@ -40,6 +40,9 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), StartError>
         Some(path) => Arc::new(RuleSet::load(path)?),
         None => RuleSet::builtin(),
     };
+    for warning in rules.warnings() {
+        tracing::warn!(warning, "the rules of scan.rules");
+    }
     let presence = Presence::new(bus.clone(), Role::BatchAgent, config.agent.slots, config.agent.host());
     let bus = bus.renamed(presence.id().as_str());
     let agent = Agent {

@@ -98,6 +98,58 @@ fn a_comment_allows_its_line() {
     assert!(reports(&scanner, "secretscan:allow\ncorp_abcdefgh\nsecretscan:allow"));
 }
 
+/// A rule whose matches have several lines, the secret in the middle ones.
+const BLOCK: &str = "[[rules]]\nid = 'block'\nregex = '''(?s)BEGIN[^\\n]*\\n(corp[^E]+)\\sEND'''\n";
+
+#[test]
+fn a_comment_allows_what_has_a_line_there() {
+    let scanner = scanner(BLOCK);
+    for comment in ["gitleaks:allow", "secretscan:allow", "Secretscan:Allow"] {
+        for excluded in [
+            format!("BEGIN // {comment}\ncorp 1\ncorp 2\nEND"),
+            format!("BEGIN\ncorp 1\ncorp 2 {comment}\nEND"),
+            format!("one\nBEGIN\ncorp 1\ncorp 2\nEND # {comment}\ntwo"),
+            format!("one\n# {comment}\nBEGIN\ncorp 1\ncorp 2\nEND"),
+            format!("  <!-- {comment} -->\n BEGIN\ncorp 1\ncorp 2\nEND"),
+        ] {
+            for line_end in ["\n", "\r\n"] {
+                let content = excluded.replace('\n', line_end);
+                assert!(!reports(&scanner, &content), "{content:?}");
+                let utf16: Vec<u8> =
+                    format!("\u{feff}{content}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+                assert_eq!(scanner.scan(&utf16), [], "{content:?}");
+                assert!(reports(&scanner.clone().ignoring_comments(), &content));
+                assert_eq!(scanner.clone().ignoring_comments().scan(&utf16).len(), 1);
+            }
+        }
+        for reported in [
+            format!("# {comment}\n\nBEGIN\ncorp 1\nEND"),
+            format!("x = 1 # {comment}\nBEGIN\ncorp 1\nEND"),
+            format!("BEGIN\ncorp 1\nEND\n# {comment}"),
+            format!("# {comment}\ncorp_abcdefgh"),
+        ] {
+            assert!(reports(&scanner, &reported), "{reported:?}");
+        }
+    }
+}
+
+#[test]
+fn a_private_key_is_allowed_by_a_comment_before_it() {
+    let line = "1UHWFhafmPk8B0yezMSF0lz26emqS0cjbiyaDN5nHFbfCKhgF8lzsIZxq1KIjC8U";
+    let key = format!("-----BEGIN RSA PRI{0}-----\n{line}\n-----END RSA PRI{0}-----\n", "VATE KEY");
+    let scanner = Scanner::new(RuleSet::builtin());
+    assert_eq!(scanner.scan(format!("# note\n{key}").as_bytes()).len(), 1);
+    assert_eq!(scanner.scan(format!("# gitleaks:allow\n{key}").as_bytes()), []);
+    assert_eq!(scanner.scan(format!("# gitleaks:allow\n{key}").replace('\n', "\r\n").as_bytes()), []);
+}
+
+#[test]
+fn white_space_around_a_match_is_not_its_line() {
+    let scanner = scanner("[[rules]]\nid = 'word'\nregex = '''(?:^|\\s)word-([0-9]{3})\\s'''\n");
+    assert!(reports(&scanner, "a # gitleaks:allow\nword-123\n"));
+    assert!(!reports(&scanner, "a\nword-123 # gitleaks:allow\n"));
+}
+
 #[test]
 fn generic_rules_yield() {
     let token = format!("gh{}_{}", "p", "Zq7Lw2Nx9Rt4Bv6Kc1Md8Fh3Js5Pg0Ty2Ua4");

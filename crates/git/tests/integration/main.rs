@@ -7,4 +7,5 @@ mod deltas;
 mod history;
 mod mirrors;
 mod offline;
+mod paths;
 mod support;

@@ -38,6 +38,8 @@ fn finding(rule: &str, severity: &str, path: &[u8], occurrences: Vec<Occurrence>
         rule_id: RuleId::parse(rule).unwrap(),
         description: rule.replace("-", " "),
         severity: severity.into(),
+        confidence: if severity == "medium" { "low" } else { "high" }.into(),
+        tags: if severity == "low" { vec!["keys".into(), "a\u{1b}b".into()] } else { Vec::new() },
         secret_hash: SecretHash("ab".repeat(32)),
         path: path.to_vec(),
         occurrences,
@@ -86,6 +88,7 @@ fn report(findings: &[Finding]) -> Report<'_> {
             started: Timestamp(1_780_000_000_000),
             ended: Timestamp(1_780_000_001_500),
             elapsed: Duration::from_millis(1500),
+            ignored: 2,
             not_scanned: vec![
                 NotScanned { what: "big.iso".into(), reason: "larger than the limit of 1 GiB".into() },
                 NotScanned { what: "bad\u{1b}[31m\nname".into(), reason: "unreadable".into() },

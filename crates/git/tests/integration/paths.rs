@@ -1,0 +1,79 @@
+//! Rules about paths alone, in every kind of scan.
+
+use std::fs;
+use std::sync::Arc;
+
+use secretscan_detect::{RuleSet, Scanner};
+use secretscan_git::{
+    BatchCutter, BatchLimits, Refs, ScanOptions, ScanReport, Selection, list, scan_archive, scan_directory,
+    scan_history, scan_staged,
+};
+use tempfile::tempdir;
+
+use crate::support::*;
+
+const MAX_BLOB_BYTES: u64 = 2000;
+
+fn path_scanner() -> Scanner {
+    let rules = "[[rules]]\nid = 'key-store'\npath = '''\\.p12$'''\ntags = ['file']\nconfidence = 'medium'\n\
+                 [[allowlists]]\npaths = ['^docs/']\n";
+    Scanner::new(Arc::new(RuleSet::parse(rules, "test").unwrap()))
+}
+
+/// Path, and the number of commits, of each finding; what it says of itself must be the rule's.
+fn paths(report: &ScanReport) -> Vec<(String, usize)> {
+    let told = report.findings.iter().map(|located| {
+        let finding = &located.finding;
+        assert_eq!(
+            (finding.confidence.as_str(), finding.tags.as_slice()),
+            ("medium", &["file".to_owned()][..])
+        );
+        assert_eq!(located.secret.expose(), finding.path);
+        (finding.display_path().into_owned(), finding.occurrences.len())
+    });
+    told.collect()
+}
+
+#[test]
+fn a_history_has_each_path_once() {
+    let dir = tempdir().unwrap();
+    let large = " ".repeat(3000);
+    let mut repo = Builder::new();
+    let first = repo.commit(1, &[], &files(&[("a.p12", "1"), ("b.txt", "1"), ("docs/a.p12", "1")]));
+    let second =
+        repo.commit(2, &[first], &files(&[("a.p12", "2"), ("sub/b.p12", "1"), ("large.p12", &large)]));
+    repo.commit(3, &[second], &files(&[("b.txt", "3")]));
+    let repo = repo.write(dir.path());
+    let options = ScanOptions { max_blob_bytes: MAX_BLOB_BYTES, ..options(dir.path()) };
+    let expected = [("a.p12", 2), ("large.p12", 1), ("sub/b.p12", 1)].map(|(path, n)| (path.to_owned(), n));
+    let report = scan_history(&repo, &Selection::All, &path_scanner(), &key(), &options).unwrap();
+    assert_eq!(paths(&report), expected);
+    assert_eq!(report.findings[0].finding.introduced().corrected_date, 1);
+    assert_eq!(report.not_scanned.len(), 1);
+
+    let limits = BatchLimits { max_commits: 100, max_bytes: 1 << 20, max_blob_bytes: MAX_BLOB_BYTES };
+    let commits = list(&repo, &Refs::All).unwrap();
+    let batches: Vec<_> = BatchCutter::new(&repo, commits, limits, dir.path()).unwrap().collect();
+    let [Ok(batch)] = &batches[..] else { panic!("one batch") };
+    let report = scan_archive(batch.archive.path(), &|_| true, &path_scanner(), &key(), &options).unwrap();
+    assert_eq!(paths(&report), expected);
+}
+
+#[test]
+fn staged_files_and_directories_have_paths_too() {
+    let dir = tempdir().unwrap();
+    git(dir.path(), &["init", "-q"]);
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    for (name, size) in [("sub/a.p12", 1), ("large.p12", 3000), ("b.txt", 1)] {
+        fs::write(dir.path().join(name), vec![b' '; size]).unwrap();
+    }
+    git(dir.path(), &["add", "."]);
+    let scratch = tempdir().unwrap();
+    let options = ScanOptions { max_blob_bytes: MAX_BLOB_BYTES, ..options(scratch.path()) };
+    let expected = [("large.p12", 1), ("sub/a.p12", 1)].map(|(path, n)| (path.to_owned(), n));
+    let of_index = scan_staged(dir.path(), None, &path_scanner(), &key(), &options).unwrap();
+    let of_directory = scan_directory(dir.path(), &path_scanner(), &key(), &options).unwrap();
+    assert_eq!(paths(&of_index), expected);
+    assert_eq!(paths(&of_directory), expected);
+    assert_eq!((of_index.not_scanned.len(), of_directory.not_scanned.len()), (1, 1));
+}
