@@ -91,6 +91,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(folder) = &arguments.generate {
         return write_generated(folder);
     }
+    if let Some(folder) = arguments.plot.as_deref().and_then(Path::parent) {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
     let programs = programs::all(arguments.program.as_deref())?;
     let scratch = tempfile::tempdir().context("making a temporary directory")?;
     let scratch = scratch.path();

@@ -115,9 +115,9 @@ fn text(body: &mut String, left: f64, base: f64, class: &str, text: &str) {
 /// Three digits at most.
 fn duration(seconds: f64) -> String {
     match seconds {
-        ..0.1 => format!("{seconds:.3} s"),
-        ..10.0 => format!("{seconds:.2} s"),
-        ..100.0 => format!("{seconds:.1} s"),
+        ..0.0995 => format!("{seconds:.3} s"),
+        ..9.995 => format!("{seconds:.2} s"),
+        ..99.95 => format!("{seconds:.1} s"),
         _ => format!("{seconds:.0} s"),
     }
 }

@@ -28,7 +28,7 @@ pub enum Kind {
     Common(&'static str, SecretKind),
     /// A token by its parts, given to a name.
     Token(&'static str, &'static [Part]),
-    /// A line in which the one random part is the secret.
+    /// A line in which the last random part is the secret.
     Within(&'static str, &'static [Part]),
     /// A JSON Web Token.
     Jwt,
@@ -90,10 +90,10 @@ pub const KINDS: [Kind; 36] = [
     Token("RUBYGEMS_API_KEY", &[Fixed("ruby"), Fixed("gems_"), Of(HEX, 48)]),
     Token("MAILCHIMP_API_KEY", &[Of(HEX, 32), Fixed("-u"), Fixed("s12")]),
     Token("AIRTABLE_TOKEN", &[Fixed("pa"), Fixed("t"), Of(ALPHANUMERIC, 14), Fixed("."), Of(HEX, 64)]),
-    Token(
-        "SLACK_WEBHOOK",
+    Within(
+        "Slack webhook",
         &[
-            Fixed("https://hooks.slack"),
+            Fixed("slack_url: https://hooks.slack"),
             Fixed(".com/services/T0"),
             Of(UPPER, 8),
             Fixed("/B0"),
@@ -150,7 +150,7 @@ impl NewSecret {
             Within(kind, parts) => {
                 let made = assemble(parts, random);
                 let is_secret = |part: &Part| matches!(part, Part::Random(..));
-                let at = parts.iter().position(is_secret).expect("a part is the secret");
+                let at = parts.iter().rposition(is_secret).expect("a part is the secret");
                 Self { kind, text: made.concat() + "\n", values: vec![made[at].clone()] }
             }
             Kind::Jwt => {
