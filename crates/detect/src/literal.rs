@@ -27,17 +27,24 @@ pub(crate) struct Literal {
 ///
 /// Every repetition in `hir` must have an upper limit.
 pub(crate) fn required_literals(hir: &Hir, keywords: &[Vec<u8>]) -> (Vec<Literal>, bool) {
+    let mut sets = Vec::new();
+    collect(hir, 0, 0, keywords, &mut sets);
+    let best = best(sets, keywords).unwrap_or_default();
+    let has_keywords = have_keywords(&best, keywords);
+    (best, has_keywords)
+}
+
+fn have_keywords(set: &[Literal], keywords: &[Vec<u8>]) -> bool {
     let has_keyword =
         |literal: &Literal| keywords.iter().any(|word| memchr::memmem::find(&literal.lower, word).is_some());
-    let mut sets = Vec::new();
-    collect(hir, 0, 0, &mut sets);
-    sets.into_iter()
-        .map(|set| {
-            let has_keywords = set.iter().all(has_keyword);
-            (set, has_keywords)
-        })
-        .max_by(|(a, a_has), (b, b_has)| a_has.cmp(b_has).then(score(a).total_cmp(&score(b))))
-        .unwrap_or_default()
+    set.iter().all(has_keyword)
+}
+
+fn best(sets: Vec<Vec<Literal>>, keywords: &[Vec<u8>]) -> Option<Vec<Literal>> {
+    sets.into_iter().max_by(|a, b| {
+        let has = |set| have_keywords(set, keywords);
+        has(a).cmp(&has(b)).then(score(a).total_cmp(&score(b)))
+    })
 }
 
 /// How good a set is: rare texts, few of them, near the start of the match.
@@ -65,18 +72,24 @@ fn max_len(hir: &Hir) -> usize {
 }
 
 /// Adds the candidate sets of `hir`, which starts between `min_before` and `max_before` bytes into the match.
-fn collect(hir: &Hir, min_before: usize, max_before: usize, sets: &mut Vec<Vec<Literal>>) {
+fn collect(
+    hir: &Hir,
+    min_before: usize,
+    max_before: usize,
+    keywords: &[Vec<u8>],
+    sets: &mut Vec<Vec<Literal>>,
+) {
     match hir.kind() {
-        HirKind::Concat(subs) => collect_concat(subs, min_before, max_before, sets),
-        HirKind::Capture(capture) => collect(&capture.sub, min_before, max_before, sets),
+        HirKind::Concat(subs) => collect_concat(subs, min_before, max_before, keywords, sets),
+        HirKind::Capture(capture) => collect(&capture.sub, min_before, max_before, keywords, sets),
         HirKind::Repetition(repetition) if repetition.min > 0 => {
-            collect(&repetition.sub, min_before, max_before, sets);
+            collect(&repetition.sub, min_before, max_before, keywords, sets);
         }
         HirKind::Alternation(subs) => {
             if let Some(spelled) = spell(hir) {
                 push(&spelled, min_before, max_before, sets);
             } else {
-                collect_alternation(subs, min_before, max_before, sets);
+                collect_alternation(subs, min_before, max_before, keywords, sets);
             }
         }
         HirKind::Literal(_) | HirKind::Class(_) => {
@@ -89,7 +102,13 @@ fn collect(hir: &Hir, min_before: usize, max_before: usize, sets: &mut Vec<Vec<L
 }
 
 /// A set for every run of neighbours that can be spelled out together, and the sets inside the others.
-fn collect_concat(subs: &[Hir], min_before: usize, max_before: usize, sets: &mut Vec<Vec<Literal>>) {
+fn collect_concat(
+    subs: &[Hir],
+    min_before: usize,
+    max_before: usize,
+    keywords: &[Vec<u8>],
+    sets: &mut Vec<Vec<Literal>>,
+) {
     let (mut min_at, mut max_at) = (min_before, max_before);
     let mut run = vec![Text::default()];
     let (mut run_min, mut run_max) = (min_at, max_at);
@@ -99,7 +118,7 @@ fn collect_concat(subs: &[Hir], min_before: usize, max_before: usize, sets: &mut
             run = joined;
         } else {
             push(&run, run_min, run_max, sets);
-            collect(sub, min_at, max_at, sets);
+            collect(sub, min_at, max_at, keywords, sets);
             // What did not fit behind the run may begin the next one.
             (run_min, run_max, run) = match spell(sub) {
                 Some(texts) => (min_at, max_at, texts),
@@ -113,12 +132,18 @@ fn collect_concat(subs: &[Hir], min_before: usize, max_before: usize, sets: &mut
 }
 
 /// The union of the best set of each branch.
-fn collect_alternation(subs: &[Hir], min_before: usize, max_before: usize, sets: &mut Vec<Vec<Literal>>) {
+fn collect_alternation(
+    subs: &[Hir],
+    min_before: usize,
+    max_before: usize,
+    keywords: &[Vec<u8>],
+    sets: &mut Vec<Vec<Literal>>,
+) {
     let mut union = Vec::new();
     for sub in subs {
         let mut of_branch = Vec::new();
-        collect(sub, min_before, max_before, &mut of_branch);
-        match of_branch.into_iter().max_by(|a, b| score(a).total_cmp(&score(b))) {
+        collect(sub, min_before, max_before, keywords, &mut of_branch);
+        match best(of_branch, keywords) {
             Some(best) => union.extend(best),
             None => return,
         }
