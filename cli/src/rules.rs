@@ -15,6 +15,8 @@ use crate::{output, project};
 /// The rule files that a repository may have at its root; the first one found is used.
 const PROJECT_FILES: [&str; 2] = [".secretscan.toml", ".gitleaks.toml"];
 
+const CORRECT: &str = "correct the file; without it the built-in rules are used";
+
 /// List or check detection rules
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -45,25 +47,28 @@ enum Command {
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     match &arguments.command {
         Command::List { rules } => list(&load_or_builtin(rules.as_deref())?),
-        Command::Check { file, allow_slow } => check(&load_or_builtin(file.as_deref())?, *allow_slow),
+        Command::Check { file: Some(file), allow_slow } => check(&load(file, CORRECT)?, *allow_slow),
+        Command::Check { file: None, allow_slow } => {
+            check(&secretscan_rules::builtin_with_examples(), *allow_slow)
+        }
     }
 }
 
 fn load_or_builtin(file: Option<&Path>) -> anyhow::Result<Arc<RuleSet>> {
     match file {
-        Some(file) => load(file, "correct the file; without it the built-in rules are used"),
-        None => Ok(RuleSet::builtin()),
+        Some(file) => Ok(Arc::new(load(file, CORRECT)?)),
+        None => Ok(secretscan_rules::builtin()),
     }
 }
 
-fn load(file: &Path, hint: &str) -> anyhow::Result<Arc<RuleSet>> {
-    let rules =
-        RuleSet::load(file).map_err(|cause| Failure::caused_by(cause, "cannot use the rules", hint))?;
+fn load(file: &Path, hint: &str) -> anyhow::Result<RuleSet> {
+    let rules = RuleSet::load(file, Some(&secretscan_rules::builtin()))
+        .map_err(|cause| Failure::caused_by(cause, "cannot use the rules", hint))?;
     for warning in rules.warnings() {
         // Where standard error is closed, nobody listens.
         let _ = writeln!(io::stderr(), "warning: {}", escape_for_terminal(warning));
     }
-    Ok(Arc::new(rules))
+    Ok(rules)
 }
 
 fn list(rules: &Arc<RuleSet>) -> anyhow::Result<Outcome> {
@@ -80,7 +85,7 @@ fn list(rules: &Arc<RuleSet>) -> anyhow::Result<Outcome> {
     Ok(Outcome::Clean)
 }
 
-fn check(rules: &Arc<RuleSet>, allow_slow: bool) -> anyhow::Result<Outcome> {
+fn check(rules: &RuleSet, allow_slow: bool) -> anyhow::Result<Outcome> {
     let mut complaints = rules.check();
     complaints.retain(|complaint| !(allow_slow && complaint.problem == Problem::Slow));
     let errors = complaints.iter().filter(|complaint| !complaint.problem.is_warning()).count();
@@ -187,16 +192,17 @@ impl RuleArguments {
 
     fn load_all(&self, place: &Path) -> anyhow::Result<Arc<RuleSet>> {
         if let Some(file) = &self.rules {
-            return load(file, "correct the file, or leave --rules away to use the built-in rules");
+            let rules = load(file, "correct the file, or leave --rules away to use the built-in rules")?;
+            return Ok(Arc::new(rules));
         }
         let mut files = project::files(place, &PROJECT_FILES).into_iter();
         let Some(file) = files.next().filter(|_| !self.builtin_rules) else {
-            return Ok(RuleSet::builtin());
+            return Ok(secretscan_rules::builtin());
         };
         let rules = load(&file, "correct the file, or choose others with --rules FILE or --builtin-rules")?;
         let name = file.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
         // Where standard error is closed, nobody listens.
         let _ = writeln!(io::stderr(), "note: using the repository's rules in {name}");
-        Ok(rules)
+        Ok(Arc::new(rules))
     }
 }

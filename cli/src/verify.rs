@@ -69,7 +69,7 @@ impl Asking {
 
     /// For each finding what the provider said; `None` where nobody can be asked.
     fn answers(&self, verifier: &Verifier, found: &[LocatedFinding]) -> Vec<Option<Verification>> {
-        let builtin = RuleSet::builtin();
+        let builtin = secretscan_rules::builtin();
         let checks = checks(&self.rules, &builtin, self.are_of_repository);
         let check = |located: &LocatedFinding| {
             checks
@@ -138,8 +138,8 @@ mod tests {
             "[extend]\nuseDefault = true\n[[rules]]\nid = 'own'\nregex = 'abcd'\n{check}\
              [[rules]]\nid = 'github-token'\n{check}[[rules]]\nid = 'npm-access-token'\nregex = 'abcd'\n"
         );
-        let rules = RuleSet::parse(&rules, "rules.toml").unwrap();
-        let builtin = RuleSet::builtin();
+        let rules = RuleSet::parse(&rules, "rules.toml", None).unwrap();
+        let builtin = secretscan_rules::builtin();
         let host = |are_of_repository, rule: &str| {
             checks(&rules, &builtin, are_of_repository).get(rule).map(|check| check.host.clone())
         };

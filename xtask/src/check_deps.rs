@@ -34,6 +34,7 @@ const TABLE: &[(&str, Imports)] = &[
     ("crates/model", Imports::Only(&[])),
     ("crates/service", Imports::Only(&[])),
     ("crates/detect", Imports::Only(&[])),
+    ("crates/rules", Imports::Only(&[always("crates/detect")])),
     ("crates/embedded", Imports::Only(&[])),
     ("crates/git", Imports::Only(&[always("crates/model"), always("crates/detect")])),
     ("proto", Imports::Only(&[always("crates/model")])),
@@ -48,6 +49,7 @@ const TABLE: &[(&str, Imports)] = &[
             always("crates/bus"),
             always("crates/service"),
             always("crates/detect"),
+            always("crates/rules"),
             always("crates/git"),
         ]),
     ),
@@ -55,6 +57,7 @@ const TABLE: &[(&str, Imports)] = &[
         "cli",
         Imports::Only(&[
             always("crates/detect"),
+            always("crates/rules"),
             always("crates/git"),
             always("crates/report"),
             always("crates/model"),

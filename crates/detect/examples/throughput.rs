@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use secretscan_detect::{Depth, RuleSet, Scanner};
+use secretscan_detect::{Depth, Scanner};
 
 fn main() -> std::io::Result<()> {
     let folder = std::env::args().nth(1).unwrap_or_else(|| ".".into());
     let started = Instant::now();
-    let scanner = Scanner::new(RuleSet::builtin());
+    let scanner = Scanner::new(secretscan_rules::builtin());
     println!("start-up {:.2?}, {} rules", started.elapsed(), scanner.rules().rules().len());
 
     let mut files = Vec::new();

@@ -7,7 +7,7 @@ const CRC_32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 const CRC_16: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 /// How a secret proves that it was made by its provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checksum {
     /// The last six characters are the CRC-32 of those between the last underscore and them, in base 62 with the digits

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 /// Where in the rules something is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Place {
     /// The file, or what stands for it.
     pub origin: String,
@@ -88,6 +88,12 @@ pub enum RuleError {
         origin: String,
         /// How many levels are allowed.
         limit: usize,
+    },
+    /// `extend.useDefault` where there are no rules that it could stand for.
+    #[error("{origin}: `extend.useDefault` has no rules to stand for here")]
+    NoDefault {
+        /// What stands for the file.
+        origin: String,
     },
     /// `extend.path` in rules that come from no file.
     #[error("{origin}: `extend.path` needs rules that are loaded from a file")]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::error::RuleError;
@@ -23,7 +23,7 @@ const TOO_MANY_REQUESTS: u16 = 429;
 
 /// One HTTP request with the secret in it, and what the answers mean. An answer that means both or neither says
 /// nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpCheck {
     /// How it is sent.
     pub method: Method,
@@ -52,7 +52,7 @@ impl HttpCheck {
 }
 
 /// How a request is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
     /// Without a body; the default.
@@ -63,7 +63,7 @@ pub enum Method {
 }
 
 /// An answer of one meaning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// It has one of these.
     pub status: Vec<u16>,
@@ -72,11 +72,11 @@ pub struct Answer {
 }
 
 /// A text with places for the secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template(pub Vec<Piece>);
 
 /// A part of a [`Template`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Piece {
     /// A text that stays as it is.
     Text(String),

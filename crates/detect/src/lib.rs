@@ -1,6 +1,6 @@
 //! Secret detection: bytes in, matches out.
 //!
-//! [`RuleSet`] holds the rules (TOML in gitleaks' syntax; see `crates/detect/rules/` for the built-in ones);
+//! [`RuleSet`] holds the rules (TOML in gitleaks' syntax; see `crates/rules/builtin/` for the built-in ones);
 //! [`Scanner`] finds their matches in a blob. Nothing here knows Git, the network or, but for [`RuleSet::load`],
 //! files, and nothing verifies a secret with its provider: a rule only says how that is done ([`HttpCheck`]).
 //!
@@ -42,7 +42,7 @@ mod secret;
 mod shape;
 mod syntax;
 
-pub use alias::canonical;
+pub use alias::{ALIASES, canonical};
 pub use archive::Unread;
 pub use check::{Complaint, Problem};
 pub use checksum::Checksum;

@@ -1,5 +1,7 @@
 //! Finds texts that every match of a pattern contains, and how far from the start of the match they stand.
 
+use std::borrow::Cow;
+
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Shorter texts occur too often to be worth a candidate.
@@ -10,16 +12,24 @@ const MAX_SPELLED: usize = 32;
 const MAX_CLASS: usize = 10;
 
 /// A text in a match.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Literal {
-    /// The text with ASCII letters in lower case.
-    pub(crate) lower: Vec<u8>,
-    /// The text as it must stand in the content; `None` when letters may have either case.
-    pub(crate) exact: Option<Vec<u8>>,
+    /// The text; with ASCII letters in lower case, unless it is exact.
+    #[serde(borrow)]
+    pub(crate) text: Cow<'static, [u8]>,
+    /// Whether it must stand in the content as it is here, and not with letters of either case.
+    pub(crate) is_exact: bool,
     /// The fewest bytes of the match before the text.
     pub(crate) min_before: usize,
     /// The most bytes of the match before the text.
     pub(crate) max_before: usize,
+}
+
+impl Literal {
+    /// The text with ASCII letters in lower case.
+    pub(crate) fn lower(&self) -> Vec<u8> {
+        self.text.to_ascii_lowercase()
+    }
 }
 
 /// The best set of which every match has a member, or an empty one; and whether every member has one of the
@@ -35,8 +45,9 @@ pub(crate) fn required_literals(hir: &Hir, keywords: &[Vec<u8>]) -> (Vec<Literal
 }
 
 fn have_keywords(set: &[Literal], keywords: &[Vec<u8>]) -> bool {
-    let has_keyword =
-        |literal: &Literal| keywords.iter().any(|word| memchr::memmem::find(&literal.lower, word).is_some());
+    let has_keyword = |literal: &Literal| {
+        keywords.iter().any(|word| memchr::memmem::find(&literal.lower(), word).is_some())
+    };
     set.iter().all(has_keyword)
 }
 
@@ -57,10 +68,8 @@ fn score(set: &[Literal]) -> f64 {
 /// Roughly the number of bits by which the text cuts down the candidates.
 fn rarity(literal: &Literal) -> f64 {
     let common = |byte: u8| byte.is_ascii_lowercase() || byte == b' ';
-    match &literal.exact {
-        Some(exact) => exact.iter().map(|b| if common(*b) { 2.0 } else { 3.0 }).sum(),
-        None => literal.lower.iter().map(|b| if common(*b) { 1.5 } else { 2.5 }).sum(),
-    }
+    let (of_common, of_other) = if literal.is_exact { (2.0, 3.0) } else { (1.5, 2.5) };
+    literal.text.iter().map(|byte| if common(*byte) { of_common } else { of_other }).sum()
 }
 
 fn min_len(hir: &Hir) -> usize {
@@ -158,18 +167,18 @@ fn push(texts: &[Text], min_before: usize, max_before: usize, sets: &mut Vec<Vec
     }
     let mut set: Vec<Literal> = Vec::new();
     for text in texts {
-        let exact = (!text.any_case).then(|| text.bytes.clone());
-        let lower = text.bytes.to_ascii_lowercase();
-        set.push(Literal { lower, exact, min_before, max_before });
+        let is_exact = !text.any_case;
+        let text = if is_exact { text.bytes.clone() } else { text.bytes.to_ascii_lowercase() };
+        set.push(Literal { text: text.into(), is_exact, min_before, max_before });
     }
     // A text that another one begins adds nothing: both start at the same place.
-    let covers = |a: &Literal, b: &Literal| match (&a.exact, &b.exact) {
-        (Some(a), Some(b)) => b.starts_with(a),
-        (None, _) => b.lower.starts_with(&a.lower),
-        (Some(_), None) => false,
+    let covers = |a: &Literal, b: &Literal| match (a.is_exact, b.is_exact) {
+        (true, true) => b.text.starts_with(&a.text),
+        (false, _) => b.lower().starts_with(&a.text),
+        (true, false) => false,
     };
     let mut kept: Vec<Literal> = Vec::new();
-    set.sort_by_key(|literal| (literal.lower.len(), literal.exact.is_some()));
+    set.sort_by_key(|literal| (literal.text.len(), literal.is_exact));
     for literal in set {
         if !kept.iter().any(|other| covers(other, &literal)) {
             kept.push(literal);
@@ -277,7 +286,7 @@ mod tests {
         let keywords: Vec<Vec<u8>> = keywords.iter().map(|word| word.as_bytes().to_vec()).collect();
         let (set, has_keywords) = required_literals(&crate::bound::bound_repetitions(hir), &keywords);
         let before = set.first().map_or((0, 0), |first| (first.min_before, first.max_before));
-        let mut texts: Vec<String> = set.into_iter().map(|l| String::from_utf8(l.lower).unwrap()).collect();
+        let mut texts: Vec<String> = set.into_iter().map(|l| String::from_utf8(l.lower()).unwrap()).collect();
         texts.sort();
         (texts, has_keywords, before)
     }

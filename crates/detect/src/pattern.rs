@@ -1,9 +1,11 @@
 //! Regexes: parsed and measured when rules load, compiled when first needed.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
+use serde::{Deserialize, Serialize};
 
 use crate::bound::bound_repetitions;
 use crate::go_syntax::from_go;
@@ -18,12 +20,14 @@ const SIZE_LIMIT: usize = 512 << 20;
 const MAX_MATCH_LEN: usize = 64 << 10;
 
 /// A regex that compiles on first use. Bytes mode, without Unicode classes unless the pattern needs them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LazyRegex {
-    text: String,
+    #[serde(borrow)]
+    text: Cow<'static, str>,
     /// The same in Rust's syntax, where that is another.
     rust: Option<String>,
     unicode: bool,
+    #[serde(skip)]
     compiled: OnceLock<Regex>,
 }
 
@@ -32,7 +36,7 @@ impl LazyRegex {
     pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
         let parsed = parse(text)?;
         check_states(&parsed.hir)?;
-        let text = text.to_owned();
+        let text = text.to_owned().into();
         Ok(Self { text, rust: parsed.rust, unicode: parsed.unicode, compiled: OnceLock::new() })
     }
 
@@ -44,7 +48,7 @@ impl LazyRegex {
     /// The compiled regex.
     pub(crate) fn get(&self) -> &Regex {
         self.compiled.get_or_init(|| {
-            RegexBuilder::new(self.rust.as_ref().unwrap_or(&self.text))
+            RegexBuilder::new(self.rust.as_deref().unwrap_or(&self.text))
                 .unicode(self.unicode)
                 .size_limit(SIZE_LIMIT)
                 .build()
@@ -63,10 +67,11 @@ pub(crate) enum PatternError {
 }
 
 /// The regex of a rule with what the engine knows about its matches.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Pattern {
     /// As written.
-    pub(crate) source: String,
+    #[serde(borrow)]
+    pub(crate) source: Cow<'static, str>,
     /// With bounded repetitions.
     pub(crate) regex: LazyRegex,
     /// Any one byte, then `regex`, at the start of the haystack: tries a single start and still lets look-behind see
@@ -118,9 +123,14 @@ impl Pattern {
         let look = properties.look_set();
         let bounded = hir.to_string();
         // The printed form spells its flags out, so it is parsed with the default ones.
-        let lazy = |text: String| LazyRegex { text, rust: None, unicode: true, compiled: OnceLock::new() };
+        let lazy = |text: String| LazyRegex {
+            text: text.into(),
+            rust: None,
+            unicode: true,
+            compiled: OnceLock::new(),
+        };
         Ok(Self {
-            source: source.to_owned(),
+            source: source.to_owned().into(),
             anchored: (!look.contains_word_unicode()).then(|| lazy(format!(r"\A(?s-u:.)(?:{bounded})"))),
             regex: lazy(bounded),
             groups: properties.explicit_captures_len(),
@@ -138,7 +148,7 @@ impl Pattern {
         let text = "[a&&b]".into();
         let regex = LazyRegex { text, rust: None, unicode: true, compiled: OnceLock::new() };
         Self {
-            source: String::new(),
+            source: "".into(),
             regex,
             anchored: None,
             groups: 0,

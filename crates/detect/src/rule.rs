@@ -9,11 +9,13 @@ use crate::pattern::{LazyRegex, Pattern};
 use crate::shape::Shape;
 
 /// The place of a rule in its rule set; see [`crate::RuleSet::rule`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct RuleIndex(pub u16);
 
 /// How bad a leak of this kind is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Little harm, or often not a secret.
@@ -40,7 +42,7 @@ impl Severity {
 }
 
 /// How sure it is that a match of a rule is a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Confidence {
     /// Looks like a secret by its surroundings; one in several is none.
@@ -75,7 +77,8 @@ impl fmt::Display for Severity {
 }
 
 /// One kind of secret: how to find it, and what to say about it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"))]
 pub struct Rule {
     /// The id, such as `github-personal-access-token`.
     pub id: String,
@@ -108,7 +111,8 @@ pub struct Rule {
     pub required: Vec<Required>,
     /// Whether its matches only serve rules that require it and are not reported themselves.
     pub is_helper: bool,
-    /// What the rule must and must not find.
+    /// What the rule must and must not find. Not part of the compiled form.
+    #[serde(skip)]
     pub examples: Examples,
     /// How to ask the provider whether a secret is in use.
     pub verify: Option<HttpCheck>,
@@ -159,7 +163,7 @@ impl Rule {
 }
 
 /// A rule that must have a match near a match of another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Required {
     /// The id of the rule.
     pub id: String,
@@ -172,7 +176,7 @@ pub struct Required {
 }
 
 /// Texts for [`crate::RuleSet::check`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Examples {
     /// In each of these the rule finds something.
     pub matching: Vec<String>,
@@ -181,7 +185,7 @@ pub struct Examples {
 }
 
 /// How the conditions of an allowlist combine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Condition {
     /// One kind of condition is enough.
     #[default]
@@ -191,7 +195,7 @@ pub enum Condition {
 }
 
 /// What the regexes of an allowlist look at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum RegexTarget {
     /// The secret.
     #[default]
@@ -203,7 +207,8 @@ pub enum RegexTarget {
 }
 
 /// What is not to be reported.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"))]
 pub struct Allowlist {
     /// Why.
     pub description: String,

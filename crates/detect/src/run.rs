@@ -11,7 +11,7 @@ const MIN_SCORE: f64 = 5.0;
 const MAX_RUNS: usize = 3;
 
 /// A set of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Bytes([u64; 4]);
 
 impl Bytes {
@@ -45,7 +45,7 @@ impl Bytes {
 }
 
 /// A row of bytes that is in every match.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Run {
     bytes: Bytes,
     len: usize,

@@ -16,7 +16,7 @@ use crate::landmarks::{Copied, Landmarks};
 use crate::proximity::drop_incomplete;
 use crate::rule::{Allowlist, Condition, Rule, RuleIndex};
 use crate::rule_set::RuleSet;
-use crate::search::{Hit, Search};
+use crate::search::Hit;
 use crate::secret::Secret;
 
 /// How much of the lines around a match allowlists see, on either side.
@@ -26,7 +26,6 @@ const LINE_LIMIT: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Scanner {
     rules: Arc<RuleSet>,
-    search: Arc<Search>,
     /// The rules about paths alone.
     path_rules: Arc<[RuleIndex]>,
     depth: Depth,
@@ -98,11 +97,10 @@ pub(crate) struct Hits {
 impl Scanner {
     /// A scanner with these rules.
     pub fn new(rules: Arc<RuleSet>) -> Self {
-        let search = Arc::new(Search::new(rules.rules()));
         let indexes = rules.rules().iter().zip(0_u16..);
         let path_rules = indexes.filter(|(rule, _)| rule.is_path_only() && !rule.is_helper);
         let path_rules = path_rules.map(|(_, index)| RuleIndex(index)).collect();
-        Self { rules, search, path_rules, depth: Depth::default(), ignores_comments: false }
+        Self { rules, path_rules, depth: Depth::default(), ignores_comments: false }
     }
 
     /// The same scanner, looking so deep.
@@ -153,7 +151,7 @@ impl Scanner {
     /// # Panics
     /// When `copied` reaches beyond the content or the base.
     pub fn scan_delta(&self, content: &[u8], base: &Landmarks, copied: &[Copied]) -> (Scanned, Landmarks) {
-        let mut landmarks = self.search.landmarks_of_delta(content, base, copied);
+        let mut landmarks = self.rules.search().landmarks_of_delta(content, base, copied);
         landmarks.runs = known_runs_of_delta(content, (&base.runs, base.content_len()), copied);
         (self.scan_with(content, &mut landmarks), landmarks)
     }
@@ -180,7 +178,7 @@ impl Scanner {
     }
 
     fn landmarks(&self, content: &[u8]) -> Landmarks {
-        let mut landmarks = self.search.landmarks(content);
+        let mut landmarks = self.rules.search().landmarks(content);
         landmarks.runs = known_runs(content);
         landmarks
     }
@@ -342,12 +340,12 @@ impl Scanner {
 
     /// What the rules find in a view.
     pub(crate) fn hits_in_view(&self, text: &[u8]) -> Hits {
-        self.hits(text, &mut self.search.landmarks(text))
+        self.hits(text, &mut self.rules.search().landmarks(text))
     }
 
     /// What the rules find in a text as it stands.
     fn hits(&self, text: &[u8], landmarks: &mut Landmarks) -> Hits {
-        let found = self.search.find(self.rules.rules(), text, landmarks);
+        let found = self.rules.search().find(self.rules.rules(), text, landmarks);
         let mut kept: Vec<(Hit, Vec<u16>)> = Vec::new();
         for hit in &found.hits {
             if let Some(excluded_by) = self.filter(text, hit) {

@@ -5,8 +5,6 @@
 mod allow;
 #[path = "it/archives.rs"]
 mod archives;
-#[path = "it/builtin.rs"]
-mod builtin;
 #[path = "it/content.rs"]
 mod content;
 #[path = "it/decoded.rs"]

@@ -103,7 +103,7 @@ mod tests {
     fn check(verify: &str) -> HttpCheck {
         let rules =
             format!("[[rules]]\nid = 'a'\nregex = 'abcd'\n[rules.verify]\n{verify}\nvalid.status = [200]\n");
-        RuleSet::parse(&rules, "rules.toml").unwrap().rules()[0].verify.clone().unwrap()
+        RuleSet::parse(&rules, "rules.toml", None).unwrap().rules()[0].verify.clone().unwrap()
     }
 
     fn refusal(verify: &str, secret: &[u8]) -> &'static str {

@@ -40,7 +40,7 @@ fn check(authority: &str) -> HttpCheck {
          valid = {{ status = [200], contains = '\"ok\": true' }}\n\
          revoked = {{ status = [401, 403] }}\n"
     );
-    RuleSet::parse(&rules, "rules.toml").unwrap().rules()[0].verify.clone().unwrap()
+    RuleSet::parse(&rules, "rules.toml", None).unwrap().rules()[0].verify.clone().unwrap()
 }
 
 fn ask(verifier: &Verifier, authority: &str, secrets: &[String]) -> Vec<Verification> {

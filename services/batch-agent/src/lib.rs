@@ -37,8 +37,8 @@ const MAX_NOT_SCANNED: usize = 1_000;
 /// [`StartError`] when the key or the rules can't be read.
 pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), StartError> {
     let rules = match &config.scan.rules {
-        Some(path) => Arc::new(RuleSet::load(path)?),
-        None => RuleSet::builtin(),
+        Some(path) => Arc::new(RuleSet::load(path, Some(&secretscan_rules::builtin()))?),
+        None => secretscan_rules::builtin(),
     };
     for warning in rules.warnings() {
         tracing::warn!(warning, "the rules of scan.rules");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use prost::Message;
-use secretscan_detect::{RuleSet, Secret};
+use secretscan_detect::Secret;
 use secretscan_model::ledger::CommitState;
 use secretscan_model::{Finding, ScanState};
 use secretscan_proto::v1;
@@ -24,7 +24,7 @@ pub fn keys(findings: &[Finding]) -> BTreeSet<Key> {
 }
 
 pub fn expected(system: &System, path: impl AsRef<std::path::Path>) -> BTreeSet<Key> {
-    oracle(path.as_ref(), &RuleSet::builtin())
+    oracle(path.as_ref(), &secretscan_rules::builtin())
         .unwrap()
         .into_iter()
         .map(|found| {

@@ -7,7 +7,9 @@ use secretscan_detect::{RuleSet, Scanner};
 const RULE: &str = "[[rules]]\nid = 'corp'\nregex = '''corp_([a-z0-9]{8})'''\n";
 
 fn scanner(more: &str) -> Scanner {
-    Scanner::new(Arc::new(RuleSet::parse(&format!("{RULE}{more}"), "test").expect("the rules are right")))
+    Scanner::new(Arc::new(
+        RuleSet::parse(&format!("{RULE}{more}"), "test", None).expect("the rules are right"),
+    ))
 }
 
 /// Whether something in the content is reported at the place.
@@ -137,7 +139,7 @@ fn a_comment_allows_what_has_a_line_there() {
 fn a_private_key_is_allowed_by_a_comment_before_it() {
     let line = "1UHWFhafmPk8B0yezMSF0lz26emqS0cjbiyaDN5nHFbfCKhgF8lzsIZxq1KIjC8U";
     let key = format!("-----BEGIN RSA PRI{0}-----\n{line}\n-----END RSA PRI{0}-----\n", "VATE KEY");
-    let scanner = Scanner::new(RuleSet::builtin());
+    let scanner = Scanner::new(secretscan_rules::builtin());
     assert_eq!(scanner.scan(format!("# note\n{key}").as_bytes()).len(), 1);
     assert_eq!(scanner.scan(format!("# gitleaks:allow\n{key}").as_bytes()), []);
     assert_eq!(scanner.scan(format!("# gitleaks:allow\n{key}").replace('\n', "\r\n").as_bytes()), []);
@@ -154,7 +156,7 @@ fn white_space_around_a_match_is_not_its_line() {
 fn generic_rules_yield() {
     let token = format!("gh{}_{}", "p", "Zq7Lw2Nx9Rt4Bv6Kc1Md8Fh3Js5Pg0Ty2Ua4");
     let content = format!("api_token = \"{token}\"\nother_token = \"{}\"\n", "q8Xv3Lm7Zt2Rw9Kp4Nc6");
-    let scanner = Scanner::new(RuleSet::builtin());
+    let scanner = Scanner::new(secretscan_rules::builtin());
     let found = scanner.scan(content.as_bytes());
     let ids: Vec<_> = found.iter().map(|raw| scanner.rules().rule(raw.rule).id.as_str()).collect();
     assert_eq!(ids, ["github-token", "generic-secret-assignment"]);

@@ -15,7 +15,7 @@ const SECRET: &str = "corp_q8xv3lm7";
 fn scanner() -> Scanner {
     let rule = "[[rules]]\nid = 'corp'\nregex = '''\\bcorp_[a-z0-9]{8}\\b'''\n\
         [[allowlists]]\npaths = ['''^docs/''', '''(?:^|/)skipped\\.txt$''']\n";
-    Scanner::new(Arc::new(RuleSet::parse(rule, "test").expect("the rule is right")))
+    Scanner::new(Arc::new(RuleSet::parse(rule, "test", None).expect("the rule is right")))
 }
 
 fn text() -> Vec<u8> {

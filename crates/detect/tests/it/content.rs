@@ -9,7 +9,7 @@ const SECRET: &str = "corp_q8xv3lm7"; // secretscan:allow
 
 fn scanner() -> Scanner {
     let rule = "[[rules]]\nid = 'corp'\nregex = '''\\bcorp_[a-z0-9]{8}\\b'''\n";
-    Scanner::new(Arc::new(RuleSet::parse(rule, "test").expect("the rule is right")))
+    Scanner::new(Arc::new(RuleSet::parse(rule, "test", None).expect("the rule is right")))
 }
 
 fn only(content: &[u8]) -> RawMatch {
@@ -75,7 +75,7 @@ fn utf16_offsets_are_those_of_the_original() {
 #[test]
 fn a_secret_over_several_lines() {
     let rule = "[[rules]]\nid = 'block'\nregex = '''(?s)BEGIN.{1,99}?FINISH'''\n";
-    let scanner = Scanner::new(Arc::new(RuleSet::parse(rule, "test").unwrap()));
+    let scanner = Scanner::new(Arc::new(RuleSet::parse(rule, "test", None).unwrap()));
     let found = scanner.scan(b"a\n BEGIN\nbody\nFINISH b\n");
     assert_eq!(found.len(), 1);
     let raw = &found[0];
@@ -88,7 +88,7 @@ fn no_form_of_a_match_shows_the_secret() {
     let body = "q8Xv3Lm7Zt2Rw9Kp4Nc6Yb1Hd5Gs0Jf8Ae2U";
     let other = "Zq7Lw2Nx9Rt4Bv6Kc1Md8Fh3Js5Pg0Ty2Ua4";
     let content = format!("a = gh{}_{body}; b = gh{}_{other}", "p", "s");
-    for raw in Scanner::new(RuleSet::builtin()).scan(content.as_bytes()) {
+    for raw in Scanner::new(secretscan_rules::builtin()).scan(content.as_bytes()) {
         let shown = format!("{raw:?} {}", raw.excerpt);
         assert!(!shown.contains(&body[4..]) && !shown.contains(&other[4..]), "{shown}");
     }
@@ -128,7 +128,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_scanned_without_panic(content in prop::collection::vec(any::<u8>(), 0..2000)) {
-        let scanner = Scanner::new(RuleSet::builtin());
+        let scanner = Scanner::new(secretscan_rules::builtin());
         for raw in scanner.scan(&content) {
             scanner.is_reported(&raw, &content, Some("0123"));
         }

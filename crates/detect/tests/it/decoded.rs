@@ -20,7 +20,7 @@ keywords = ['password']
 const SECRET: &str = "corp_q8xv3lm7";
 
 fn scanner_to(decode: u8) -> Scanner {
-    let rules = RuleSet::parse(RULES, "test").expect("the rules are right");
+    let rules = RuleSet::parse(RULES, "test", None).expect("the rules are right");
     Scanner::new(Arc::new(rules)).with_depth(Depth { decode, ..Depth::default() })
 }
 
@@ -107,7 +107,7 @@ fn the_name_before_an_encoded_value_counts() {
     // The encoded form is itself what the rule looks for.
     assert_eq!(found[0].decoded_from, None);
     let rules = RULES.replace("{12,64}", "{12,16}\\b");
-    let scanner = Scanner::new(Arc::new(RuleSet::parse(&rules, "test").unwrap()));
+    let scanner = Scanner::new(Arc::new(RuleSet::parse(&rules, "test", None).unwrap()));
     let found = scanner.scan(content.replace('!', "").as_bytes());
     assert_eq!(found.len(), 0);
     let content = format!("data:\n  password: {}\n", BASE64.encode(b"0pen5esame77!"));
@@ -123,7 +123,7 @@ fn a_specific_match_in_decoded_text_wins_over_a_generic_one_of_the_encoded_form(
     // And a plain match wins over what is inside of it.
     let rules =
         format!("{RULES}\n[[rules]]\nid = 'outer'\nregex = '''wrapped\\.[A-Za-z0-9+/=]{{10,99}}\\.end'''\n");
-    let scanner = Scanner::new(Arc::new(RuleSet::parse(&rules, "test").unwrap()));
+    let scanner = Scanner::new(Arc::new(RuleSet::parse(&rules, "test", None).unwrap()));
     let content = format!("wrapped.{}.end", BASE64.encode(SECRET.as_bytes()));
     let found = scanner.scan(content.as_bytes());
     assert_eq!(found.len(), 1);
@@ -139,7 +139,7 @@ fn a_token_that_is_base64_is_one_match() {
     );
     let header = part(format!("{{\"alg\":\"{}\",\"typ\":\"JWT\"}}", "HS256"));
     let token = format!("{header}.{}.{}", part(claims), "q8Xv3Lm7Zt2Rw9Kp4Nc6Yb1Hd5Gs0Jf8Ae2U");
-    let scanner = Scanner::new(RuleSet::builtin());
+    let scanner = Scanner::new(secretscan_rules::builtin());
     let found = scanner.scan(format!("cookie {token}").as_bytes());
     let rules: Vec<&str> = found.iter().map(|raw| scanner.rules().rule(raw.rule).id.as_str()).collect();
     assert_eq!(rules, ["jwt"]);
@@ -180,7 +180,7 @@ fn a_key_in_pieces_is_found() {
     };
     let mark = |word: &str| format!("-----{word} RSA {} KEY-----", ["PRI", "VATE"].concat());
     let lines = [mark("BEGIN"), line(7), line(11), line(5), mark("END")];
-    let scanner = Scanner::new(RuleSet::builtin());
+    let scanner = Scanner::new(secretscan_rules::builtin());
     for (separator, name) in [("\\n\" & _\n    \"", Some("joined")), ("\\n", None)] {
         let content = format!("{{\"key\": \"{}\\n\"}}", lines.join(separator));
         let found = scanner.scan(content.as_bytes());
@@ -210,7 +210,7 @@ fn the_allow_comment_counts_for_encoded_secrets() {
 
 #[test]
 fn base64_of_words_is_no_secret() {
-    let scanner = Scanner::new(RuleSet::builtin());
+    let scanner = Scanner::new(secretscan_rules::builtin());
     let finds = |value: &str| !scanner.scan(format!("api_secret: \"{value}\"\n").as_bytes()).is_empty();
     assert!(finds("q8Xv3Lm7Zt2Rw9Kp4Nc6Yb1H"));
     assert!(!finds(&BASE64.encode(b"one, 2 and 3 words")));
@@ -241,7 +241,7 @@ fn no_form_of_a_match_shows_the_encoded_secret() {
 
 #[test]
 fn content_made_of_runs_stays_linear() {
-    let scanner = Scanner::new(RuleSet::builtin());
+    let scanner = Scanner::new(secretscan_rules::builtin());
     for piece in [
         "dXNlcjogc29tZW9uZQ ",
         "%41",
@@ -394,7 +394,7 @@ proptest! {
             0..30,
         ),
     ) {
-        let scanner = Scanner::new(RuleSet::builtin());
+        let scanner = Scanner::new(secretscan_rules::builtin());
         for raw in scanner.scan(&pieces.concat()) {
             prop_assert!(raw.start < raw.end);
         }

@@ -69,7 +69,7 @@ paths = ['''^vendor/''']
 "#;
 
 fn parse(toml: &str) -> RuleSet {
-    RuleSet::parse(toml, "test").expect("the rules are right")
+    RuleSet::parse(toml, "test", Some(&secretscan_rules::builtin())).expect("the rules are right")
 }
 
 fn scanner(toml: &str) -> Scanner {
@@ -77,7 +77,8 @@ fn scanner(toml: &str) -> Scanner {
 }
 
 fn refusal(toml: &str) -> String {
-    let error: RuleError = RuleSet::parse(toml, "rules.toml").expect_err("refused");
+    let error: RuleError =
+        RuleSet::parse(toml, "rules.toml", Some(&secretscan_rules::builtin())).expect_err("refused");
     error.to_string()
 }
 
@@ -108,12 +109,12 @@ fn every_key_is_taken_and_has_its_effect() {
     assert_eq!((required.within_lines, required.within_columns), (Some(5), Some(80)));
     assert_eq!(
         (corp.allowlists.len(), rules.allowlists().len()),
-        (3, 2 + RuleSet::builtin().allowlists().len())
+        (3, 2 + secretscan_rules::builtin().allowlists().len())
     );
     assert!(rule("corp-id").unwrap().is_helper && rule("key-store").unwrap().is_path_only());
     assert!(rule("jwt").is_none() && rule("github-fine-grained-token").is_none());
     assert!(rule("generic-api-key").is_none(), "it completes ours");
-    let (ours, before) = (rule("generic-secret-assignment").unwrap(), RuleSet::builtin());
+    let (ours, before) = (rule("generic-secret-assignment").unwrap(), secretscan_rules::builtin());
     let before = before.rules().iter().find(|rule| rule.id == ours.id).unwrap();
     assert_eq!(ours.allowlists.len(), before.allowlists.len() + 1);
     let errors = rules.check().into_iter().filter(|complaint| !complaint.problem.is_warning());
@@ -156,7 +157,7 @@ fn what_speaks_of_unknown_default_rules_is_passed_over_with_a_warning() {
             "test:8: `targetRules` names the rule `nor-such`, which is not there",
         ]
     );
-    assert_eq!(rules.rules().len(), RuleSet::builtin().rules().len());
+    assert_eq!(rules.rules().len(), secretscan_rules::builtin().rules().len());
     let refused = refusal("[[allowlists]]\ntargetRules = ['nor-such']\npaths = ['^b']\n");
     assert_eq!(refused, "rules.toml:1: `targetRules` names the rule `nor-such`, which is not there");
 }
@@ -194,7 +195,7 @@ fn a_rule_without_a_regex_is_about_the_path() {
     assert!(scanner.is_reported(&found[0], b"a/\x1bb.P12", None));
     assert_eq!(scanner.scan_path(b"a.p12.txt"), []);
     assert_eq!(scanner.scan(b"a.p12"), [], "the content does not matter");
-    assert!(scanner.has_path_rules() && !Scanner::new(RuleSet::builtin()).has_path_rules());
+    assert!(scanner.has_path_rules() && !Scanner::new(secretscan_rules::builtin()).has_path_rules());
 }
 
 #[test]
@@ -286,7 +287,7 @@ fn a_disabled_rule_still_helps_and_may_still_be_named() {
     std::fs::write(folder.join("base.toml"), base).unwrap();
     let own = "[extend]\npath = 'base.toml'\ndisabledRules = ['user', 'other']\n";
     std::fs::write(folder.join("own.toml"), own).unwrap();
-    let rules = RuleSet::load(&folder.join("own.toml"));
+    let rules = RuleSet::load(&folder.join("own.toml"), None);
     std::fs::remove_dir_all(&folder).unwrap();
     let scanner = Scanner::new(Arc::new(rules.unwrap()));
     assert_eq!(scanner.rules().warnings(), [""; 0]);

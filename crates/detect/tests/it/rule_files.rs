@@ -6,7 +6,8 @@ use std::error::Error;
 use secretscan_detect::{Method, Piece, RuleError, RuleSet, Scanner, Secret};
 
 fn refusal(toml: &str) -> String {
-    let error: RuleError = RuleSet::parse(toml, "rules.toml").expect_err("refused");
+    let error: RuleError =
+        RuleSet::parse(toml, "rules.toml", Some(&secretscan_rules::builtin())).expect_err("refused");
     error.to_string()
 }
 
@@ -39,6 +40,7 @@ targetRules = ["corp"]
 paths = ['''^vendor/''']
 "#,
         "rules.toml",
+        Some(&secretscan_rules::builtin()),
     )
     .unwrap();
     let rule = &rules.rules()[0];
@@ -52,7 +54,7 @@ fn a_refusal_names_file_line_and_rule() {
         refusal("[[rules]]\nid = 'one'\nregex = 'abcd'\n\n[[rules]]\nid = 'two'\nregexp = 'abcd'\n");
     assert!(unknown.starts_with("rules.toml:7 (rule `two`): unknown field `regexp`"), "{unknown}");
 
-    let error = RuleSet::parse("[[rules]]\nid = 'one'\nregex = 'ab(cd'\n", "rules.toml").unwrap_err();
+    let error = RuleSet::parse("[[rules]]\nid = 'one'\nregex = 'ab(cd'\n", "rules.toml", None).unwrap_err();
     assert_eq!(error.to_string(), "rules.toml:3 (rule `one`): `regex` is not a valid regex");
     assert!(error.source().unwrap().to_string().contains("unclosed group"));
 
@@ -76,12 +78,13 @@ fn a_refusal_names_file_line_and_rule() {
 
 #[test]
 fn extending_adds_completes_and_disables() {
-    let builtin = RuleSet::builtin().rules().len();
+    let builtin = secretscan_rules::builtin().rules().len();
     let rules = RuleSet::parse(
         "[extend]\nuseDefault = true\ndisabledRules = ['jwt']\n\
          [[rules]]\nid = 'corp'\nregex = 'corp_[0-9]{8}'\n\
          [[rules]]\nid = 'github-token'\nseverity = 'low'\n[[rules.allowlists]]\npaths = ['^test/']\n",
         "rules.toml",
+        Some(&secretscan_rules::builtin()),
     )
     .unwrap();
     assert_eq!(rules.rules().len(), builtin);
@@ -100,9 +103,9 @@ fn files_extend_each_other_by_relative_path() {
     write("own.toml", "[extend]\npath = 'base/rules.toml'\n[[rules]]\nid = 'own'\nregex = 'own_[0-9]{8}'\n");
     write("circle.toml", "[extend]\npath = 'circle.toml'\n");
     let ids = |rules: &RuleSet| rules.rules().iter().map(|rule| rule.id.clone()).collect::<Vec<_>>();
-    assert_eq!(ids(&RuleSet::load(&folder.join("own.toml")).unwrap()), ["base", "own"]);
-    let too_deep = RuleSet::load(&folder.join("circle.toml")).unwrap_err();
-    let missing = RuleSet::load(&folder.join("missing.toml")).unwrap_err();
+    assert_eq!(ids(&RuleSet::load(&folder.join("own.toml"), None).unwrap()), ["base", "own"]);
+    let too_deep = RuleSet::load(&folder.join("circle.toml"), None).unwrap_err();
+    let missing = RuleSet::load(&folder.join("missing.toml"), None).unwrap_err();
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(matches!(too_deep, RuleError::TooDeep { .. }));
     assert!(matches!(missing, RuleError::Read { .. }));
@@ -121,7 +124,7 @@ fn a_check_is_read_and_may_be_replaced() {
          valid = { status = [200], contains = '\"ok\":true' }\n\
          revoked = { status = [401, 403], contains = ['a', 'b'] }",
     );
-    let rules = RuleSet::parse(&first, "rules.toml").unwrap();
+    let rules = RuleSet::parse(&first, "rules.toml", None).unwrap();
     let check = rules.rules()[0].verify.as_ref().unwrap();
     assert_eq!((check.method, check.host.as_str()), (Method::Post, "api.example.org"));
     let text = |text: &str| Piece::Text(text.into());
@@ -137,7 +140,7 @@ fn a_check_is_read_and_may_be_replaced() {
     let second = first.clone()
         + "[[rules]]\nid = 'one'\nseverity = 'low'\n[[rules]]\nid = 'one'\n\
            [rules.verify]\nurl = 'https://b.example.org/{{secret}}'\nvalid.status = [200]\n";
-    let rules = RuleSet::parse(&second, "rules.toml").unwrap();
+    let rules = RuleSet::parse(&second, "rules.toml", None).unwrap();
     assert_eq!(rules.rules()[0].verify.as_ref().unwrap().host, "b.example.org");
 }
 
@@ -197,7 +200,7 @@ fn a_check_that_makes_no_sense_is_refused() {
 
 #[test]
 fn built_in_checks_ask_hosts_of_providers() {
-    let rules = RuleSet::builtin();
+    let rules = secretscan_rules::builtin();
     let hosts: BTreeSet<&str> = rules
         .rules()
         .iter()
@@ -210,7 +213,7 @@ fn built_in_checks_ask_hosts_of_providers() {
 
 #[test]
 fn built_in_checks_stand_with_the_rules_that_they_are_for() {
-    let rules = RuleSet::builtin();
+    let rules = secretscan_rules::builtin();
     let scanner = Scanner::new(rules.clone());
     for rule in rules.rules() {
         let Some(check) = &rule.verify else { continue };

@@ -17,7 +17,7 @@ const MAX_BLOB_BYTES: u64 = 2000;
 fn path_scanner() -> Scanner {
     let rules = "[[rules]]\nid = 'key-store'\npath = '''\\.p12$'''\ntags = ['file']\nconfidence = 'medium'\n\
                  [[allowlists]]\npaths = ['^docs/']\n";
-    Scanner::new(Arc::new(RuleSet::parse(rules, "test").unwrap()))
+    Scanner::new(Arc::new(RuleSet::parse(rules, "test", None).unwrap()))
 }
 
 /// Path, and the number of commits, of each finding; what it says of itself must be the rule's.

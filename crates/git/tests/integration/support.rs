@@ -181,7 +181,7 @@ pub fn scanner() -> Scanner {
         regex = '''\btok_[a-z0-9]{16}\b'''
         keywords = ["tok_"]
     "#;
-    Scanner::new(Arc::new(RuleSet::parse(rules, "test.toml").unwrap()))
+    Scanner::new(Arc::new(RuleSet::parse(rules, "test.toml", None).unwrap()))
 }
 
 pub fn key() -> HashKey {

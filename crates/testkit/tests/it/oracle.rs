@@ -15,7 +15,7 @@ fn findings(builder: RepositoryBuilder, rules: &RuleSet) -> (Repository, Vec<Ora
 fn every_planted_secret_is_found_where_it_was_planted() {
     for seed in 0..2 {
         let generated = generate(seed, 150).unwrap();
-        let found = oracle(&generated.repository.path(), &RuleSet::builtin()).unwrap();
+        let found = oracle(&generated.repository.path(), &secretscan_rules::builtin()).unwrap();
         for planted in &generated.planted {
             let expected = OracleFinding {
                 rule_id: planted.rule_id.to_owned(),
@@ -51,7 +51,7 @@ generic = true
 
 #[test]
 fn the_earliest_commit_by_corrected_date_introduces() {
-    let rules = RuleSet::parse(RULES, "test").unwrap();
+    let rules = RuleSet::parse(RULES, "test", None).unwrap();
     let mut builder = RepositoryBuilder::new().unwrap();
     builder.time(1_000);
     builder.commit("main", [Change::write("a", "nothing")]);
@@ -77,7 +77,7 @@ fn the_earliest_commit_by_corrected_date_introduces() {
 
 #[test]
 fn exclusions_are_those_of_the_rules() {
-    let rules = RuleSet::parse(RULES, "test").unwrap();
+    let rules = RuleSet::parse(RULES, "test", None).unwrap();
     let mut builder = RepositoryBuilder::new().unwrap();
     let excluded = "plain-aa345678\nword-1234abcd // gitleaks:allow\n";
     builder.commit(
@@ -105,7 +105,7 @@ fn a_pushed_secret_is_found() {
     let mut builder = RepositoryBuilder::new_sha256().unwrap();
     builder.commit("main", [Change::write("a", "1\n")]);
     let mut repository = builder.build().unwrap();
-    let rules = RuleSet::builtin();
+    let rules = secretscan_rules::builtin();
     assert!(oracle(&repository.path(), &rules).unwrap().is_empty());
     let text = SecretText::new(SecretKind::StripeKey, &mut Random::new(5));
     let commit = repository.push_commit("main", [Change::symlink("link", text.text.trim_end())]).unwrap();
