@@ -41,11 +41,23 @@ impl Compression {
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(content)),
             Self::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(content)),
             Self::Xz => {
-                let kilobytes = (MAX_WINDOW_BYTES >> 10) as u32 + 1024;
-                Box::new(lzma_rust2::XzReader::new_mem_limit(content, true, kilobytes))
+                let options = liblzma::stream::CONCATENATED;
+                match liblzma::stream::Stream::new_stream_decoder(MAX_WINDOW_BYTES + (1 << 20), options) {
+                    Ok(stream) => Box::new(liblzma::bufread::XzDecoder::new_stream(content, stream)),
+                    Err(error) => Box::new(Failing(error.to_string())),
+                }
             }
             Self::Zstandard => Box::new(Frames { rest: content, frame: None }),
         }
+    }
+}
+
+/// What can't even be begun.
+struct Failing(String);
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other(self.0.clone()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Secrets in archives and compressed files.
 
 use std::io::{Cursor, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
@@ -13,6 +13,11 @@ use zip::write::SimpleFileOptions;
 const SECRET: &str = "corp_q8xv3lm7";
 
 fn scanner() -> Scanner {
+    static SCANNER: OnceLock<Scanner> = OnceLock::new();
+    SCANNER.get_or_init(new_scanner).clone()
+}
+
+fn new_scanner() -> Scanner {
     let rule = "[[rules]]\nid = 'corp'\nregex = '''\\bcorp_[a-z0-9]{8}\\b'''\n\
         [[allowlists]]\npaths = ['''^docs/''', '''(?:^|/)skipped\\.txt$''']\n";
     Scanner::new(Arc::new(RuleSet::parse(rule, "test", None).expect("the rule is right")))
@@ -35,7 +40,7 @@ fn bzip2(content: &[u8]) -> Vec<u8> {
 }
 
 fn xz(content: &[u8]) -> Vec<u8> {
-    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
 }
