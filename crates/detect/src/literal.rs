@@ -120,18 +120,31 @@ fn collect_concat(
 ) {
     let (mut min_at, mut max_at) = (min_before, max_before);
     let mut run = vec![Text::default()];
-    let (mut run_min, mut run_max) = (min_at, max_at);
-    for sub in subs {
+    let (mut run_min, mut run_max, mut run_from) = (min_at, max_at, 0);
+    for (place, sub) in subs.iter().enumerate() {
         let joined = spell(sub).and_then(|texts| join(&run, &texts));
         if let Some(joined) = joined {
             run = joined;
         } else {
             push(&run, run_min, run_max, sets);
             collect(sub, min_at, max_at, keywords, sets);
+            if let HirKind::Alternation(branches) = sub.kind()
+                && run_from < place
+            {
+                // What branches have in common may have been taken out of them, and the rest may be too short.
+                let whole = |branch: &Hir| {
+                    Hir::concat(subs[run_from..place].iter().chain([branch]).cloned().collect())
+                };
+                let branches: Vec<Hir> = branches.iter().map(whole).collect();
+                collect_alternation(&branches, run_min, run_max, keywords, sets);
+            }
             // What did not fit behind the run may begin the next one.
-            (run_min, run_max, run) = match spell(sub) {
-                Some(texts) => (min_at, max_at, texts),
-                None => (min_at + min_len(sub), max_at.saturating_add(max_len(sub)), vec![Text::default()]),
+            (run_min, run_max, run_from, run) = match spell(sub) {
+                Some(texts) => (min_at, max_at, place, texts),
+                None => {
+                    let (min, max) = (min_at + min_len(sub), max_at.saturating_add(max_len(sub)));
+                    (min, max, place + 1, vec![Text::default()])
+                }
             };
         }
         min_at += min_len(sub);
@@ -289,6 +302,12 @@ mod tests {
         let mut texts: Vec<String> = set.into_iter().map(|l| String::from_utf8(l.lower()).unwrap()).collect();
         texts.sort();
         (texts, has_keywords, before)
+    }
+
+    #[test]
+    fn what_branches_have_in_common_counts_for_each() {
+        let (texts, has_keywords, _) = literals("(?i)(?:bws[a-z]{0,3}|bitwarden)=", &["bws", "bitwarden"]);
+        assert_eq!((texts, has_keywords), (vec!["bitwarden".into(), "bws".into()], true));
     }
 
     #[test]
