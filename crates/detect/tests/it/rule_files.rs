@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::sync::Arc;
 
 use secretscan_detect::{Method, Piece, RuleError, RuleSet, Scanner, Secret};
 
@@ -213,7 +214,7 @@ fn built_in_checks_ask_hosts_of_providers() {
 
 #[test]
 fn built_in_checks_stand_with_the_rules_that_they_are_for() {
-    let rules = secretscan_rules::builtin();
+    let rules = Arc::new(secretscan_rules::builtin_with_examples());
     let scanner = Scanner::new(rules.clone());
     for rule in rules.rules() {
         let Some(check) = &rule.verify else { continue };
