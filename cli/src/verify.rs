@@ -138,7 +138,7 @@ mod tests {
             "[extend]\nuseDefault = true\n[[rules]]\nid = 'own'\nregex = 'abcd'\n{check}\
              [[rules]]\nid = 'github-token'\n{check}[[rules]]\nid = 'npm-access-token'\nregex = 'abcd'\n"
         );
-        let rules = RuleSet::parse(&rules, "rules.toml", None).unwrap();
+        let rules = RuleSet::parse(&rules, "rules.toml", Some(&secretscan_rules::builtin())).unwrap();
         let builtin = secretscan_rules::builtin();
         let host = |are_of_repository, rule: &str| {
             checks(&rules, &builtin, are_of_repository).get(rule).map(|check| check.host.clone())

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// A token that the built-in rules find, put together here so that scanners of this repository don't.
 fn canary() -> String {
-    format!("gh{}_{}", "p", "R7tBq2Xw9ZkL4mNv8YcD1sFh6JgP3a0KxTEu")
+    format!("gh{}_{}", "p", "R7tBq2Xw9ZkL4mNv8YcD1sFh6JgP3a2bbik3")
 }
 
 /// A directory of its own, with a Git repository in it or not.

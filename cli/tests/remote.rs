@@ -422,7 +422,7 @@ async fn findings_of_one_repository() {
     assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
     let known = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(known.path(), &json.out).unwrap();
-    let baseline = ["findings", "--baseline", known.path().to_str().unwrap()];
+    let baseline = ["findings", "--repository", id.as_str(), "--baseline", known.path().to_str().unwrap()];
     let ran = system.run(&baseline);
     assert!(ran.code == 0 && ran.out.contains("1 known from the baseline"), "{}", ran.shown());
 }

@@ -80,7 +80,7 @@ impl SecretText {
             SecretKind::Password => {
                 let value = format!("{}7{}4", random.text(LETTERS_AND_DIGITS, 10), random.text(BASE32, 10));
                 Self {
-                    text: format!("db_pass{} = \"{value}\"\n", "word"),
+                    text: format!("vault_pass{} = \"{value}\"\n", "word"),
                     secrets: vec![("generic-secret-assignment", value)],
                 }
             }
