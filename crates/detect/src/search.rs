@@ -43,6 +43,8 @@ pub(crate) struct Search {
     is_remembered: Vec<bool>,
     /// By rule: whether it reads everything even without keywords, since it has none.
     is_open: Vec<bool>,
+    /// The rules without literals.
+    slow: Vec<u16>,
 }
 
 /// A match of a rule's regex.
@@ -106,7 +108,14 @@ impl Search {
         let automaton = Automaton::new(texts);
         let is_remembered = meanings.iter().map(|all| all.iter().any(|m| m.reaches_far(rules))).collect();
         let is_open = |rule: &Rule| rule.pattern.reads_everything() && rule.keywords.is_empty();
-        Self { automaton, meanings, is_remembered, is_open: rules.iter().map(is_open).collect() }
+        let slow = rules.iter().zip(0_u16..).filter(|(rule, _)| rule.is_slow()).map(|(_, index)| index);
+        Self {
+            automaton,
+            meanings,
+            is_remembered,
+            is_open: rules.iter().map(is_open).collect(),
+            slow: slow.collect(),
+        }
     }
 
     /// Every literal that stands in the content.
@@ -191,13 +200,9 @@ impl Search {
         }
         landmarks.keep(|index, landmark| is_open[index] || self.is_remembered[landmark.text as usize]);
         // Without literals any place is a candidate.
-        let everywhere = rules
-            .iter()
-            .zip(0_u16..)
-            .filter(|(rule, index)| rule.pattern.literals.is_empty() && has_keyword[usize::from(*index)]);
-        for (rule, index) in everywhere {
-            let all = Starts { rule: index, first: 0, last: content.len(), landmark: 0 };
-            find_in_windows(rule, &[all], content, &mut hits.hits, &mut [false]);
+        for index in self.slow.iter().filter(|index| has_keyword[usize::from(**index)]) {
+            let all = Starts { rule: *index, first: 0, last: content.len(), landmark: 0 };
+            find_in_windows(&rules[usize::from(*index)], &[all], content, &mut hits.hits, &mut [false]);
         }
         hits.hits.sort_unstable();
         hits
