@@ -14,6 +14,8 @@ use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, MatchKind, StartKind};
 use serde::{Deserialize, Serialize};
 
+use crate::byte_set::ByteSet;
+
 /// The automaton reads so many parts of a content side by side. Each step waits for the one before it, so a processor
 /// does four chains of steps in little more time than one.
 pub(crate) const LANES: usize = 4;
@@ -22,7 +24,7 @@ const FRAGMENT_LEN: usize = 5;
 /// From common to rare in source code and prose; what is missing is rarest.
 const COMMON_BYTES: &[u8] = b" etaoinsrlcdupmh_gfbyv-.0k1w/2:xj";
 
-/// Texts of lower case, found in content of any case.
+/// Texts, found in content.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Automaton {
     /// By byte: its class. Bytes of one class are treated alike.
@@ -37,23 +39,47 @@ pub(crate) struct Automaton {
     first_match: u16,
     /// By state from `first_match` on: where its fragments begin in `found`, and one more.
     first_found: Vec<u32>,
-    /// The texts whose fragment ends.
-    found: Vec<u32>,
+    /// The texts whose fragment ends, and how far its end is from their start.
+    found: Vec<(u32, u32)>,
     texts: Vec<Text>,
     max_len: usize,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Text {
+/// A text to look for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Text {
+    /// At least one byte; with ASCII letters in lower case, unless the text is exact.
     #[serde(borrow)]
-    lower: Cow<'static, [u8]>,
-    /// How far its fragment's end is from its start.
-    fragment_end: u32,
+    pub(crate) bytes: Cow<'static, [u8]>,
+    /// Whether it must stand in the content as it is here, and not with letters of either case.
+    pub(crate) is_exact: bool,
+    /// It is left out where the byte before it is none of these.
+    pub(crate) before: ByteSet,
+    /// It is left out where the byte after it is none of these.
+    pub(crate) after: ByteSet,
+}
+
+impl Text {
+    /// A text with letters of either case, between whatever.
+    pub(crate) fn anywhere(text: &str) -> Self {
+        let bytes = text.to_ascii_lowercase().into_bytes().into();
+        Self { bytes, is_exact: false, before: ByteSet::ALL, after: ByteSet::ALL }
+    }
+
+    /// Whether it stands there.
+    fn is_at(&self, content: &[u8], start: usize) -> bool {
+        let end = start + self.bytes.len();
+        content.get(start..end).is_some_and(|there| {
+            content.get(end).is_none_or(|next| self.after.has(*next))
+                && (start == 0 || self.before.has(content[start - 1]))
+                && if self.is_exact { *there == *self.bytes } else { there.eq_ignore_ascii_case(&self.bytes) }
+        })
+    }
 }
 
 impl Automaton {
-    /// An automaton for texts of at least one byte, without upper-case letters; they are numbered in this order.
-    pub(crate) fn new(texts: Vec<Vec<u8>>) -> Self {
+    /// An automaton for these texts; they are numbered in this order.
+    pub(crate) fn new(texts: Vec<Text>) -> Self {
         (2..=FRAGMENT_LEN)
             .rev()
             .find_map(|len| Self::with_fragments(&texts, len))
@@ -61,22 +87,20 @@ impl Automaton {
     }
 
     /// `None` when it would have too many states.
-    fn with_fragments(texts: &[Vec<u8>], len: usize) -> Option<Self> {
-        let mut fragments: Vec<&[u8]> = Vec::new();
-        let mut known: HashMap<&[u8], usize> = HashMap::new();
-        let mut of_fragment: Vec<Vec<u32>> = Vec::new();
-        let mut entries = Vec::with_capacity(texts.len());
+    fn with_fragments(texts: &[Text], len: usize) -> Option<Self> {
+        let mut fragments: Vec<Vec<u8>> = Vec::new();
+        let mut known: HashMap<Vec<u8>, usize> = HashMap::new();
+        let mut of_fragment: Vec<Vec<(u32, u32)>> = Vec::new();
         for (text, number) in texts.iter().zip(0_u32..) {
-            let range = rarest(text, len);
-            let fragment = &text[range.clone()];
-            let at = *known.entry(fragment).or_insert_with(|| {
-                fragments.push(fragment);
+            let lower = text.bytes.to_ascii_lowercase();
+            let range = rarest(&lower, len);
+            let at = *known.entry(lower[range.clone()].to_vec()).or_insert_with_key(|fragment| {
+                fragments.push(fragment.clone());
                 of_fragment.push(Vec::new());
                 fragments.len() - 1
             });
-            of_fragment[at].push(number);
             let fragment_end = u32::try_from(range.end).expect("regexes have no texts of gigabytes");
-            entries.push(Text { lower: Cow::Owned(text.clone()), fragment_end });
+            of_fragment[at].push((number, fragment_end));
         }
         let (classes, representatives) = classes(&fragments);
         let dfa = DFA::builder()
@@ -101,7 +125,7 @@ impl Automaton {
                 first_found.push(u32::try_from(found.len()).expect("each text ends few states"));
             }
         }
-        let max_len = texts.iter().map(Vec::len).max().unwrap_or(0);
+        let max_len = texts.iter().map(|text| text.bytes.len()).max().unwrap_or(0);
         let first_match = states.first_match;
         Some(Self {
             classes: Cow::Owned(classes.to_vec()),
@@ -110,7 +134,7 @@ impl Automaton {
             first_match,
             first_found,
             found,
-            texts: entries,
+            texts: texts.to_vec(),
             max_len,
         })
     }
@@ -157,12 +181,10 @@ impl Automaton {
     fn report(&self, state: u16, content: &[u8], end: usize, found: &mut impl FnMut(u32, usize)) {
         let Some(index) = state.checked_sub(self.first_match) else { return };
         let index = usize::from(index);
-        for number in &self.found[self.first_found[index] as usize..self.first_found[index + 1] as usize] {
-            let text = &self.texts[*number as usize];
-            let start = end.checked_sub(text.fragment_end as usize);
-            if let Some(start) = start
-                && let Some(there) = content.get(start..start + text.lower.len())
-                && there.eq_ignore_ascii_case(&text.lower)
+        let ends = self.first_found[index] as usize..self.first_found[index + 1] as usize;
+        for (number, fragment_end) in &self.found[ends] {
+            if let Some(start) = end.checked_sub(*fragment_end as usize)
+                && self.texts[*number as usize].is_at(content, start)
             {
                 found(*number, start);
             }
@@ -205,9 +227,9 @@ impl States {
 }
 
 /// The class of each byte, and a byte of each class.
-fn classes(fragments: &[&[u8]]) -> ([u8; 256], Vec<u8>) {
+fn classes(fragments: &[Vec<u8>]) -> ([u8; 256], Vec<u8>) {
     let mut is_used = [false; 256];
-    fragments.iter().copied().flatten().for_each(|byte| is_used[usize::from(*byte)] = true);
+    fragments.iter().flatten().for_each(|byte| is_used[usize::from(*byte)] = true);
     let unused = (0..=u8::MAX).find(|byte| !is_used[usize::from(*byte)] && !byte.is_ascii_uppercase());
     let mut classes = [0; 256];
     let mut representatives: Vec<u8> = unused.into_iter().collect();
@@ -244,7 +266,7 @@ mod tests {
     use super::*;
 
     fn find(texts: &[&str], content: &[u8]) -> Vec<(usize, usize)> {
-        let automaton = Automaton::new(texts.iter().map(|text| text.as_bytes().to_vec()).collect());
+        let automaton = Automaton::new(texts.iter().map(|text| Text::anywhere(text)).collect());
         let mut found = Vec::new();
         automaton.find(content, |text, start| found.push((start, text as usize)));
         found.sort_unstable();

@@ -18,6 +18,9 @@ pub(crate) struct Landmark {
     pub(crate) start: usize,
     /// Its number in the automaton.
     pub(crate) text: u32,
+    /// Whether it is known that no match has it, whatever the rest of the content: those rules aside that depend on all
+    /// of it.
+    pub(crate) is_settled: bool,
 }
 
 /// What a scan of a content leaves for the scans of its deltas; see [`crate::Scanner::scan_delta`].
@@ -49,12 +52,14 @@ impl Landmarks {
         &self.list[self.list.partition_point(|landmark| landmark.start < start)..]
     }
 
-    /// Forgets those of which this says no, by their place in the list.
-    pub(crate) fn keep(&mut self, mut is_kept: impl FnMut(usize, Landmark) -> bool) {
+    /// Asks of each, by its place in the list, whether it is settled; `None`: it is forgotten.
+    pub(crate) fn keep(&mut self, is_settled: impl Fn(usize) -> Option<bool>) {
         let mut place = 0;
-        self.list.retain(|landmark| {
+        self.list.retain_mut(|landmark| {
+            let kept = is_settled(place);
             place += 1;
-            is_kept(place - 1, *landmark)
+            landmark.is_settled = kept == Some(true);
+            kept.is_some()
         });
         self.list.shrink_to_fit();
     }
@@ -71,12 +76,28 @@ pub struct Copied {
     pub len: usize,
 }
 
-/// The parts of a content where what is known of its base may not hold: new bytes and seams, with the margin. In
-/// order; none touch. `None` when that is most of the content.
-pub(crate) fn zones(copied: &[Copied], base_len: usize, content_len: usize) -> Option<Vec<Range<usize>>> {
+impl Copied {
+    /// How far a byte of the content at `at`, which is copied, is from where the content and the base differ: before it
+    /// and after it. The lengths are those of the base and the content.
+    pub(crate) fn reach(&self, at: usize, (base_len, len): (usize, usize)) -> (usize, usize) {
+        let starts_alike = self.from == 0 && self.to == 0;
+        let ends_alike = self.from + self.len == base_len && self.to + self.len == len;
+        let before = if starts_alike { usize::MAX } else { at - self.to };
+        let after = if ends_alike { usize::MAX } else { self.to + self.len - at };
+        (before, after)
+    }
+}
+
+/// The parts of a content where what is known of its base may not hold: new bytes and seams, with this margin. In order;
+/// none touch. `None` when that is most of the content.
+pub(crate) fn zones(
+    copied: &[Copied],
+    (base_len, content_len): (usize, usize),
+    margin: usize,
+) -> Option<Vec<Range<usize>>> {
     let mut zones: Vec<Range<usize>> = Vec::new();
     let mut add = |from: usize, to: usize| {
-        let (from, to) = (from.saturating_sub(MARGIN), content_len.min(to + MARGIN));
+        let (from, to) = (from.saturating_sub(margin), content_len.min(to + margin));
         match zones.last_mut() {
             Some(last) if from <= last.end => last.end = to,
             _ => zones.push(from..to),

@@ -16,6 +16,7 @@ mod alias;
 mod archive;
 mod automaton;
 mod bound;
+mod byte_set;
 mod check;
 mod checksum;
 mod comment;

@@ -1,8 +1,11 @@
 //! Finds texts that every match of a pattern contains, and how far from the start of the match they stand.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
+
+use crate::automaton::Text;
+use crate::byte_set::ByteSet;
 
 /// Shorter texts occur too often to be worth a candidate.
 const MIN_LEN: usize = 3;
@@ -10,15 +13,14 @@ const MIN_LEN: usize = 3;
 const MAX_SPELLED: usize = 32;
 /// Classes of more characters are not spelled out.
 const MAX_CLASS: usize = 10;
+/// Of longer texts the start is looked for.
+const MAX_LEN: usize = 64;
 
 /// A text in a match.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"))]
 pub(crate) struct Literal {
-    /// The text; with ASCII letters in lower case, unless it is exact.
-    #[serde(borrow)]
-    pub(crate) text: Cow<'static, [u8]>,
-    /// Whether it must stand in the content as it is here, and not with letters of either case.
-    pub(crate) is_exact: bool,
+    pub(crate) text: Text,
     /// The fewest bytes of the match before the text.
     pub(crate) min_before: usize,
     /// The most bytes of the match before the text.
@@ -28,7 +30,7 @@ pub(crate) struct Literal {
 impl Literal {
     /// The text with ASCII letters in lower case.
     pub(crate) fn lower(&self) -> Vec<u8> {
-        self.text.to_ascii_lowercase()
+        self.text.bytes.to_ascii_lowercase()
     }
 }
 
@@ -37,9 +39,9 @@ impl Literal {
 ///
 /// Every repetition in `hir` must have an upper limit.
 pub(crate) fn required_literals(hir: &Hir, keywords: &[Vec<u8>]) -> (Vec<Literal>, bool) {
-    let mut sets = Vec::new();
-    collect(hir, 0, 0, keywords, &mut sets);
-    let best = best(sets, keywords).unwrap_or_default();
+    let mut collector = Collector { keywords, sets: Vec::new() };
+    collector.add(hir, Place { min: 0, max: 0, before: ByteSet::ALL, after: ByteSet::ALL });
+    let best = best(collector.sets, keywords).unwrap_or_default();
     let has_keywords = have_keywords(&best, keywords);
     (best, has_keywords)
 }
@@ -68,8 +70,8 @@ fn score(set: &[Literal]) -> f64 {
 /// Roughly the number of bits by which the text cuts down the candidates.
 fn rarity(literal: &Literal) -> f64 {
     let common = |byte: u8| byte.is_ascii_lowercase() || byte == b' ';
-    let (of_common, of_other) = if literal.is_exact { (2.0, 3.0) } else { (1.5, 2.5) };
-    literal.text.iter().map(|byte| if common(*byte) { of_common } else { of_other }).sum()
+    let (of_common, of_other) = if literal.text.is_exact { (2.0, 3.0) } else { (1.5, 2.5) };
+    literal.text.bytes.iter().map(|byte| if common(*byte) { of_common } else { of_other }).sum()
 }
 
 fn min_len(hir: &Hir) -> usize {
@@ -80,138 +82,179 @@ fn max_len(hir: &Hir) -> usize {
     hir.properties().maximum_len().unwrap_or(usize::MAX)
 }
 
-/// Adds the candidate sets of `hir`, which starts between `min_before` and `max_before` bytes into the match.
-fn collect(
-    hir: &Hir,
-    min_before: usize,
-    max_before: usize,
-    keywords: &[Vec<u8>],
-    sets: &mut Vec<Vec<Literal>>,
-) {
-    match hir.kind() {
-        HirKind::Concat(subs) => collect_concat(subs, min_before, max_before, keywords, sets),
-        HirKind::Capture(capture) => collect(&capture.sub, min_before, max_before, keywords, sets),
-        HirKind::Repetition(repetition) if repetition.min > 0 => {
-            collect(&repetition.sub, min_before, max_before, keywords, sets);
+/// Where in a match a part of the pattern stands, and between what.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The fewest bytes of the match before it.
+    min: usize,
+    /// The most bytes of the match before it.
+    max: usize,
+    before: ByteSet,
+    after: ByteSet,
+}
+
+impl Place {
+    /// The place of `subs[parts]`, where that of all `subs` in a row is this.
+    fn of_parts(self, subs: &[Hir], parts: Range<usize>) -> Self {
+        let before = &subs[..parts.start];
+        Self {
+            min: self.min + before.iter().map(min_len).sum::<usize>(),
+            max: before.iter().map(max_len).fold(self.max, usize::saturating_add),
+            before: ByteSet::before(before, self.before),
+            after: ByteSet::after(&subs[parts.end..], self.after),
         }
-        HirKind::Alternation(subs) => {
-            if let Some(spelled) = spell(hir) {
-                push(&spelled, min_before, max_before, sets);
-            } else {
-                collect_alternation(subs, min_before, max_before, keywords, sets);
-            }
-        }
-        HirKind::Literal(_) | HirKind::Class(_) => {
-            if let Some(spelled) = spell(hir) {
-                push(&spelled, min_before, max_before, sets);
-            }
-        }
-        HirKind::Empty | HirKind::Look(_) | HirKind::Repetition(_) => {}
     }
 }
 
-/// A set for every run of neighbours that can be spelled out together, and the sets inside the others.
-fn collect_concat(
-    subs: &[Hir],
-    min_before: usize,
-    max_before: usize,
-    keywords: &[Vec<u8>],
-    sets: &mut Vec<Vec<Literal>>,
-) {
-    let (mut min_at, mut max_at) = (min_before, max_before);
-    let mut run = vec![Text::default()];
-    let (mut run_min, mut run_max, mut run_from) = (min_at, max_at, 0);
-    for (place, sub) in subs.iter().enumerate() {
-        let joined = spell(sub).and_then(|texts| join(&run, &texts));
-        if let Some(joined) = joined {
-            run = joined;
-        } else {
-            push(&run, run_min, run_max, sets);
-            collect(sub, min_at, max_at, keywords, sets);
+/// The candidate sets of a pattern.
+struct Collector<'a> {
+    keywords: &'a [Vec<u8>],
+    sets: Vec<Vec<Literal>>,
+}
+
+impl Collector<'_> {
+    /// Adds the sets of `hir`, which stands there.
+    fn add(&mut self, hir: &Hir, place: Place) {
+        match hir.kind() {
+            HirKind::Concat(subs) => self.add_concat(subs, place),
+            HirKind::Capture(capture) => self.add(&capture.sub, place),
+            HirKind::Repetition(repetition) if repetition.min > 0 => {
+                // The next or the last round may be the neighbour.
+                let sub = std::slice::from_ref(&*repetition.sub);
+                let before = ByteSet::before(sub, place.before).union(place.before);
+                let after = ByteSet::after(sub, place.after).union(place.after);
+                self.add(&repetition.sub, Place { before, after, ..place });
+            }
+            HirKind::Alternation(subs) => match spell(hir) {
+                Some(spelled) => self.push(&spelled, place),
+                None => self.add_alternation(subs, place),
+            },
+            HirKind::Literal(_) | HirKind::Class(_) => {
+                if let Some(spelled) = spell(hir) {
+                    self.push(&spelled, place);
+                }
+            }
+            HirKind::Empty | HirKind::Look(_) | HirKind::Repetition(_) => {}
+        }
+    }
+
+    /// A set for every run of neighbours that can be spelled out together, and the sets inside the others.
+    fn add_concat(&mut self, subs: &[Hir], place: Place) {
+        let mut run = vec![Spelled::default()];
+        let mut run_from = 0;
+        for (at, sub) in subs.iter().enumerate() {
+            let spelled = spell(sub);
+            if let Some(joined) = spelled.as_ref().and_then(|texts| join(&run, texts)) {
+                run = joined;
+                continue;
+            }
+            self.push(&run, place.of_parts(subs, run_from..at));
+            self.add(sub, place.of_parts(subs, at..at + 1));
             if let HirKind::Alternation(branches) = sub.kind()
-                && run_from < place
+                && run_from < at
             {
                 // What branches have in common may have been taken out of them, and the rest may be too short.
-                let whole = |branch: &Hir| {
-                    Hir::concat(subs[run_from..place].iter().chain([branch]).cloned().collect())
-                };
+                let whole =
+                    |branch: &Hir| Hir::concat(subs[run_from..at].iter().chain([branch]).cloned().collect());
                 let branches: Vec<Hir> = branches.iter().map(whole).collect();
-                collect_alternation(&branches, run_min, run_max, keywords, sets);
+                self.add_alternation(&branches, place.of_parts(subs, run_from..at + 1));
             }
             // What did not fit behind the run may begin the next one.
-            (run_min, run_max, run_from, run) = match spell(sub) {
-                Some(texts) => (min_at, max_at, place, texts),
-                None => {
-                    let (min, max) = (min_at + min_len(sub), max_at.saturating_add(max_len(sub)));
-                    (min, max, place + 1, vec![Text::default()])
-                }
+            (run_from, run) = match spelled {
+                Some(texts) => (at, texts),
+                None => (at + 1, vec![Spelled::default()]),
             };
         }
-        min_at += min_len(sub);
-        max_at = max_at.saturating_add(max_len(sub));
+        self.push(&run, place.of_parts(subs, run_from..subs.len()));
     }
-    push(&run, run_min, run_max, sets);
-}
 
-/// The union of the best set of each branch.
-fn collect_alternation(
-    subs: &[Hir],
-    min_before: usize,
-    max_before: usize,
-    keywords: &[Vec<u8>],
-    sets: &mut Vec<Vec<Literal>>,
-) {
-    let mut union = Vec::new();
-    for sub in subs {
-        let mut of_branch = Vec::new();
-        collect(sub, min_before, max_before, keywords, &mut of_branch);
-        match best(of_branch, keywords) {
-            Some(best) => union.extend(best),
-            None => return,
+    /// The union of the best set of each branch.
+    fn add_alternation(&mut self, subs: &[Hir], place: Place) {
+        let mut union = Vec::new();
+        for sub in subs {
+            let mut of_branch = Collector { keywords: self.keywords, sets: Vec::new() };
+            of_branch.add(sub, place);
+            match best(of_branch.sets, self.keywords) {
+                Some(best) => union.extend(best),
+                None => return,
+            }
         }
+        self.sets.push(union);
     }
-    sets.push(union);
-}
 
-/// Turns spelled texts into a set, unless one of them is too short.
-fn push(texts: &[Text], min_before: usize, max_before: usize, sets: &mut Vec<Vec<Literal>>) {
-    if texts.iter().any(|text| text.bytes.len() < MIN_LEN) {
-        return;
-    }
-    let mut set: Vec<Literal> = Vec::new();
-    for text in texts {
-        let is_exact = !text.any_case;
-        let text = if is_exact { text.bytes.clone() } else { text.bytes.to_ascii_lowercase() };
-        set.push(Literal { text: text.into(), is_exact, min_before, max_before });
-    }
-    // A text that another one begins adds nothing: both start at the same place.
-    let covers = |a: &Literal, b: &Literal| match (a.is_exact, b.is_exact) {
-        (true, true) => b.text.starts_with(&a.text),
-        (false, _) => b.lower().starts_with(&a.text),
-        (true, false) => false,
-    };
-    let mut kept: Vec<Literal> = Vec::new();
-    set.sort_by_key(|literal| (literal.text.len(), literal.is_exact));
-    for literal in set {
-        if !kept.iter().any(|other| covers(other, &literal)) {
-            kept.push(literal);
+    /// Adds spelled texts as a set, unless one of them is too short.
+    fn push(&mut self, texts: &[Spelled], place: Place) {
+        if texts.iter().any(|text| text.bytes.len() < MIN_LEN) {
+            return;
         }
+        let mut set: Vec<Literal> = texts.iter().map(|text| text.literal(place)).collect();
+        // A text that another one begins adds nothing: both start at the same place.
+        let covers = |a: &Text, b: &Text| match (a.is_exact, b.is_exact) {
+            (true, true) => b.bytes.starts_with(&a.bytes),
+            (false, _) => b.bytes.to_ascii_lowercase().starts_with(&a.bytes),
+            (true, false) => false,
+        };
+        let mut kept: Vec<Literal> = Vec::new();
+        set.sort_by_key(|Literal { text, .. }| (text.bytes.len(), text.is_exact));
+        for literal in set {
+            match kept.iter_mut().find(|other| covers(&other.text, &literal.text)) {
+                Some(Literal { text: other, .. }) => {
+                    let text = &literal.text;
+                    let next = text.bytes.get(other.bytes.len()).map(|next| ByteSet::any_case(*next));
+                    other.before = other.before.union(text.before);
+                    other.after = other.after.union(next.unwrap_or(text.after));
+                }
+                None => kept.push(literal),
+            }
+        }
+        self.sets.push(kept);
     }
-    sets.push(kept);
 }
 
 /// One text that a part of a pattern can stand for.
 #[derive(Clone, Debug, Default)]
-struct Text {
+struct Spelled {
     bytes: Vec<u8>,
     any_case: bool,
+    /// Whether it starts with `\b`.
+    starts_bounded: bool,
+    /// Whether it ends with `\b`.
+    ends_bounded: bool,
+}
+
+impl Spelled {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+
+    fn literal(&self, place: Place) -> Literal {
+        let Place { min: min_before, max: max_before, mut before, mut after } = place;
+        let word = ByteSet::word();
+        let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| word.has(*byte));
+        if self.starts_bounded && is_word(self.bytes.first()) {
+            before = before.without(word);
+        }
+        if self.ends_bounded && is_word(self.bytes.last()) {
+            after = after.without(word);
+        }
+        let mut bytes = if self.any_case { self.bytes.to_ascii_lowercase() } else { self.bytes.clone() };
+        if let Some(next) = bytes.get(MAX_LEN) {
+            after = ByteSet::any_case(*next);
+            bytes.truncate(MAX_LEN);
+        }
+        let text = Text { bytes: bytes.into(), is_exact: !self.any_case, before, after };
+        Literal { text, min_before, max_before }
+    }
 }
 
 /// Every text the pattern matches, if they are few.
-fn spell(hir: &Hir) -> Option<Vec<Text>> {
+fn spell(hir: &Hir) -> Option<Vec<Spelled>> {
     match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => Some(vec![Text::default()]),
-        HirKind::Literal(literal) => Some(vec![Text { bytes: literal.0.to_vec(), any_case: false }]),
+        HirKind::Look(Look::WordAscii | Look::WordUnicode) => {
+            Some(vec![Spelled { starts_bounded: true, ends_bounded: true, ..Spelled::default() }])
+        }
+        HirKind::Empty | HirKind::Look(_) => Some(vec![Spelled::default()]),
+        HirKind::Literal(literal) => Some(vec![Spelled::new(literal.0.to_vec())]),
         HirKind::Class(class) => spell_class(class),
         HirKind::Capture(capture) => spell(&capture.sub),
         HirKind::Repetition(repetition) => {
@@ -221,7 +264,7 @@ fn spell(hir: &Hir) -> Option<Vec<Text>> {
             }
             let once = spell(&repetition.sub)?;
             let mut all = Vec::new();
-            let mut texts = vec![Text::default()];
+            let mut texts = vec![Spelled::default()];
             for times in 0..=max {
                 if times >= repetition.min {
                     all.extend(texts.iter().cloned());
@@ -233,7 +276,7 @@ fn spell(hir: &Hir) -> Option<Vec<Text>> {
             (all.len() <= MAX_SPELLED).then_some(all)
         }
         HirKind::Concat(subs) => {
-            subs.iter().try_fold(vec![Text::default()], |texts, sub| join(&texts, &spell(sub)?))
+            subs.iter().try_fold(vec![Spelled::default()], |texts, sub| join(&texts, &spell(sub)?))
         }
         HirKind::Alternation(subs) => {
             let mut all = Vec::new();
@@ -249,7 +292,7 @@ fn spell(hir: &Hir) -> Option<Vec<Text>> {
 }
 
 /// The characters of a small ASCII class; a letter in both cases counts once.
-fn spell_class(class: &Class) -> Option<Vec<Text>> {
+fn spell_class(class: &Class) -> Option<Vec<Spelled>> {
     let bytes: Vec<u8> = match class {
         Class::Bytes(class) => class
             .ranges()
@@ -265,26 +308,30 @@ fn spell_class(class: &Class) -> Option<Vec<Text>> {
                 .collect::<Option<_>>()?
         }
     };
-    let mut texts: Vec<Text> = Vec::new();
+    let mut texts: Vec<Spelled> = Vec::new();
     for byte in &bytes {
         let any_case = byte.is_ascii_alphabetic() && bytes.contains(&(byte ^ 0x20));
         if !(any_case && byte.is_ascii_uppercase()) {
-            texts.push(Text { bytes: vec![*byte], any_case });
+            texts.push(Spelled { any_case, ..Spelled::new(vec![*byte]) });
         }
     }
     (!texts.is_empty() && texts.len() <= MAX_CLASS).then_some(texts)
 }
 
 /// Every text of `left` followed by every one of `right`, if they are few.
-fn join(left: &[Text], right: &[Text]) -> Option<Vec<Text>> {
+fn join(left: &[Spelled], right: &[Spelled]) -> Option<Vec<Spelled>> {
     if left.len() * right.len() > MAX_SPELLED {
         return None;
     }
     let mut all = Vec::with_capacity(left.len() * right.len());
     for left in left {
         for right in right {
-            let bytes = [left.bytes.as_slice(), right.bytes.as_slice()].concat();
-            all.push(Text { bytes, any_case: left.any_case || right.any_case });
+            all.push(Spelled {
+                bytes: [left.bytes.as_slice(), right.bytes.as_slice()].concat(),
+                any_case: left.any_case || right.any_case,
+                starts_bounded: left.starts_bounded || left.bytes.is_empty() && right.starts_bounded,
+                ends_bounded: right.ends_bounded || right.bytes.is_empty() && left.ends_bounded,
+            });
         }
     }
     Some(all)

@@ -79,7 +79,9 @@ impl RuleSet {
     /// # Errors
     /// When it was something else.
     pub fn from_compiled(bytes: &'static [u8]) -> Result<Self, postcard::Error> {
-        postcard::from_bytes(bytes)
+        let mut rules: Self = postcard::from_bytes(bytes)?;
+        rules.search.lay_out_runs(&rules.rules);
+        Ok(rules)
     }
 
     /// The same rules with these examples, in the order of the rules.

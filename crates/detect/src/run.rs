@@ -3,51 +3,19 @@
 
 use std::ops::Range;
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Hir, HirKind};
+
+use crate::byte_set::ByteSet;
 
 /// A row must cut down the candidates by so many bits: others are everywhere.
 const MIN_SCORE: f64 = 5.0;
 /// So many rows are looked for.
 const MAX_RUNS: usize = 3;
 
-/// A set of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-struct Bytes([u64; 4]);
-
-impl Bytes {
-    const NONE: Self = Self([0; 4]);
-
-    fn insert(&mut self, range: std::ops::RangeInclusive<u8>) {
-        for byte in range {
-            self.0[usize::from(byte / 64)] |= 1 << (byte % 64);
-        }
-    }
-
-    fn has(&self, byte: u8) -> bool {
-        self.0[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
-    }
-
-    fn union(self, other: Self) -> Self {
-        Self(std::array::from_fn(|n| self.0[n] | other.0[n]))
-    }
-
-    /// About how often a byte of ordinary content is in the set.
-    fn share(&self) -> f64 {
-        let share = |byte: u8| match byte {
-            b' ' => 0.15,
-            b'a'..=b'z' => 0.024,
-            b'0'..=b'9' | b'A'..=b'Z' | b'_' => 0.004,
-            b'!'..=b'~' => 0.003,
-            _ => 0.0002,
-        };
-        (0..=u8::MAX).filter(|byte| self.has(*byte)).map(share).sum::<f64>().clamp(1e-6, 1.0)
-    }
-}
-
 /// A row of bytes that is in every match.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Run {
-    bytes: Bytes,
+    bytes: ByteSet,
     len: usize,
     /// The fewest bytes of the match before it.
     min_before: usize,
@@ -136,10 +104,10 @@ fn rows_of_concat(subs: &[Hir]) -> Vec<(Range<usize>, Run)> {
     let (mut min_before, mut max_before) = (0, 0_usize);
     for (first, sub) in subs.iter().enumerate() {
         rows.extend(best(sub).map(|run| (first..first + 1, run.after(min_before, max_before))));
-        let mut bytes = Bytes::NONE;
+        let mut bytes = ByteSet::NONE;
         let mut len = 0;
         for (last, sub) in subs.iter().enumerate().skip(first) {
-            bytes = bytes.union(bytes_of(sub));
+            bytes = bytes.union(ByteSet::of(sub));
             len += min_len(sub);
             if len > 0 {
                 rows.push((first..last + 1, Run { bytes, len, min_before, max_before }));
@@ -154,7 +122,7 @@ fn rows_of_concat(subs: &[Hir]) -> Vec<(Range<usize>, Run)> {
 /// All of it as one row.
 fn whole(hir: &Hir) -> Option<Run> {
     let len = min_len(hir);
-    (len > 0).then(|| Run { bytes: bytes_of(hir), len, min_before: 0, max_before: 0 })
+    (len > 0).then(|| Run { bytes: ByteSet::of(hir), len, min_before: 0, max_before: 0 })
 }
 
 fn better(one: Option<Run>, other: Option<Run>) -> Option<Run> {
@@ -166,35 +134,6 @@ fn better(one: Option<Run>, other: Option<Run>) -> Option<Run> {
 
 fn min_len(hir: &Hir) -> usize {
     hir.properties().minimum_len().unwrap_or(0)
-}
-
-/// Every byte that can be in a match.
-fn bytes_of(hir: &Hir) -> Bytes {
-    let mut bytes = Bytes::NONE;
-    match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => {}
-        HirKind::Literal(literal) => literal.0.iter().for_each(|byte| bytes.insert(*byte..=*byte)),
-        HirKind::Class(Class::Bytes(class)) => {
-            class.ranges().iter().for_each(|range| bytes.insert(range.start()..=range.end()));
-        }
-        HirKind::Class(Class::Unicode(class)) => {
-            for range in class.ranges() {
-                let ascii = |c: char| u8::try_from(c).ok().filter(u8::is_ascii);
-                if let Some(start) = ascii(range.start()) {
-                    bytes.insert(start..=ascii(range.end()).unwrap_or(0x7f));
-                }
-                if !range.end().is_ascii() {
-                    bytes.insert(0x80..=0xff);
-                }
-            }
-        }
-        HirKind::Repetition(repetition) => bytes = bytes_of(&repetition.sub),
-        HirKind::Capture(capture) => bytes = bytes_of(&capture.sub),
-        HirKind::Concat(subs) | HirKind::Alternation(subs) => {
-            bytes = subs.iter().map(bytes_of).fold(bytes, Bytes::union);
-        }
-    }
-    bytes
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! From content to the matches of each rule's regex: literals, windows, regexes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use regex::bytes::Captures;
 use serde::{Deserialize, Serialize};
 
-use crate::automaton::Automaton;
+use crate::automaton::{Automaton, Text};
+use crate::byte_set::ByteSet;
 use crate::landmarks::{Copied, Landmark, Landmarks, MARGIN, zones};
 use crate::literal::Literal;
 use crate::rule::Rule;
+use crate::run::Run;
 
 /// Comments that exclude the matches on their line.
 const ALLOW_COMMENTS: [&str; 2] = ["secretscan:allow", "gitleaks:allow"];
@@ -23,12 +26,25 @@ const MAX_TRIES: usize = 4;
 /// What finding a text means.
 #[derive(Debug, Serialize, Deserialize)]
 enum Meaning {
-    /// A match of the rule may start around here: this one of its literals stands here.
-    Candidate { rule: u16, literal: u16, is_exact: bool, min_before: usize, max_before: usize },
+    /// A match of the rule may start around here. `before` and `after` are places in [`Search::neighbours`].
+    Candidate { rule: u16, min_before: usize, max_before: usize, before: u32, after: u32 },
     /// The rule's keyword is there.
     Keyword { rule: u16 },
     /// The line is allowed.
     Allow,
+}
+
+/// What is known of a text of the automaton.
+#[derive(Debug, Serialize, Deserialize)]
+struct OfText {
+    len: usize,
+    /// Its places in [`Search::meanings`]: first those that count for the whole content, then those that the
+    /// surroundings decide.
+    meanings: Range<usize>,
+    /// Where the latter begin.
+    near: usize,
+    /// How far before the text's start, and after it, the surroundings decide.
+    reach: (usize, usize),
 }
 
 /// All literals of a rule set in one automaton.
@@ -37,14 +53,17 @@ enum Meaning {
 pub(crate) struct Search {
     automaton: Automaton,
     /// By text of the automaton.
-    meanings: Vec<Vec<Meaning>>,
-    /// By text of the automaton: whether it is to be remembered even where it stands in no match, because what is within
-    /// [`MARGIN`] of its start does not decide that, or because it means something else.
-    is_remembered: Vec<bool>,
-    /// By rule: whether it reads everything even without keywords, since it has none.
-    is_open: Vec<bool>,
+    texts: Vec<OfText>,
+    meanings: Vec<Meaning>,
+    neighbours: Vec<ByteSet>,
     /// The rules without literals.
     slow: Vec<u16>,
+    /// The rows of bytes of all rules, close together: they are asked for millions of times.
+    #[serde(skip)]
+    runs: Vec<Run>,
+    /// By rule: the end of its rows.
+    #[serde(skip)]
+    run_ends: Vec<usize>,
 }
 
 /// A match of a rule's regex.
@@ -78,50 +97,83 @@ struct Starts {
 
 impl Search {
     pub(crate) fn new(rules: &[Rule]) -> Self {
-        let mut texts: Vec<Vec<u8>> = Vec::new();
-        let mut meanings: Vec<Vec<Meaning>> = Vec::new();
-        let mut known: HashMap<Vec<u8>, usize> = HashMap::new();
-        let mut add = |text: Vec<u8>, meaning| {
-            let at = *known.entry(text).or_insert_with_key(|text| {
-                texts.push(text.clone());
-                meanings.push(Vec::new());
-                texts.len() - 1
-            });
-            meanings[at].push(meaning);
+        let mut texts: Vec<(Text, Vec<Meaning>)> = Vec::new();
+        let mut known: HashMap<(Cow<'static, [u8]>, bool), usize> = HashMap::new();
+        let mut add = |text: Text, meaning| {
+            let at = *known.entry((text.bytes.clone(), text.is_exact)).or_insert(texts.len());
+            match texts.get_mut(at) {
+                Some((known, meanings)) => {
+                    known.before = known.before.union(text.before);
+                    known.after = known.after.union(text.after);
+                    meanings.push(meaning);
+                }
+                None => texts.push((text, vec![meaning])),
+            }
         };
+        let mut neighbours = Neighbours::default();
         for (rule, index) in rules.iter().zip(0_u16..) {
-            for (literal, number) in rule.pattern.literals.iter().zip(0_u16..) {
-                let Literal { is_exact, min_before, max_before, .. } = *literal;
-                let meaning =
-                    Meaning::Candidate { rule: index, literal: number, is_exact, min_before, max_before };
-                add(literal.lower(), meaning);
+            for Literal { text, min_before, max_before } in &rule.pattern.literals {
+                let candidate = Meaning::Candidate {
+                    rule: index,
+                    min_before: *min_before,
+                    max_before: *max_before,
+                    before: neighbours.place_of(text.before),
+                    after: neighbours.place_of(text.after),
+                };
+                add(text.clone(), candidate);
             }
             if rule.pattern.is_gated {
                 for keyword in &rule.keywords {
-                    add(keyword.to_ascii_lowercase().into(), Meaning::Keyword { rule: index });
+                    add(Text::anywhere(keyword), Meaning::Keyword { rule: index });
                 }
             }
         }
         for comment in ALLOW_COMMENTS {
-            add(comment.into(), Meaning::Allow);
+            add(Text::anywhere(comment), Meaning::Allow);
         }
-        let automaton = Automaton::new(texts);
-        let is_remembered = meanings.iter().map(|all| all.iter().any(|m| m.reaches_far(rules))).collect();
-        let is_open = |rule: &Rule| rule.pattern.reads_everything() && rule.keywords.is_empty();
+        let mut meanings = Vec::new();
+        let mut of_texts = Vec::with_capacity(texts.len());
+        for (text, all) in &mut texts {
+            let near = |meaning: &Meaning| meaning.reach(rules).is_some();
+            all.sort_by_key(near);
+            let first = meanings.len();
+            of_texts.push(OfText {
+                len: text.bytes.len(),
+                meanings: first..first + all.len(),
+                near: first + all.partition_point(|meaning| !near(meaning)),
+                reach: all
+                    .iter()
+                    .filter_map(|meaning| meaning.reach(rules))
+                    .fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d))),
+            });
+            meanings.append(all);
+        }
         let slow = rules.iter().zip(0_u16..).filter(|(rule, _)| rule.is_slow()).map(|(_, index)| index);
-        Self {
-            automaton,
+        let mut search = Self {
+            automaton: Automaton::new(texts.into_iter().map(|(text, _)| text).collect()),
+            texts: of_texts,
             meanings,
-            is_remembered,
-            is_open: rules.iter().map(is_open).collect(),
+            neighbours: neighbours.sets,
             slow: slow.collect(),
+            runs: Vec::new(),
+            run_ends: Vec::new(),
+        };
+        search.lay_out_runs(rules);
+        search
+    }
+
+    /// Lays out what the compiled form leaves out, since the rules have it.
+    pub(crate) fn lay_out_runs(&mut self, rules: &[Rule]) {
+        for rule in rules {
+            self.runs.extend_from_slice(&rule.pattern.runs);
+            self.run_ends.push(self.runs.len());
         }
     }
 
     /// Every literal that stands in the content.
     pub(crate) fn landmarks(&self, content: &[u8]) -> Landmarks {
         let mut list = Vec::new();
-        self.automaton.find(content, |text, start| list.push(Landmark { start, text }));
+        self.automaton.find(content, |text, start| list.push(Landmark { start, text, is_settled: false }));
         Landmarks::new(list, content.len())
     }
 
@@ -132,16 +184,18 @@ impl Search {
         base: &Landmarks,
         copied: &[Copied],
     ) -> Landmarks {
-        let Some(zones) = zones(copied, base.content_len(), content.len()) else {
+        let lens = (base.content_len(), content.len());
+        let max_len = self.automaton.max_len();
+        let Some(zones) = zones(copied, lens, MARGIN.max(max_len)) else {
             return self.landmarks(content);
         };
         let mut list = Vec::new();
         for zone in &zones {
-            let end = content.len().min(zone.end + self.automaton.max_len());
+            let end = content.len().min(zone.end + max_len);
             self.automaton.find(&content[zone.start..end], |text, start| {
                 let start = zone.start + start;
                 if start < zone.end {
-                    list.push(Landmark { start, text });
+                    list.push(Landmark { start, text, is_settled: false });
                 }
             });
         }
@@ -154,7 +208,10 @@ impl Search {
                 let start = landmark.start - copied.from + copied.to;
                 while zones.next_if(|zone| zone.end <= start).is_some() {}
                 if zones.peek().is_none_or(|zone| start < zone.start) {
-                    list.push(Landmark { start, text: landmark.text });
+                    let (before, after) = copied.reach(start, lens);
+                    let reach = self.texts[landmark.text as usize].reach;
+                    let is_settled = landmark.is_settled && reach.0 <= before && reach.1 <= after;
+                    list.push(Landmark { start, text: landmark.text, is_settled });
                 }
             }
         }
@@ -166,26 +223,41 @@ impl Search {
     pub(crate) fn find(&self, rules: &[Rule], content: &[u8], landmarks: &mut Landmarks) -> Hits {
         let mut hits = Hits::default();
         let mut candidates: Vec<Starts> = Vec::new();
-        let mut has_keyword = self.is_open.clone();
+        let mut has_keyword = vec![false; rules.len()];
+        // What a delta of the content can't find again, but may need.
+        let mut is_far = vec![false; landmarks.list().len()];
         for (landmark, index) in landmarks.list().iter().zip(0..) {
-            for meaning in &self.meanings[landmark.text as usize] {
-                let at = landmark.start;
+            let OfText { len, ref meanings, near, .. } = self.texts[landmark.text as usize];
+            let at = landmark.start;
+            let is_there = |neighbour: Option<&u8>, place: u32| {
+                neighbour.is_none_or(|byte| self.neighbours[place as usize].has(*byte))
+            };
+            let end = if landmark.is_settled { near } else { meanings.end };
+            is_far[index] = landmark.is_settled;
+            for meaning in &self.meanings[meanings.start..end] {
                 match meaning {
-                    Meaning::Candidate { rule, literal, is_exact, min_before, max_before } => {
-                        let pattern = &rules[usize::from(*rule)].pattern;
-                        let is_there =
-                            || content[at..].starts_with(&pattern.literals[usize::from(*literal)].text);
-                        if at < *min_before || *is_exact && !is_there() {
+                    Meaning::Candidate { rule, min_before, max_before, before, after } => {
+                        let before_it = at.checked_sub(1).map(|before| &content[before]);
+                        if !is_there(content.get(at + len), *after) || !is_there(before_it, *before) {
+                            continue;
+                        }
+                        is_far[index] |= meaning.is_far(rules);
+                        if at < *min_before {
                             continue;
                         }
                         let (first, last) = (at.saturating_sub(*max_before), at - min_before);
-                        let runs = &pattern.runs;
-                        if runs.iter().all(|run| run.may_be_in(content, first, last)) {
+                        if self.runs_of(*rule).iter().all(|run| run.may_be_in(content, first, last)) {
                             candidates.push(Starts { rule: *rule, first, last, landmark: index });
                         }
                     }
-                    Meaning::Keyword { rule } => has_keyword[usize::from(*rule)] = true,
-                    Meaning::Allow => hits.allow_comments.push(at),
+                    Meaning::Keyword { rule } => {
+                        is_far[index] = true;
+                        has_keyword[usize::from(*rule)] = true;
+                    }
+                    Meaning::Allow => {
+                        is_far[index] = true;
+                        hits.allow_comments.push(at);
+                    }
                 }
             }
         }
@@ -198,28 +270,62 @@ impl Search {
             let rule = &rules[usize::from(of_rule[0].rule)];
             find_in_windows(rule, of_rule, content, &mut hits.hits, &mut is_open);
         }
-        landmarks.keep(|index, landmark| is_open[index] || self.is_remembered[landmark.text as usize]);
+        landmarks.keep(|index| match (is_open[index], is_far[index]) {
+            (true, _) => Some(false),
+            (false, true) => Some(true),
+            (false, false) => None,
+        });
         // Without literals any place is a candidate.
-        for index in self.slow.iter().filter(|index| has_keyword[usize::from(**index)]) {
-            let all = Starts { rule: *index, first: 0, last: content.len(), landmark: 0 };
-            find_in_windows(&rules[usize::from(*index)], &[all], content, &mut hits.hits, &mut [false]);
+        for index in &self.slow {
+            let rule = &rules[usize::from(*index)];
+            if rule.keywords.is_empty() || has_keyword[usize::from(*index)] {
+                let all = Starts { rule: *index, first: 0, last: content.len(), landmark: 0 };
+                find_in_windows(rule, &[all], content, &mut hits.hits, &mut [false]);
+            }
         }
         hits.hits.sort_unstable();
         hits
     }
+
+    fn runs_of(&self, rule: u16) -> &[Run] {
+        let rule = usize::from(rule);
+        let first = rule.checked_sub(1).map_or(0, |before| self.run_ends[before]);
+        &self.runs[first..self.run_ends[rule]]
+    }
+}
+
+/// Sets of bytes, each once.
+#[derive(Default)]
+struct Neighbours {
+    sets: Vec<ByteSet>,
+    places: HashMap<ByteSet, u32>,
+}
+
+impl Neighbours {
+    fn place_of(&mut self, set: ByteSet) -> u32 {
+        *self.places.entry(set).or_insert_with(|| {
+            self.sets.push(set);
+            u32::try_from(self.sets.len() - 1).expect("there are fewer rules than numbers of four bytes")
+        })
+    }
 }
 
 impl Meaning {
-    /// Whether more than what is within [`MARGIN`] of the text's start plays a part.
-    fn reaches_far(&self, rules: &[Rule]) -> bool {
+    /// How far before the text's start, and after it, what stands there decides; `None`: all of the content does.
+    fn reach(&self, rules: &[Rule]) -> Option<(usize, usize)> {
         match self {
             Self::Candidate { rule, min_before, max_before, .. } => {
                 let pattern = &rules[usize::from(*rule)].pattern;
                 let after = (pattern.max_len + CONTEXT).saturating_sub(*min_before);
-                pattern.is_gated || max_before + CONTEXT > MARGIN || after > MARGIN
+                (!pattern.is_gated).then_some((max_before + CONTEXT, after))
             }
-            Self::Keyword { .. } | Self::Allow => true,
+            Self::Keyword { .. } | Self::Allow => None,
         }
+    }
+
+    /// Whether more than what is within [`MARGIN`] of the text's start plays a part.
+    fn is_far(&self, rules: &[Rule]) -> bool {
+        self.reach(rules).is_none_or(|(before, after)| before.max(after) > MARGIN)
     }
 }
 
