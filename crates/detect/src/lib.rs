@@ -32,6 +32,7 @@ mod go_syntax;
 mod http_check;
 mod landmarks;
 mod literal;
+mod matcher;
 mod pattern;
 mod proximity;
 mod rule;

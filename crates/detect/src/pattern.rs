@@ -1,7 +1,7 @@
 //! Regexes: parsed and measured when rules load, compiled when first needed.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::bound::bound_repetitions;
 use crate::go_syntax::from_go;
 use crate::literal::{Literal, required_literals};
+use crate::matcher::Matcher;
 use crate::run::Run;
 
 /// Patterns of more than this many states (see [`count_states`]) are refused.
@@ -72,11 +73,12 @@ pub(crate) struct Pattern {
     /// As written.
     #[serde(borrow)]
     pub(crate) source: Cow<'static, str>,
-    /// With bounded repetitions.
-    pub(crate) regex: LazyRegex,
-    /// Any one byte, then `regex`, at the start of the haystack: tries a single start and still lets look-behind see
-    /// the byte before. `None` when look-behind needs more than one byte.
-    pub(crate) anchored: Option<LazyRegex>,
+    /// The same with bounded repetitions, and with its flags spelled out.
+    #[serde(borrow)]
+    pub(crate) bounded: Cow<'static, str>,
+    /// `bounded`, compiled on first use.
+    #[serde(skip)]
+    matcher: OnceLock<Arc<Matcher>>,
     /// How many capture groups there are, the whole match not counted.
     pub(crate) groups: usize,
     /// The longest possible match.
@@ -120,19 +122,10 @@ impl Pattern {
         let keywords: Vec<Vec<u8>> = keywords.iter().map(|word| word.to_ascii_lowercase().into()).collect();
         let (literals, has_keywords) = required_literals(&hir, &keywords);
         let is_gated = literals.is_empty() || (!keywords.is_empty() && !has_keywords);
-        let look = properties.look_set();
-        let bounded = hir.to_string();
-        // The printed form spells its flags out, so it is parsed with the default ones.
-        let lazy = |text: String| LazyRegex {
-            text: text.into(),
-            rust: None,
-            unicode: true,
-            compiled: OnceLock::new(),
-        };
         Ok(Self {
             source: source.to_owned().into(),
-            anchored: (!look.contains_word_unicode()).then(|| lazy(format!(r"\A(?s-u:.)(?:{bounded})"))),
-            regex: lazy(bounded),
+            bounded: hir.to_string().into(),
+            matcher: OnceLock::new(),
             groups: properties.explicit_captures_len(),
             max_len,
             runs: Run::all_of(&hir),
@@ -144,13 +137,11 @@ impl Pattern {
 
     /// What a rule without a regex has: matches nothing, and costs nothing.
     pub(crate) fn never() -> Self {
-        // The empty class.
-        let text = "[a&&b]".into();
-        let regex = LazyRegex { text, rust: None, unicode: true, compiled: OnceLock::new() };
         Self {
             source: "".into(),
-            regex,
-            anchored: None,
+            // The empty class.
+            bounded: "[a&&b]".into(),
+            matcher: OnceLock::new(),
             groups: 0,
             max_len: 0,
             runs: Vec::new(),
@@ -158,6 +149,12 @@ impl Pattern {
             is_gated: false,
             states: 0,
         }
+    }
+
+    /// The compiled regex.
+    pub(crate) fn matcher(&self) -> &Matcher {
+        let compile = || Matcher::new(&self.bounded, SIZE_LIMIT).expect("parsed and measured before");
+        self.matcher.get_or_init(|| Arc::new(compile()))
     }
 
     /// Whether the regex has to read every byte of a content.
@@ -237,12 +234,18 @@ fn count_states(hir: &Hir) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matcher::Caches;
 
     fn problem(regex: &str) -> String {
         match Pattern::parse(regex, &[]) {
             Err(PatternError::Unfit(problem)) => problem,
             other => panic!("{other:?}"),
         }
+    }
+
+    fn is_match(pattern: &Pattern, text: &str) -> bool {
+        let places = (0..text.len(), text.len());
+        pattern.matcher().find((&mut Caches::default(), 0), text.as_bytes(), places).is_some()
     }
 
     #[test]
@@ -268,7 +271,8 @@ mod tests {
             let plain = Regex::new(regex).unwrap();
             for text in ["abc!", "abc123!", "abcxxxxy", "abcxxy", "abcyxy!", "abcxx!"] {
                 let bytes = text.as_bytes();
-                assert_eq!(pattern.regex.get().find(bytes), plain.find(bytes), "{regex} in {text}");
+                let bounded = Regex::new(&pattern.bounded).unwrap();
+                assert_eq!(bounded.find(bytes), plain.find(bytes), "{regex} in {text}");
             }
         }
     }
@@ -276,7 +280,7 @@ mod tests {
     #[test]
     fn a_pattern_in_gos_syntax_is_taken() {
         let pattern = Pattern::parse(r"key\Q(x)\E=[^[]{3}\$\{{V}", &[]).unwrap();
-        assert!(pattern.regex.get().is_match(b"key(x)=abc${{V}"));
+        assert!(is_match(&pattern, "key(x)=abc${{V}"));
         assert_eq!(pattern.source, r"key\Q(x)\E=[^[]{3}\$\{{V}");
         let lazy = LazyRegex::parse("[[]a{b").unwrap();
         assert!(lazy.get().is_match(b"[a{b") && lazy.as_str() == "[[]a{b");
@@ -291,12 +295,12 @@ mod tests {
         assert!(reads("[a-z]{20}", &[]) && reads("[a-z]{20}", &["token"]));
         assert!(!reads("key_[a-z]{20}", &[]) && !reads("key_[a-z]{20}", &["token"]));
         let never = Pattern::never();
-        assert!(!never.reads_everything() && !never.regex.get().is_match(b"a&&b ab"));
+        assert!(!never.reads_everything() && !is_match(&never, "a&&b ab"));
     }
 
     #[test]
     fn a_pattern_that_needs_unicode_gets_it() {
         let pattern = Pattern::parse(r"key=\p{Greek}{3}", &[]).unwrap();
-        assert!(pattern.regex.get().is_match("key=αβγ".as_bytes()));
+        assert!(is_match(&pattern, "key=αβγ"));
     }
 }

@@ -4,25 +4,20 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use regex::bytes::Captures;
 use serde::{Deserialize, Serialize};
 
 use crate::automaton::{Automaton, Text};
 use crate::byte_set::ByteSet;
 use crate::landmarks::{Copied, Landmark, Landmarks, MARGIN, zones};
 use crate::literal::Literal;
+use crate::matcher::{CachePool, Caches, Groups};
 use crate::rule::Rule;
 use crate::run::Run;
 
 /// Comments that exclude the matches on their line.
 const ALLOW_COMMENTS: [&str; 2] = ["secretscan:allow", "gitleaks:allow"];
-/// How many bytes beyond the longest match a window shows, so that look-around sees what it would see in the whole
-/// content: `\b` decodes up to one character, the line anchors look at two bytes.
+/// So many bytes around a match look-around sees: `\b` decodes up to one character, the line anchors look at two bytes.
 const CONTEXT: usize = 8;
-/// Up to so many starts are tried one by one: such a search ends with the first byte that can't belong to a match,
-/// while a search for any start goes on to the end of the window.
-const MAX_TRIES: usize = 4;
-
 /// What finding a text means.
 #[derive(Debug, Serialize, Deserialize)]
 enum Meaning {
@@ -64,6 +59,8 @@ pub(crate) struct Search {
     /// By rule: the end of its rows.
     #[serde(skip)]
     run_ends: Vec<usize>,
+    #[serde(skip)]
+    caches: CachePool,
 }
 
 /// A match of a rule's regex.
@@ -157,6 +154,7 @@ impl Search {
             slow: slow.collect(),
             runs: Vec::new(),
             run_ends: Vec::new(),
+            caches: CachePool::default(),
         };
         search.lay_out_runs(rules);
         search
@@ -264,11 +262,11 @@ impl Search {
         candidates.retain(|starts| {
             !rules[usize::from(starts.rule)].pattern.is_gated || has_keyword[usize::from(starts.rule)]
         });
+        let mut caches = self.caches.get();
         let mut is_open = vec![false; landmarks.list().len()];
         candidates.sort_unstable();
         for of_rule in candidates.chunk_by(|a, b| a.rule == b.rule) {
-            let rule = &rules[usize::from(of_rule[0].rule)];
-            find_in_windows(rule, of_rule, content, &mut hits.hits, &mut is_open);
+            find_in_windows((rules, &mut caches), of_rule, content, &mut hits.hits, &mut is_open);
         }
         landmarks.keep(|index| match (is_open[index], is_far[index]) {
             (true, _) => Some(false),
@@ -280,7 +278,7 @@ impl Search {
             let rule = &rules[usize::from(*index)];
             if rule.keywords.is_empty() || has_keyword[usize::from(*index)] {
                 let all = Starts { rule: *index, first: 0, last: content.len(), landmark: 0 };
-                find_in_windows(rule, &[all], content, &mut hits.hits, &mut [false]);
+                find_in_windows((rules, &mut caches), &[all], content, &mut hits.hits, &mut [false]);
             }
         }
         hits.hits.sort_unstable();
@@ -333,12 +331,15 @@ impl Meaning {
 /// not overlapping. `starts` is of one rule and sorted. Marks in `is_open` the landmarks whose windows have a match,
 /// or might have one if an earlier match did not hide it.
 fn find_in_windows(
-    rule: &Rule,
+    (rules, caches): (&[Rule], &mut Caches),
     starts: &[Starts],
     content: &[u8],
     hits: &mut Vec<Hit>,
     is_open: &mut [bool],
 ) {
+    let Some(Starts { rule: index, .. }) = starts.first().copied() else { return };
+    let rule = &rules[usize::from(index)];
+    let matcher = rule.pattern.matcher();
     let mut at = 0;
     let mut rest = starts;
     while let Some(mut window) = rest.first().copied() {
@@ -350,11 +351,22 @@ fn find_in_windows(
         let known = hits.len();
         let is_hidden = at > window.first;
         at = at.max(window.first);
+        // A match that starts in the window ends in it too.
+        let end = content.len().min(window.last + rule.pattern.max_len);
         while at <= window.last
-            && let Some(hit) = find_first(rule, window.rule, content, (window.first, at, window.last))
+            && let Some(groups) =
+                matcher.find((caches, usize::from(index)), content, (at..window.last + 1, end))
+            && let Some(whole) = groups.get(0)
         {
-            at = hit.end;
-            hits.push(hit);
+            let secret = secret_range(rule, &groups).unwrap_or(whole.clone());
+            at = whole.end;
+            hits.push(Hit {
+                rule: index,
+                start: whole.start,
+                end: whole.end,
+                secret_start: secret.start,
+                secret_end: secret.end,
+            });
         }
         if is_hidden || hits.len() > known {
             rest[..len].iter().for_each(|starts| is_open[starts.landmark] = true);
@@ -363,63 +375,21 @@ fn find_in_windows(
     }
 }
 
-/// The leftmost match that starts in `at..=last`. Every match that starts there ends within `max_len` of `last`, so
-/// what lies further on can't change the result; a match that starts after `last` belongs to another window.
-fn find_first(
-    rule: &Rule,
-    index: u16,
-    content: &[u8],
-    (first, at, last): (usize, usize, usize),
-) -> Option<Hit> {
-    let pattern = &rule.pattern;
-    let end = content.len().min(last + pattern.max_len + CONTEXT);
-    let hit = |base: usize, skipped: usize, captures: &Captures<'_>| {
-        let whole = captures.get_match().range();
-        let secret = secret_range(rule, captures).unwrap_or(whole.start + skipped..whole.end);
-        Hit {
-            rule: index,
-            start: base + whole.start + skipped,
-            end: base + whole.end,
-            secret_start: base + secret.start,
-            secret_end: base + secret.end,
-        }
-    };
-    if at > 0
-        && last - at < MAX_TRIES
-        && let Some(anchored) = &pattern.anchored
-    {
-        let regex = anchored.get();
-        return (at..=last).find_map(|start| {
-            let window = &content[start - 1..end];
-            // Captures cost more than a search, and most candidates are no match.
-            let captures = regex.is_match(window).then(|| regex.captures(window)).flatten()?;
-            Some(hit(start - 1, 1, &captures))
-        });
-    }
-    let base = first.saturating_sub(CONTEXT);
-    let window = &content[base..end];
-    let regex = pattern.regex.get();
-    let found = regex.find_at(window, at - base)?;
-    if base + found.start() > last {
-        return None;
-    }
-    regex.captures_at(window, at - base).map(|captures| hit(base, 0, &captures))
-}
-
 /// The range of the group that is the secret; `None` when that is the whole match.
-fn secret_range(rule: &Rule, captures: &Captures<'_>) -> Option<Range<usize>> {
-    let group = |index| captures.get(index).map(|group| group.range()).filter(|range| !range.is_empty());
+fn secret_range(rule: &Rule, groups: &Groups) -> Option<Range<usize>> {
+    let group = |index| groups.get(index).filter(|range| !range.is_empty());
     match rule.secret_group {
         Some(index) => group(index),
-        None => (1..captures.len()).find_map(group),
+        None => (1..groups.len()).find_map(group),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::LazyLock;
+    use std::sync::{LazyLock, Mutex};
 
     use proptest::prelude::*;
+    use regex::bytes::Regex;
 
     use super::*;
     use crate::RuleSet;
@@ -460,6 +430,12 @@ mod tests {
         (rules, search)
     }
 
+    fn compiled(regex: &str) -> Regex {
+        static COMPILED: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+        let mut compiled = COMPILED.lock().unwrap();
+        compiled.entry(regex.to_owned()).or_insert_with(|| Regex::new(regex).unwrap()).clone()
+    }
+
     /// The definition of what [`Search::find`] finds: no prefilter, no windows.
     fn find_naively(rules: &[Rule], content: &[u8]) -> Vec<Hit> {
         let lower = content.to_ascii_lowercase();
@@ -470,13 +446,19 @@ mod tests {
             if !rule.keywords.is_empty() && !rule.keywords.iter().any(has) {
                 continue;
             }
-            for captures in rule.pattern.regex.get().captures_iter(content) {
+            let regex = compiled(&rule.pattern.bounded);
+            for captures in regex.captures_iter(content) {
                 let whole = captures.get_match().range();
-                let secret = secret_range(rule, &captures).unwrap_or(whole.clone());
-                let (start, end) = (whole.start, whole.end);
+                let group =
+                    |index| captures.get(index).map(|group| group.range()).filter(|range| !range.is_empty());
+                let secret = match rule.secret_group {
+                    Some(index) => group(index),
+                    None => (1..captures.len()).find_map(group),
+                };
+                let secret = secret.unwrap_or(whole.clone());
                 hits.push(Hit {
-                    start,
-                    end,
+                    start: whole.start,
+                    end: whole.end,
                     rule: index,
                     secret_start: secret.start,
                     secret_end: secret.end,

@@ -1,0 +1,147 @@
+//! Runs the regex of a rule at the places where a literal says that a match may start.
+//!
+//! Almost all such places are no match, so what counts is how fast a lazy DFA dies there. It is that of the
+//! `regex-automata` crate, the engine inside `regex`: used directly it starts at a place of the content instead of in a
+//! copy of its surroundings, needs one automaton for each regex instead of four, and its caches belong to a thread instead
+//! of each to a regex.
+
+use std::fmt;
+use std::ops::{DerefMut, Range};
+
+use regex_automata::hybrid::dfa::{self, DFA};
+use regex_automata::nfa::thompson::backtrack::{self, BoundedBacktracker};
+use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
+use regex_automata::nfa::thompson::{self, NFA};
+use regex_automata::util::pool::Pool;
+use regex_automata::util::primitives::NonMaxUsize;
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input};
+
+/// What the states of one lazy DFA may occupy before it starts anew. The regexes of generic rules go through thousands of
+/// states in ordinary source code; when these do not fit they are made over and over.
+const CACHE_BYTES: usize = 8 << 20;
+/// Up to so many starts are tried one by one.
+const MAX_TRIES: usize = 4;
+
+/// A compiled regex.
+#[derive(Debug)]
+pub(crate) struct Matcher {
+    dfa: DFA,
+    backtracker: BoundedBacktracker,
+    /// For what the others refuse: content that is not ASCII around Unicode word boundaries, and long matches.
+    fallback: PikeVM,
+}
+
+impl Matcher {
+    /// Compiles a regex of at most this size, in Unicode mode but for what it turns off itself.
+    pub(crate) fn new(text: &str, size_limit: usize) -> Result<Self, Box<dyn std::error::Error>> {
+        let nfa: NFA = thompson::Compiler::new()
+            .configure(NFA::config().utf8(false).nfa_size_limit(Some(size_limit)))
+            .syntax(syntax::Config::new().utf8(false))
+            .build(text)?;
+        let config = DFA::config()
+            .cache_capacity(CACHE_BYTES)
+            .skip_cache_capacity_check(true)
+            .unicode_word_boundary(true);
+        Ok(Self {
+            dfa: DFA::builder().configure(config).build_from_nfa(nfa.clone())?,
+            backtracker: BoundedBacktracker::new_from_nfa(nfa.clone())?,
+            fallback: PikeVM::new_from_nfa(nfa)?,
+        })
+    }
+
+    /// The leftmost match that starts at one of these places. No match that does so ends after `end`. `number` is that of
+    /// the regex in `caches`.
+    pub(crate) fn find(
+        &self,
+        (caches, number): (&mut Caches, usize),
+        content: &[u8],
+        (starts, end): (Range<usize>, usize),
+    ) -> Option<Groups> {
+        // A search for one start ends with the first byte that can't belong to a match, while a search for any start goes
+        // on to the end.
+        if starts.len() <= MAX_TRIES {
+            let mut inputs =
+                starts.map(|start| Input::new(content).range(start..end).anchored(Anchored::Yes));
+            return inputs.find_map(|input| self.search((caches, number), input));
+        }
+        let groups = self.search((caches, number), Input::new(content).range(starts.start..end))?;
+        groups.get(0).is_some_and(|whole| whole.start < starts.end).then_some(groups)
+    }
+
+    fn search(&self, (caches, number): (&mut Caches, usize), input: Input<'_>) -> Option<Groups> {
+        let cache = caches.of_dfa(number, &self.dfa);
+        let input = match self.dfa.try_search_fwd(cache, &input) {
+            Ok(None) => return None,
+            Ok(Some(half)) => {
+                let start = input.start();
+                input.range(start..half.offset())
+            }
+            Err(_) => input,
+        };
+        let mut groups = Groups(vec![None; self.dfa.get_nfa().group_info().slot_len()]);
+        // They keep nothing from search to search.
+        let backtracker = caches.backtracker.get_or_insert_with(|| self.backtracker.create_cache());
+        backtracker.reset(&self.backtracker);
+        if self.backtracker.try_search_slots(backtracker, &input, &mut groups.0).is_err() {
+            let fallback = caches.fallback.get_or_insert_with(|| self.fallback.create_cache());
+            fallback.reset(&self.fallback);
+            self.fallback.search_slots(fallback, &input, &mut groups.0);
+        }
+        groups.get(0).is_some().then_some(groups)
+    }
+}
+
+/// Where each group of a regex is, twice the number of groups: start and end.
+pub(crate) struct Groups(Vec<Option<NonMaxUsize>>);
+
+impl Groups {
+    /// The range of a group that takes part in the match; 0 is the whole match.
+    pub(crate) fn get(&self, group: usize) -> Option<Range<usize>> {
+        Some(self.0.get(2 * group)?.as_ref()?.get()..self.0[2 * group + 1]?.get())
+    }
+
+    /// How many there are, the whole match counted.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len() / 2
+    }
+}
+
+/// What searches need besides the regexes. One at a time uses it.
+#[derive(Default)]
+pub(crate) struct Caches {
+    /// By number of the regex.
+    dfas: Vec<Option<dfa::Cache>>,
+    backtracker: Option<backtrack::Cache>,
+    fallback: Option<pikevm::Cache>,
+}
+
+impl Caches {
+    fn of_dfa(&mut self, number: usize, dfa: &DFA) -> &mut dfa::Cache {
+        if self.dfas.len() <= number {
+            self.dfas.resize_with(number + 1, || None);
+        }
+        self.dfas[number].get_or_insert_with(|| dfa.create_cache())
+    }
+}
+
+/// As many [`Caches`] as there are threads that search.
+pub(crate) struct CachePool(Pool<Caches>);
+
+impl CachePool {
+    pub(crate) fn get(&self) -> impl DerefMut<Target = Caches> {
+        self.0.get()
+    }
+}
+
+impl Default for CachePool {
+    fn default() -> Self {
+        Self(Pool::new(Caches::default))
+    }
+}
+
+impl fmt::Debug for CachePool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CachePool")
+    }
+}
