@@ -16,7 +16,7 @@ pub(crate) const MARGIN: usize = if cfg!(test) { 24 } else { 512 };
 pub(crate) struct Landmark {
     /// Offset of its first byte.
     pub(crate) start: usize,
-    /// Its number in the automaton.
+    /// Its number in the finder.
     pub(crate) text: u32,
     /// Whether it is known that no match has it, whatever the rest of the content: those rules aside that depend on all
     /// of it.

@@ -14,7 +14,7 @@
 
 mod alias;
 mod archive;
-mod automaton;
+mod bigrams;
 mod bound;
 mod byte_set;
 mod check;
@@ -28,6 +28,7 @@ mod entropy;
 mod error;
 mod excerpt;
 mod filter;
+mod finder;
 mod go_syntax;
 mod http_check;
 mod landmarks;

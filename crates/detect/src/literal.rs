@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-use crate::automaton::Text;
 use crate::byte_set::ByteSet;
+use crate::finder::Text;
 
 /// Shorter texts occur too often to be worth a candidate.
 const MIN_LEN: usize = 3;

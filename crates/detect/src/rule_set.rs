@@ -80,7 +80,7 @@ impl RuleSet {
     /// When it was something else.
     pub fn from_compiled(bytes: &'static [u8]) -> Result<Self, postcard::Error> {
         let mut rules: Self = postcard::from_bytes(bytes)?;
-        rules.search.lay_out_runs(&rules.rules);
+        rules.search.lay_out(&rules.rules);
         Ok(rules)
     }
 
