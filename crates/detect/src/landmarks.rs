@@ -9,7 +9,7 @@ use crate::decode::KnownRun;
 
 /// How far around a seam a delta is read. Longer: more to read; shorter: more rules look further, and every literal of
 /// those is remembered. (The contents of unit tests are short.)
-pub(crate) const MARGIN: usize = if cfg!(test) { 24 } else { 512 };
+pub(crate) const MARGIN: usize = if cfg!(test) { 24 } else { 128 };
 
 /// A literal in a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,5 +115,5 @@ pub(crate) fn zones(
         add(end, content_len);
     }
     let to_read: usize = zones.iter().map(ExactSizeIterator::len).sum();
-    (to_read <= content_len / 2).then_some(zones)
+    (to_read <= content_len / 4 * 3).then_some(zones)
 }
