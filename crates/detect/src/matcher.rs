@@ -20,6 +20,10 @@ use regex_automata::{Anchored, Input};
 /// What the states of one lazy DFA may occupy before it starts anew. The regexes of generic rules go through thousands of
 /// states in ordinary source code; when these do not fit they are made over and over.
 const CACHE_BYTES: usize = 8 << 20;
+/// When the caches of a thread have more than this together, those that were not used lately are given up.
+const ALL_CACHES_BYTES: usize = 24 << 20;
+/// Looked at each time that so many searches are over.
+const PERIOD: u32 = 1 << 14;
 /// Up to so many starts are tried one by one.
 const MAX_TRIES: usize = 4;
 
@@ -111,17 +115,41 @@ impl Groups {
 #[derive(Default)]
 pub(crate) struct Caches {
     /// By number of the regex.
-    dfas: Vec<Option<dfa::Cache>>,
+    dfas: Vec<Option<UsedCache>>,
+    /// How many searches there were.
+    searches: u32,
     backtracker: Option<backtrack::Cache>,
     fallback: Option<pikevm::Cache>,
 }
 
+struct UsedCache {
+    cache: dfa::Cache,
+    /// The number of the last search.
+    last_use: u32,
+}
+
 impl Caches {
     fn of_dfa(&mut self, number: usize, dfa: &DFA) -> &mut dfa::Cache {
+        self.searches = self.searches.wrapping_add(1);
+        if self.searches.is_multiple_of(PERIOD) {
+            self.trim();
+        }
         if self.dfas.len() <= number {
             self.dfas.resize_with(number + 1, || None);
         }
-        self.dfas[number].get_or_insert_with(|| dfa.create_cache())
+        let used =
+            self.dfas[number].get_or_insert_with(|| UsedCache { cache: dfa.create_cache(), last_use: 0 });
+        used.last_use = self.searches;
+        &mut used.cache
+    }
+
+    fn trim(&mut self) {
+        let bytes: usize = self.dfas.iter().flatten().map(|used| used.cache.memory_usage()).sum();
+        if bytes > ALL_CACHES_BYTES {
+            for place in &mut self.dfas {
+                place.take_if(|used| self.searches.wrapping_sub(used.last_use) > PERIOD / 4);
+            }
+        }
     }
 }
 
