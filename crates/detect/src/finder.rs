@@ -6,6 +6,7 @@
 //! one before it. Only where a gram stands, the texts with it are compared.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,20 @@ pub(crate) struct Finder {
     max_len: usize,
     #[serde(skip)]
     grams: Grams,
+}
+
+/// Room for a part of a content.
+pub(crate) struct Scratch {
+    /// The part in lower case, and what is around it.
+    part: [u8; BACK + PART + 8],
+    /// The places where a gram may stand.
+    places: [u16; PART + ROW],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { part: [0; BACK + PART + 8], places: [0; PART + ROW] }
+    }
 }
 
 /// The grams of all texts, in forms that are quick to ask.
@@ -222,19 +237,27 @@ impl Finder {
         self.max_len
     }
 
-    /// Calls `found` with the number of every text that stands in the content, and where it starts; in no particular
-    /// order.
-    pub(crate) fn find(&self, content: &[u8], mut found: impl FnMut(u32, usize)) {
-        // What is around a part is read with it. Around the content are zeros, of which no text is made.
-        let mut part = [0; BACK + PART + 8];
-        let mut places = [0_u16; PART + ROW];
-        for start in (0..content.len()).step_by(PART) {
-            let len = PART.min(content.len() - start);
-            let with_next = (len + 8).min(content.len() - start);
-            part.copy_within(PART..PART + BACK, 0);
-            part[BACK..][..with_next].copy_from_slice(&content[start..start + with_next]);
-            part[BACK..][..with_next].make_ascii_lowercase();
-            part[BACK + with_next..].fill(0);
+    /// Calls `found` with the number of every text that stands in the content and starts in this range, and where it
+    /// starts; in no particular order.
+    pub(crate) fn find(
+        &self,
+        content: &[u8],
+        range: Range<usize>,
+        scratch: &mut Scratch,
+        mut found: impl FnMut(u32, usize),
+    ) {
+        let Scratch { part, places } = scratch;
+        let end = content.len().min(range.end + self.max_len);
+        for start in (range.start..end).step_by(PART) {
+            let len = PART.min(end - start);
+            // What is around a part is read with it. Around the content are zeros, of which no text is made.
+            let first = BACK - start.min(BACK);
+            let with_next = &content[start + first - BACK..content.len().min(start + len + 8)];
+            part[..first].fill(0);
+            let read = first + with_next.len();
+            part[first..read].copy_from_slice(with_next);
+            part[first..read].make_ascii_lowercase();
+            part[read..BACK + len.next_multiple_of(ROW) + 8].fill(0);
             // First where a gram may stand, without a branch that nobody can foresee; then which.
             let mut count = 0;
             for row in (0..len).step_by(ROW) {
@@ -259,6 +282,7 @@ impl Finder {
                     let there = part[from..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
                     if there & entry.mask == entry.bytes
                         && let Some(at) = (start + place).checked_sub(usize::from(entry.gram_start))
+                        && range.contains(&at)
                         && self.texts[entry.text as usize].is_at(content, at)
                     {
                         found(entry.text, at);
@@ -268,7 +292,7 @@ impl Finder {
         }
         for number in &self.grams.short {
             let text = &self.texts[*number as usize];
-            (0..content.len()).filter(|at| text.is_at(content, *at)).for_each(|at| found(*number, at));
+            range.clone().filter(|at| text.is_at(content, *at)).for_each(|at| found(*number, at));
         }
     }
 }
@@ -293,8 +317,19 @@ mod tests {
     fn find(texts: &[&str], content: &[u8]) -> Vec<(usize, usize)> {
         let finder = Finder::new(texts.iter().map(|text| Text::anywhere(text)).collect());
         let mut found = Vec::new();
-        finder.find(content, |text, start| found.push((start, text as usize)));
+        finder.find(content, 0..content.len(), &mut Scratch::default(), |text, start| {
+            found.push((start, text as usize));
+        });
+        let middle = content.len() / 2;
+        let mut of_ranges = Vec::new();
+        for range in [0..middle, middle..content.len()] {
+            finder.find(content, range, &mut Scratch::default(), |text, start| {
+                of_ranges.push((start, text as usize));
+            });
+        }
         found.sort_unstable();
+        of_ranges.sort_unstable();
+        assert_eq!(found, of_ranges);
         found
     }
 

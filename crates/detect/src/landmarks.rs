@@ -9,7 +9,7 @@ use crate::decode::KnownRun;
 
 /// How far around a seam a delta is read. Longer: more to read; shorter: more rules look further, and every literal of
 /// those is remembered. (The contents of unit tests are short.)
-pub(crate) const MARGIN: usize = if cfg!(test) { 24 } else { 128 };
+pub(crate) const MARGIN: usize = if cfg!(test) { 24 } else { 64 };
 
 /// A literal in a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::byte_set::ByteSet;
-use crate::finder::{Finder, Text};
+use crate::finder::{Finder, Scratch, Text};
 use crate::landmarks::{Copied, Landmark, Landmarks, MARGIN, zones};
 use crate::literal::Literal;
 use crate::matcher::{CachePool, Caches, Groups};
@@ -176,7 +176,9 @@ impl Search {
     /// Every literal that stands in the content.
     pub(crate) fn landmarks(&self, content: &[u8]) -> Landmarks {
         let mut list = Vec::new();
-        self.finder.find(content, |text, start| list.push(Landmark { start, text, is_settled: false }));
+        self.finder.find(content, 0..content.len(), &mut Scratch::default(), |text, start| {
+            list.push(Landmark { start, text, is_settled: false });
+        });
         Landmarks::new(list, content.len())
     }
 
@@ -188,18 +190,14 @@ impl Search {
         copied: &[Copied],
     ) -> Landmarks {
         let lens = (base.content_len(), content.len());
-        let max_len = self.finder.max_len();
-        let Some(zones) = zones(copied, lens, MARGIN.max(max_len)) else {
+        let Some(zones) = zones(copied, lens, MARGIN.max(self.finder.max_len())) else {
             return self.landmarks(content);
         };
         let mut list = Vec::new();
+        let mut scratch = Scratch::default();
         for zone in &zones {
-            let end = content.len().min(zone.end + max_len);
-            self.finder.find(&content[zone.start..end], |text, start| {
-                let start = zone.start + start;
-                if start < zone.end {
-                    list.push(Landmark { start, text, is_settled: false });
-                }
+            self.finder.find(content, zone.clone(), &mut scratch, |text, start| {
+                list.push(Landmark { start, text, is_settled: false });
             });
         }
         let mut zones = zones.iter().peekable();
