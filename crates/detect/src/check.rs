@@ -78,7 +78,7 @@ impl RuleSet {
     /// matching one and nothing in the near misses; other rules may find what they like. The examples of a rule about
     /// paths alone are paths.
     pub fn check(&self) -> Vec<Complaint> {
-        let audible = self.rules().iter().map(|rule| Rule { is_helper: false, ..rule.clone() });
+        let audible = self.whole_rules().into_iter().map(|rule| Rule { is_helper: false, ..rule });
         let audible = Self::assemble(audible.collect(), self.allowlists().to_vec(), Vec::new());
         let scanner = Scanner::new(Arc::new(audible));
         let mut complaints = Vec::new();

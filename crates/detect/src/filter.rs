@@ -39,9 +39,9 @@ impl RuleSet {
             wanted.extend(rule.required.iter().map(|required| required.id.as_str()));
         }
         let mut rules: Vec<Rule> = Vec::with_capacity(wanted.len());
-        for rule in self.rules().iter().filter(|rule| wanted.contains(rule.id.as_str())) {
+        for rule in self.whole_rules().into_iter().filter(|rule| wanted.contains(rule.id.as_str())) {
             let is_helper = rule.is_helper || !passing.contains(rule.id.as_str());
-            let mut rule = Rule { is_helper, ..rule.clone() };
+            let mut rule = Rule { is_helper, ..rule };
             if is_helper {
                 // What a required rule requires itself does not matter, and may not be there.
                 rule.required.clear();

@@ -49,9 +49,11 @@ pub(crate) struct Text {
     pub(crate) bytes: Cow<'static, [u8]>,
     /// Whether it must stand in the content as it is here, and not with letters of either case.
     pub(crate) is_exact: bool,
-    /// It is left out where the byte before it is none of these.
+    /// It is left out where the byte before it is none of these. Not in the compiled form.
+    #[serde(skip)]
     pub(crate) before: ByteSet,
-    /// It is left out where the byte after it is none of these.
+    /// It is left out where the byte after it is none of these. Not in the compiled form.
+    #[serde(skip)]
     pub(crate) after: ByteSet,
 }
 
@@ -209,12 +211,12 @@ impl Finder {
     pub(crate) fn lay_out(&mut self) {
         let (mut fours, mut threes, mut short) = (Vec::new(), Vec::new(), Vec::new());
         for ((text, gram_start), number) in self.texts.iter().zip(&self.gram_starts).zip(0..) {
-            let bytes = text.bytes.to_ascii_lowercase();
+            let bytes = &text.bytes[..];
             let gram_start = usize::from(*gram_start);
             let start = gram_start.min(bytes.len().saturating_sub(8));
             let (mut window, mut mask) = ([0; 8], [0; 8]);
             for ((byte, place), is_set) in bytes[start..].iter().zip(&mut window).zip(&mut mask) {
-                (*place, *is_set) = (*byte, 0xFF);
+                (*place, *is_set) = (byte.to_ascii_lowercase(), 0xFF);
             }
             let entry = Entry {
                 bytes: u64::from_le_bytes(window),
@@ -223,13 +225,27 @@ impl Finder {
                 gram_start: gram_start as u8,
                 back: (gram_start - start) as u8,
             };
-            match bytes[gram_start..] {
-                [a, b, c, d, ..] => fours.push((u32::from_le_bytes([a, b, c, d]), entry)),
-                [a, b, c] => threes.push((u32::from_le_bytes([a, b, c, 0]), entry)),
-                _ => short.push(number),
+            let gram_of = |len: usize| {
+                let mut gram = [0; 4];
+                gram[..len].copy_from_slice(&bytes[gram_start..gram_start + len]);
+                u32::from_le_bytes(gram.map(|byte| byte.to_ascii_lowercase()))
+            };
+            match bytes.len() - gram_start {
+                0..3 => short.push(number),
+                3 => threes.push((gram_of(3), entry)),
+                _ => fours.push((gram_of(4), entry)),
             }
         }
         self.grams = Grams::new(fours, threes, short);
+    }
+
+    pub(crate) fn texts(&self) -> &[Text] {
+        &self.texts
+    }
+
+    /// The same, to complete what the compiled form leaves out.
+    pub(crate) fn texts_mut(&mut self) -> &mut [Text] {
+        &mut self.texts
     }
 
     /// The length of the longest text.

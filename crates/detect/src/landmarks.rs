@@ -35,7 +35,8 @@ pub struct Landmarks {
 
 impl Landmarks {
     pub(crate) fn new(mut list: Vec<Landmark>, content_len: usize) -> Self {
-        list.sort_unstable();
+        // It consists of long rows in order, which this sort makes use of.
+        list.sort();
         Self { list, runs: Vec::new(), content_len }
     }
 

@@ -17,8 +17,7 @@ const MAX_CLASS: usize = 10;
 const MAX_LEN: usize = 64;
 
 /// A text in a match.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(bound(deserialize = "'de: 'static"))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Literal {
     pub(crate) text: Text,
     /// The fewest bytes of the match before the text.

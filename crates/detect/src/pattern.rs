@@ -73,9 +73,9 @@ pub(crate) struct Pattern {
     /// As written.
     #[serde(borrow)]
     pub(crate) source: Cow<'static, str>,
-    /// The same with bounded repetitions, and with its flags spelled out.
+    /// The UTF-8 of [`Pattern::bounded`]: most are never looked at, so nothing is checked when the rules load.
     #[serde(borrow)]
-    pub(crate) bounded: Cow<'static, str>,
+    bounded: Cow<'static, [u8]>,
     /// `bounded`, compiled on first use.
     #[serde(skip)]
     matcher: OnceLock<Arc<Matcher>>,
@@ -87,7 +87,11 @@ pub(crate) struct Pattern {
     pub(crate) runs: Vec<Run>,
     /// Every match has one of these. Empty: no such set is known, and the regex reads every byte of each content, or of
     /// each that has a keyword.
+    /// Not in the compiled form: see [`crate::search::Search::with_literals`].
+    #[serde(skip)]
     pub(crate) literals: Vec<Literal>,
+    /// Whether there are literals.
+    pub(crate) has_literals: bool,
     /// Whether it takes the whole content to tell if a match counts: the keywords need not stand in the match, or where
     /// a match starts depends on those before it.
     pub(crate) is_gated: bool,
@@ -124,11 +128,12 @@ impl Pattern {
         let is_gated = literals.is_empty() || (!keywords.is_empty() && !has_keywords);
         Ok(Self {
             source: source.to_owned().into(),
-            bounded: hir.to_string().into(),
+            bounded: hir.to_string().into_bytes().into(),
             matcher: OnceLock::new(),
             groups: properties.explicit_captures_len(),
             max_len,
             runs: Run::all_of(&hir),
+            has_literals: !literals.is_empty(),
             literals,
             is_gated,
             states,
@@ -140,26 +145,32 @@ impl Pattern {
         Self {
             source: "".into(),
             // The empty class.
-            bounded: "[a&&b]".into(),
+            bounded: b"[a&&b]".into(),
             matcher: OnceLock::new(),
             groups: 0,
             max_len: 0,
             runs: Vec::new(),
             literals: Vec::new(),
+            has_literals: false,
             is_gated: false,
             states: 0,
         }
     }
 
+    /// The regex that runs, with bounded repetitions and with its flags spelled out.
+    pub(crate) fn bounded(&self) -> &str {
+        std::str::from_utf8(&self.bounded).expect("it was a text")
+    }
+
     /// The compiled regex.
     pub(crate) fn matcher(&self) -> &Matcher {
-        let compile = || Matcher::new(&self.bounded, SIZE_LIMIT).expect("parsed and measured before");
+        let compile = || Matcher::new(self.bounded(), SIZE_LIMIT).expect("parsed and measured before");
         self.matcher.get_or_init(|| Arc::new(compile()))
     }
 
     /// Whether the regex has to read every byte of a content.
     pub(crate) fn reads_everything(&self) -> bool {
-        self.is_gated && self.literals.is_empty()
+        self.is_gated && !self.has_literals
     }
 }
 
@@ -271,7 +282,7 @@ mod tests {
             let plain = Regex::new(regex).unwrap();
             for text in ["abc!", "abc123!", "abcxxxxy", "abcxxy", "abcyxy!", "abcxx!"] {
                 let bytes = text.as_bytes();
-                let bounded = Regex::new(&pattern.bounded).unwrap();
+                let bounded = Regex::new(pattern.bounded()).unwrap();
                 assert_eq!(bounded.find(bytes), plain.find(bytes), "{regex} in {text}");
             }
         }

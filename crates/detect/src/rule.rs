@@ -136,7 +136,7 @@ impl Rule {
 
     /// The regex that runs: repetitions without a limit got one; see `crates/detect/src/bound.rs`.
     pub fn bounded_regex(&self) -> &str {
-        &self.pattern.bounded
+        self.pattern.bounded()
     }
 
     /// The regex that a path must match for the rule to apply.

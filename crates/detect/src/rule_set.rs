@@ -124,6 +124,11 @@ impl RuleSet {
         &self.warnings
     }
 
+    /// All rules, fit to be joined with others.
+    pub(crate) fn whole_rules(&self) -> Vec<Rule> {
+        self.search.with_literals(&self.rules)
+    }
+
     /// Joins rules; those that they require must be among them.
     pub(crate) fn assemble(mut rules: Vec<Rule>, allowlists: Vec<Allowlist>, warnings: Vec<String>) -> Self {
         assert!(u16::try_from(rules.len()).is_ok(), "rule sets have fewer than 65,536 rules");
@@ -200,7 +205,7 @@ impl Draft {
             allowlist: allowlist.clone(),
         };
         Self {
-            rules: rules.rules.iter().map(RuleDraft::of).collect(),
+            rules: rules.whole_rules().into_iter().map(RuleDraft::of).collect(),
             disabled: Vec::new(),
             allowlists: rules.allowlists.iter().map(allowlist).collect(),
             has_default: true,
@@ -353,8 +358,7 @@ impl Draft {
 
 impl RuleDraft {
     /// A rule that is ready.
-    fn of(rule: &Rule) -> Self {
-        let rule = rule.clone();
+    fn of(rule: Rule) -> Self {
         let required = |required: Required| {
             let Required { id, within_lines, within_columns, .. } = required;
             (rule.place.clone(), RequiredSyntax { id: Some(id), within_lines, within_columns })

@@ -109,6 +109,11 @@ impl Search {
         };
         let mut neighbours = Neighbours::default();
         for (rule, index) in rules.iter().zip(0_u16..) {
+            assert_eq!(
+                rule.pattern.has_literals,
+                !rule.pattern.literals.is_empty(),
+                "with_literals was forgotten"
+            );
             for Literal { text, min_before, max_before } in &rule.pattern.literals {
                 let candidate = Meaning::Candidate {
                     rule: index,
@@ -160,10 +165,40 @@ impl Search {
         search
     }
 
-    /// Lays out what the compiled form leaves out, since the rules have it.
+    /// Lays out what the compiled form leaves out, since it has the same elsewhere.
     pub(crate) fn lay_out(&mut self, rules: &[Rule]) {
+        for (text, of_text) in self.finder.texts_mut().iter_mut().zip(&self.texts) {
+            for meaning in &self.meanings[of_text.meanings.clone()] {
+                let (before, after) = match meaning {
+                    Meaning::Candidate { before, after, .. } => {
+                        (self.neighbours[*before as usize], self.neighbours[*after as usize])
+                    }
+                    Meaning::Keyword { .. } | Meaning::Allow => (ByteSet::ALL, ByteSet::ALL),
+                };
+                text.before = text.before.union(before);
+                text.after = text.after.union(after);
+            }
+        }
         self.finder.lay_out();
         self.lay_out_runs(rules);
+    }
+
+    /// The rules with their literals, which the compiled form has here alone.
+    pub(crate) fn with_literals(&self, rules: &[Rule]) -> Vec<Rule> {
+        let mut rules = rules.to_vec();
+        rules.iter_mut().for_each(|rule| rule.pattern.literals.clear());
+        for (text, of_text) in self.finder.texts().iter().zip(&self.texts) {
+            for meaning in &self.meanings[of_text.meanings.clone()] {
+                if let Meaning::Candidate { rule, min_before, max_before, before, after } = meaning {
+                    let neighbours = |place: u32| self.neighbours[place as usize];
+                    let text =
+                        Text { before: neighbours(*before), after: neighbours(*after), ..text.clone() };
+                    let literal = Literal { text, min_before: *min_before, max_before: *max_before };
+                    rules[usize::from(*rule)].pattern.literals.push(literal);
+                }
+            }
+        }
+        rules
     }
 
     fn lay_out_runs(&mut self, rules: &[Rule]) {
@@ -448,7 +483,7 @@ mod tests {
             if !rule.keywords.is_empty() && !rule.keywords.iter().any(has) {
                 continue;
             }
-            let regex = compiled(&rule.pattern.bounded);
+            let regex = compiled(rule.pattern.bounded());
             for captures in regex.captures_iter(content) {
                 let whole = captures.get_match().range();
                 let group =
