@@ -153,7 +153,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let findings = asking.ask(&scanned.findings, findings);
     writer.write(vec![Report {
         tool_version: env!("CARGO_PKG_VERSION"),
-        rule_set_version: rules.version(),
+        rule_set_version: &scanner.version(),
         repository: None,
         findings,
         summary,

@@ -177,6 +177,7 @@ fn finding(path: &str) -> Finding {
         end_column: 50,
         author: Author { name: "Ada Lovelace".into(), email: "ada@example.org".into(), time: 1_780_000_000 },
         excerpt: "token = \"ghp_****\"".into(),
+        decoded_from: None,
     };
     Finding {
         fingerprint: Fingerprint(format!("v1-{:032x}", path.len())),

@@ -125,6 +125,16 @@ impl Scanner {
         &self.rules
     }
 
+    /// The version of the rules, such as `r1-1a2b3c4d5e6f`, and how deep it looks where that is not the default, such as
+    /// `r1-1a2b3c4d5e6f-d0-a2`: scanners of equal versions find the same.
+    pub fn version(&self) -> String {
+        let version = self.rules.version();
+        if self.depth == Depth::default() {
+            return version.to_owned();
+        }
+        format!("{version}-d{}-a{}", self.depth.decode, self.depth.archive)
+    }
+
     /// The matches of [`Scanner::scan_all`].
     pub fn scan(&self, content: &[u8]) -> Vec<RawMatch> {
         self.scan_all(content).matches

@@ -95,6 +95,7 @@ impl<'a> FindingSink<'a> {
             end_column: found.end_column,
             author: origin.author.clone(),
             excerpt: found.excerpt.clone(),
+            decoded_from: found.decoded_from.clone(),
         };
         match self.findings.entry(fingerprint) {
             Entry::Occupied(mut known) => insert(&mut known.get_mut().finding.occurrences, occurrence),

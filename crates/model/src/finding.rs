@@ -62,6 +62,10 @@ pub struct Occurrence {
     pub author: Author,
     /// The line with the secret, shortened, the secret masked.
     pub excerpt: String,
+    /// Where the file holds the secret in another form, how that is undone, from the outside, with `>` in between:
+    /// `base64`, `hex`, `percent`, `unicode`, `html` or `joined`. The place is that of the other form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoded_from: Option<String>,
 }
 
 /// One secret in one file path.

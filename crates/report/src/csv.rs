@@ -6,11 +6,12 @@ use std::io::{self, Write};
 use crate::escape::for_terminal;
 use crate::{Report, date, document};
 
-const HEADER: [&str; 19] = [
+const HEADER: [&str; 21] = [
     "repository",
     "ruleId",
     "description",
     "severity",
+    "confidence",
     "path",
     "line",
     "column",
@@ -21,6 +22,7 @@ const HEADER: [&str; 19] = [
     "email",
     "date",
     "excerpt",
+    "decodedFrom",
     "secret",
     "secretHash",
     "fingerprint",
@@ -42,6 +44,7 @@ pub(crate) fn write(reports: &[Report<'_>], out: &mut dyn Write) -> io::Result<(
                 finding.rule_id.to_string(),
                 finding.description.clone(),
                 finding.severity.clone(),
+                finding.confidence.clone(),
                 finding.display_path().into_owned(),
                 at.line.to_string(),
                 at.column.to_string(),
@@ -52,6 +55,7 @@ pub(crate) fn write(reports: &[Report<'_>], out: &mut dyn Write) -> io::Result<(
                 of_commit(&at.author.email),
                 of_commit(&date::rfc3339(at.author.time).unwrap_or_default()),
                 at.excerpt.clone(),
+                at.decoded_from.clone().unwrap_or_default(),
                 reported.secret.clone().unwrap_or_default(),
                 finding.secret_hash.0.clone(),
                 finding.fingerprint.0.clone(),

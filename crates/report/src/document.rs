@@ -70,6 +70,9 @@ struct JsonOccurrence<'a> {
     end_column: u32,
     author: Option<JsonAuthor<'a>>,
     excerpt: &'a str,
+    /// Absent where the file holds the secret itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoded_from: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -200,7 +203,7 @@ fn json_finding<'a>(repository: Option<&'a str>, reported: &'a ReportedFinding<'
 }
 
 fn json_occurrence(occurrence: &Occurrence) -> JsonOccurrence<'_> {
-    let Occurrence { line, column, end_line, end_column, author, excerpt, .. } = occurrence;
+    let Occurrence { line, column, end_line, end_column, author, excerpt, decoded_from, .. } = occurrence;
     let commit = commit(occurrence);
     let author = commit.map(|_| JsonAuthor {
         name: &author.name,
@@ -215,5 +218,6 @@ fn json_occurrence(occurrence: &Occurrence) -> JsonOccurrence<'_> {
         end_column: *end_column,
         author,
         excerpt,
+        decoded_from: decoded_from.as_deref(),
     }
 }

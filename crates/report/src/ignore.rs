@@ -176,6 +176,7 @@ mod tests {
             end_column: 9,
             author: Author::default(),
             excerpt: String::new(),
+            decoded_from: None,
         };
         Finding {
             fingerprint: Fingerprint("v1-00112233445566778899aabbccddeeff".into()),

@@ -203,6 +203,7 @@ mod tests {
             end_column,
             author: Author::default(),
             excerpt: excerpt.to_owned(),
+            decoded_from: None,
         };
         mask_range(&at, line)
     }

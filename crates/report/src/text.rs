@@ -132,6 +132,9 @@ fn write_finding(reported: &ReportedFinding<'_>, style: TextStyle, out: &mut dyn
         writeln!(out, " {bar} {space}{}", severity.apply_to(mark))?;
     }
     let fact = |name: &str| dim.apply_to(format!("{margin} = {name}")).to_string();
+    if let Some(forms) = &first.decoded_from {
+        writeln!(out, " {} {}", fact("decoded from"), for_terminal(forms))?;
+    }
     if let Some(secret) = &reported.secret {
         writeln!(out, " {} {}", fact("secret"), for_terminal(secret))?;
     }

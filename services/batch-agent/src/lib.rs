@@ -206,7 +206,7 @@ impl Agent {
     }
 
     async fn record(&self, batch: &CommitBatch, report: ScanReport) -> Result<BatchReport, WorkError> {
-        let rule_set = self.scanner.rules().version().to_owned();
+        let rule_set = self.scanner.version();
         let findings: Vec<_> = report.findings.into_iter().map(|located| located.finding).collect();
         let count = findings.len() as u64;
         self.bus.record_findings(&batch.repository, findings).await?;

@@ -3,11 +3,13 @@
   const controls = document.getElementById("controls");
   if (!controls) return;
   const list = document.getElementById("findings");
-  const [text, rule, group, shown, none] =
-    ["text", "rule", "group", "shown", "none"].map((id) => document.getElementById(id));
+  const [text, confidence, rule, group, shown, none] =
+    ["text", "confidence", "rule", "group", "shown", "none"].map((id) => document.getElementById(id));
   const severities = [...controls.querySelectorAll("[name=severity]")];
   const articles = [...list.children];
   const texts = articles.map((article) => article.textContent.toLowerCase());
+
+  const levels = ["low", "medium", "high"];
 
   // What a group is called: of a secret, where it stands first.
   const title = (key, first) => {
@@ -19,9 +21,11 @@
   const filter = () => {
     const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
     const off = new Set(severities.filter((box) => !box.checked).map((box) => box.value));
+    const least = levels.indexOf(confidence.value);
     let count = 0;
     articles.forEach((article, index) => {
       const matches = !off.has(article.dataset.severity)
+        && levels.indexOf(article.dataset.confidence) >= least
         && (!rule.value || article.dataset.rule === rule.value)
         && words.every((word) => texts[index].includes(word));
       article.hidden = !matches;

@@ -29,6 +29,7 @@ fn occurrence(commit: u8, line: u32, column: u32, excerpt: &str) -> Occurrence {
             time: 1_780_000_000 + i64::from(commit),
         },
         excerpt: excerpt.into(),
+        decoded_from: (commit == 0).then(|| "base64>percent".into()),
     }
 }
 
