@@ -17,7 +17,7 @@ use crate::proximity::drop_incomplete;
 use crate::rule::{Allowlist, Condition, Rule, RuleIndex};
 use crate::rule_set::RuleSet;
 use crate::search::Hit;
-use crate::secret::Secret;
+use crate::secret::{Secret, mask};
 
 /// How much of the lines around a match allowlists see, on either side.
 const LINE_LIMIT: usize = 4096;
@@ -249,6 +249,26 @@ impl Scanner {
             }
         });
         matches.collect()
+    }
+
+    /// What the rules find in the name of a file itself, and the name with that masked, if it is anything.
+    /// Generic rules are left out: a path has no assignments, and much that looks random.
+    pub fn scan_name(&self, path: &[u8]) -> (Vec<RawMatch>, Option<Vec<u8>>) {
+        let mut matches = self.scan(path);
+        matches.retain(|found| !self.rule(found.rule).is_generic);
+        if matches.is_empty() {
+            return (matches, None);
+        }
+        let (mut shown, mut at) = (Vec::with_capacity(path.len()), 0);
+        for found in &matches {
+            if at <= found.start {
+                shown.extend_from_slice(&path[at..found.start]);
+                shown.extend_from_slice(mask(found.secret.expose()).as_bytes());
+            }
+            at = at.max(found.end);
+        }
+        shown.extend_from_slice(&path[at..]);
+        (matches, Some(shown))
     }
 
     /// Whether a match in content at this path, in this commit (full id in lower-case hexadecimal), is to be reported:

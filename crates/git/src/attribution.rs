@@ -1,5 +1,6 @@
 //! From matches in a blob to findings in commits and paths.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -40,8 +41,16 @@ pub struct FindingSink<'a> {
     scanner: &'a Scanner,
     key: &'a HashKey,
     findings: HashMap<Fingerprint, LocatedFinding>,
-    /// What rules about paths alone find. A history names a path many times.
-    of_paths: HashMap<Vec<u8>, Vec<RawMatch>>,
+    /// What paths themselves tell. A history names a path many times.
+    of_paths: HashMap<Vec<u8>, OfPath>,
+}
+
+/// What a path itself tells.
+struct OfPath {
+    /// What rules about paths alone find, and what the others find in its text.
+    matches: Vec<RawMatch>,
+    /// The path with what looks like a secret in it masked, if there is any.
+    masked: Option<Vec<u8>>,
 }
 
 impl<'a> FindingSink<'a> {
@@ -52,22 +61,34 @@ impl<'a> FindingSink<'a> {
 
     /// Whether the path alone is a match.
     pub fn matches_path(&mut self, path: &[u8]) -> bool {
-        if !self.scanner.has_path_rules() {
-            return false;
-        }
+        !self.of_path(path).matches.is_empty()
+    }
+
+    /// The path as it may be told: without what looks like a secret in it.
+    pub fn shown_path<'p>(&mut self, path: &'p [u8]) -> Cow<'p, [u8]> {
+        self.of_path(path).masked.clone().map_or(Cow::Borrowed(path), Cow::Owned)
+    }
+
+    fn of_path(&mut self, path: &[u8]) -> &OfPath {
         if !self.of_paths.contains_key(path) {
-            self.of_paths.insert(path.to_vec(), self.scanner.scan_path(path));
+            let mut matches = self.scanner.scan_path(path);
+            let (in_text, masked) = self.scanner.scan_name(path);
+            if let Some(masked) = &masked {
+                for found in &mut matches {
+                    found.excerpt = String::from_utf8_lossy(masked).into_owned();
+                }
+            }
+            matches.extend(in_text);
+            self.of_paths.insert(path.to_vec(), OfPath { matches, masked });
         }
-        !self.of_paths[path].is_empty()
+        &self.of_paths[path]
     }
 
     /// Adds the matches of the content that `origin` brought to `path`, and those of the path itself, but for those
     /// that an allowlist excludes.
     pub fn add(&mut self, matches: &[RawMatch], path: &[u8], origin: &Origin) {
-        if self.matches_path(path) {
-            let of_path = self.of_paths[path].clone();
-            self.add_reported(&of_path, path, origin);
-        }
+        let of_path = self.of_path(path).matches.clone();
+        self.add_reported(&of_path, path, origin);
         self.add_reported(matches, path, origin);
     }
 
@@ -81,9 +102,11 @@ impl<'a> FindingSink<'a> {
     }
 
     fn add_match(&mut self, found: &RawMatch, path: &[u8], origin: &Origin) {
-        let rule = &self.scanner.rules().rules()[usize::from(found.rule.0)];
+        let scanner = self.scanner;
+        let rule = &scanner.rules().rules()[usize::from(found.rule.0)];
         let secret_hash = found.secret.hash(self.key);
-        let path = &*found.path(path);
+        let shown = self.shown_path(path);
+        let path = &*found.path(&shown);
         let fingerprint = Fingerprint(self.key.fingerprint(&rule.id, &secret_hash, path));
         let no_commit = || CommitId::from_bytes(&[0; 20]).expect("20 bytes are an id");
         let occurrence = Occurrence {

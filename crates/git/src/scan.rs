@@ -261,8 +261,8 @@ impl<'a> Scan<'a> {
                 manifest.absent.get(&introduction.blob).or_else(|| scanned.left_out.get(&id))
                 && named.insert(id)
             {
-                let path = String::from_utf8_lossy(&introduction.path);
-                let what = format!("{path} (blob {})", introduction.blob);
+                let path = self.sink.shown_path(&introduction.path);
+                let what = format!("{} (blob {})", String::from_utf8_lossy(&path), introduction.blob);
                 self.report.not_scanned.push(NotScanned { what, reason: reason.clone() });
             }
             let matches = in_content.map_or(&[][..], |scanned| &scanned.matches);
@@ -304,15 +304,17 @@ impl<'a> Scan<'a> {
     }
 
     fn leave_out_members(&mut self, path: &[u8], unread: &[Unread]) {
+        let path = self.sink.shown_path(path);
         for Unread { member, reason } in unread {
-            let what = if member.is_empty() { path.to_vec() } else { [path, member].join(&b'!') };
+            let what = if member.is_empty() { path.to_vec() } else { [&*path, member].join(&b'!') };
             self.leave_out(String::from_utf8_lossy(&what), reason);
         }
     }
 
     /// Notes a content that is left out. Its path counts all the same.
     pub fn leave_out_content(&mut self, path: &[u8], reason: String, origin: &Origin) {
-        self.leave_out(String::from_utf8_lossy(path), reason);
+        let shown = self.sink.shown_path(path);
+        self.leave_out(String::from_utf8_lossy(&shown), reason);
         self.sink.add(&[], path, origin);
     }
 

@@ -24,6 +24,6 @@ pub use oracle::{OracleFinding, oracle};
 pub use random::Random;
 pub use remote::HttpRemote;
 pub use repository::{Change, Mark, Repository, RepositoryBuilder};
-pub use secret::{SecretKind, SecretText};
+pub use secret::{SecretKind, SecretText, base62, crc32};
 pub use server::TestServer;
 pub use wait::eventually;

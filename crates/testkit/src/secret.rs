@@ -90,7 +90,7 @@ impl SecretText {
 
 /// The checksum of zlib and Ethernet (reflected polynomial 0xEDB88320), which GitHub puts at the end of its tokens:
 /// <https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/>.
-fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in bytes {
         crc ^= u32::from(*byte);
@@ -102,7 +102,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// Six digits of base 62, leading zeros included.
-fn base62(mut number: u32) -> String {
+pub fn base62(mut number: u32) -> String {
     let mut digits = [b'0'; 6];
     for digit in digits.iter_mut().rev() {
         *digit = LETTERS_AND_DIGITS.as_bytes()[(number % 62) as usize];

@@ -1,8 +1,7 @@
 //! The secrets that are planted: formats as their providers document them, with random content, assembled at run time.
 
-use crc::{CRC_32_ISO_HDLC, Crc};
 use data_encoding::BASE64URL_NOPAD;
-use secretscan_testkit::{Random, SecretKind, SecretText};
+use secretscan_testkit::{Random, SecretKind, SecretText, base62, crc32};
 
 use super::text::{ALPHANUMERIC, BASE64, HEX};
 
@@ -176,8 +175,8 @@ fn assemble(parts: &[Part], random: &mut Random) -> Vec<String> {
         made.push(match *part {
             Fixed(text) => text.to_owned(),
             Of(alphabet, len) => random.text(alphabet, len),
-            Base62Crc => base62(crc32(before.rsplit('_').next().unwrap_or_default())),
-            HexCrc => format!("_{:08x}", crc32(&before)),
+            Base62Crc => base62(crc32(before.rsplit('_').next().unwrap_or_default().as_bytes())),
+            HexCrc => format!("_{:08x}", crc32(before.as_bytes())),
         });
     }
     made
@@ -193,20 +192,6 @@ fn assignment(name: &str, value: &str, random: &mut Random) -> String {
         3 => format!("    client.{lower} = '{value}'\n"),
         _ => format!("{name} = \"{value}\"\n"),
     }
-}
-
-fn crc32(text: &str) -> u32 {
-    Crc::<u32>::new(&CRC_32_ISO_HDLC).checksum(text.as_bytes())
-}
-
-/// Six digits of base 62.
-fn base62(mut number: u32) -> String {
-    let mut digits = [0; 6];
-    for digit in digits.iter_mut().rev() {
-        *digit = ALPHANUMERIC.as_bytes()[number as usize % 62];
-        number /= 62;
-    }
-    digits.iter().map(|digit| char::from(*digit)).collect()
 }
 
 #[cfg(test)]

@@ -77,3 +77,28 @@ fn staged_files_and_directories_have_paths_too() {
     assert_eq!(paths(&of_directory), expected);
     assert_eq!((of_index.not_scanned.len(), of_directory.not_scanned.len()), (1, 1));
 }
+
+#[test]
+fn a_secret_in_a_name_is_found_and_masked_everywhere() {
+    let dir = tempdir().unwrap();
+    git(dir.path(), &["init", "-q"]);
+    let secret = format!("tok_{}", "abcde".repeat(5));
+    fs::create_dir(dir.path().join(format!("of-{secret}"))).unwrap();
+    fs::write(dir.path().join(format!("of-{secret}/large-{secret}.p12")), vec![b' '; 3000]).unwrap();
+    fs::write(dir.path().join(format!("of-{secret}/plain.txt")), "nothing\n").unwrap();
+    git(dir.path(), &["add", "."]);
+    let rules = "[[rules]]\nid = 'key-store'\npath = '''\\.p12$'''\n\
+                 [[rules]]\nid = 'token'\nregex = 'tok_[a-z]{25}'\n";
+    let scanner = Scanner::new(Arc::new(RuleSet::parse(rules, "test", None).unwrap()));
+    let scratch = tempdir().unwrap();
+    let options = ScanOptions { max_blob_bytes: MAX_BLOB_BYTES, ..options(scratch.path()) };
+    let report = scan_staged(dir.path(), None, &scanner, &key(), &options).unwrap();
+    let found: Vec<_> = (report.findings.iter())
+        .map(|located| (located.finding.rule_id.as_str(), located.finding.display_path().into_owned()))
+        .collect();
+    let (large, plain) = ("of-tok_****/large-tok_****.p12".to_owned(), "of-tok_****/plain.txt".to_owned());
+    assert_eq!(found, [("key-store", large.clone()), ("token", large), ("token", plain)]);
+    let told: Vec<_> = report.findings.iter().map(|located| &located.finding).collect();
+    let told = format!("{told:?} {:?}", report.not_scanned);
+    assert!(!told.contains(&secret), "{told}");
+}
