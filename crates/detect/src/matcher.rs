@@ -21,7 +21,7 @@ use regex_automata::{Anchored, Input};
 /// states in ordinary source code; when these do not fit they are made over and over.
 const CACHE_BYTES: usize = 8 << 20;
 /// When the caches of a thread have more than this together, those that were not used lately are given up.
-const ALL_CACHES_BYTES: usize = 24 << 20;
+const ALL_CACHES_BYTES: usize = 16 << 20;
 /// Looked at each time that so many searches are over.
 const PERIOD: u32 = 1 << 14;
 /// Up to so many starts are tried one by one.
