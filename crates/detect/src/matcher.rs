@@ -1,9 +1,9 @@
 //! Runs the regex of a rule at the places where a literal says that a match may start.
 //!
 //! Almost all such places are no match, so what counts is how fast a lazy DFA dies there. It is that of the
-//! `regex-automata` crate, the engine inside `regex`: used directly it starts at a place of the content instead of in a
-//! copy of its surroundings, needs one automaton for each regex instead of four, and its caches belong to a thread instead
-//! of each to a regex.
+//! `regex-automata` crate, the engine inside `regex`: used directly it starts at a place of the content with what is before
+//! it in sight, needs one automaton for each regex instead of four, and its caches belong to a thread instead of each to a
+//! regex.
 
 use std::fmt;
 use std::ops::{DerefMut, Range};

@@ -9,6 +9,7 @@
   const articles = [...list.children];
   const texts = articles.map((article) => article.textContent.toLowerCase());
 
+  // Findings of earlier versions have none, and "any" is before all of them.
   const levels = ["low", "medium", "high"];
 
   // What a group is called: of a secret, where it stands first.
