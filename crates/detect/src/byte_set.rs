@@ -1,5 +1,7 @@
 //! Sets of bytes, and which of them a pattern can start with, end with and have in it.
 
+use std::collections::HashMap;
+
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// A set of bytes.
@@ -145,5 +147,36 @@ impl ByteSet {
             }
         }
         bytes
+    }
+}
+
+/// Sets of bytes, each once: thousands of texts and rules share a few hundred.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ByteSets {
+    sets: Vec<ByteSet>,
+    #[serde(skip)]
+    places: HashMap<ByteSet, u16>,
+}
+
+impl ByteSets {
+    /// The place of a set, which is added if it is not there.
+    ///
+    /// # Panics
+    /// With more than 65,536 different sets.
+    pub(crate) fn place_of(&mut self, set: ByteSet) -> u16 {
+        *self.places.entry(set).or_insert_with(|| {
+            self.sets.push(set);
+            u16::try_from(self.sets.len() - 1).expect("rules have far fewer different sets")
+        })
+    }
+
+    /// The set at a place.
+    pub(crate) fn at(&self, place: u16) -> ByteSet {
+        self.sets[usize::from(place)]
+    }
+
+    /// Whether the set at a place has a byte.
+    pub(crate) fn has(&self, place: u16, byte: u8) -> bool {
+        self.sets[usize::from(place)].has(byte)
     }
 }

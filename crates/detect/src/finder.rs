@@ -11,7 +11,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::bigrams::rarity;
-use crate::byte_set::ByteSet;
+use crate::byte_set::{ByteSet, ByteSets};
 
 /// The content is read in parts of this size, in lower case.
 const PART: usize = 4 << 10;
@@ -42,18 +42,15 @@ static SET_BITS: [([u8; ROW], u8); 1 << ROW] = {
 };
 
 /// A text to look for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Text {
     /// At least one byte; with ASCII letters in lower case, unless the text is exact.
-    #[serde(borrow)]
     pub(crate) bytes: Cow<'static, [u8]>,
     /// Whether it must stand in the content as it is here, and not with letters of either case.
     pub(crate) is_exact: bool,
-    /// It is left out where the byte before it is none of these. Not in the compiled form.
-    #[serde(skip)]
+    /// It is left out where the byte before it is none of these.
     pub(crate) before: ByteSet,
-    /// It is left out where the byte after it is none of these. Not in the compiled form.
-    #[serde(skip)]
+    /// It is left out where the byte after it is none of these.
     pub(crate) after: ByteSet,
 }
 
@@ -63,13 +60,25 @@ impl Text {
         let bytes = text.to_ascii_lowercase().into_bytes().into();
         Self { bytes, is_exact: false, before: ByteSet::ALL, after: ByteSet::ALL }
     }
+}
 
+/// A [`Text`], with the sets of bytes by their places.
+#[derive(Debug, Serialize, Deserialize)]
+struct CompactText {
+    #[serde(borrow)]
+    bytes: Cow<'static, [u8]>,
+    is_exact: bool,
+    before: u16,
+    after: u16,
+}
+
+impl CompactText {
     /// Whether it stands there.
-    fn is_at(&self, content: &[u8], start: usize) -> bool {
+    fn is_at(&self, sets: &ByteSets, content: &[u8], start: usize) -> bool {
         let end = start + self.bytes.len();
         content.get(start..end).is_some_and(|there| {
-            content.get(end).is_none_or(|next| self.after.has(*next))
-                && (start == 0 || self.before.has(content[start - 1]))
+            content.get(end).is_none_or(|next| sets.has(self.after, *next))
+                && (start == 0 || sets.has(self.before, content[start - 1]))
                 && if self.is_exact { *there == *self.bytes } else { there.eq_ignore_ascii_case(&self.bytes) }
         })
     }
@@ -79,7 +88,8 @@ impl Text {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound(deserialize = "'de: 'static"))]
 pub(crate) struct Finder {
-    texts: Vec<Text>,
+    texts: Vec<CompactText>,
+    sets: ByteSets,
     /// By text: where its gram begins.
     gram_starts: Vec<u8>,
     max_len: usize,
@@ -202,7 +212,15 @@ impl Finder {
         let gram_start = |text: &Text| u8::try_from(rarest_gram(&text.bytes)).unwrap_or(u8::MAX);
         let gram_starts = texts.iter().map(gram_start).collect();
         let max_len = texts.iter().map(|text| text.bytes.len()).max().unwrap_or(0);
-        let mut finder = Self { texts, gram_starts, max_len, grams: Grams::default() };
+        let mut sets = ByteSets::default();
+        let compact = |Text { bytes, is_exact, before, after }| CompactText {
+            bytes,
+            is_exact,
+            before: sets.place_of(before),
+            after: sets.place_of(after),
+        };
+        let texts = texts.into_iter().map(compact).collect();
+        let mut finder = Self { texts, sets, gram_starts, max_len, grams: Grams::default() };
         finder.lay_out();
         finder
     }
@@ -239,13 +257,14 @@ impl Finder {
         self.grams = Grams::new(fours, threes, short);
     }
 
-    pub(crate) fn texts(&self) -> &[Text] {
-        &self.texts
-    }
-
-    /// The same, to complete what the compiled form leaves out.
-    pub(crate) fn texts_mut(&mut self) -> &mut [Text] {
-        &mut self.texts
+    /// All texts, in order.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = Text> {
+        self.texts.iter().map(|text| Text {
+            bytes: text.bytes.clone(),
+            is_exact: text.is_exact,
+            before: self.sets.at(text.before),
+            after: self.sets.at(text.after),
+        })
     }
 
     /// The length of the longest text.
@@ -299,7 +318,7 @@ impl Finder {
                     if there & entry.mask == entry.bytes
                         && let Some(at) = (start + place).checked_sub(usize::from(entry.gram_start))
                         && range.contains(&at)
-                        && self.texts[entry.text as usize].is_at(content, at)
+                        && self.texts[entry.text as usize].is_at(&self.sets, content, at)
                     {
                         found(entry.text, at);
                     }
@@ -308,7 +327,7 @@ impl Finder {
         }
         for number in &self.grams.short {
             let text = &self.texts[*number as usize];
-            range.clone().filter(|at| text.is_at(content, *at)).for_each(|at| found(*number, at));
+            range.clone().filter(|at| text.is_at(&self.sets, content, *at)).for_each(|at| found(*number, at));
         }
     }
 }

@@ -4,8 +4,8 @@
 //! [`Scanner`] finds their matches in a blob. Nothing here knows Git, the network or, but for [`RuleSet::load`],
 //! files, and nothing verifies a secret with its provider: a rule only says how that is done ([`HttpCheck`]).
 //!
-//! The decision worth knowing: one pass of Aho-Corasick over literals that every match must contain finds candidates,
-//! and a regex runs only on a window around them. Its result equals that of the regex over the whole content (a
+//! The decision worth knowing: one pass looks for thousands of literals, of which every match of a rule must contain
+//! one, and a regex runs only on a window around them. Its result equals that of the regex over the whole content (a
 //! property test says so). The price: repetitions without an upper limit get one, and a rule whose matches share no
 //! literal runs over the whole of every content or, when it has keywords, of every content with such a word.
 //!
@@ -38,6 +38,7 @@ mod pattern;
 mod proximity;
 mod rule;
 mod rule_set;
+mod rules;
 mod run;
 mod scanner;
 mod search;
@@ -58,6 +59,7 @@ pub use rule::{
     Allowlist, Condition, Confidence, Examples, RegexTarget, Required, Rule, RuleIndex, Severity,
 };
 pub use rule_set::RuleSet;
+pub use rules::Rules;
 pub use scanner::{RawMatch, Scanned, Scanner};
 pub use secret::{HashKey, Secret};
 pub use shape::Shape;

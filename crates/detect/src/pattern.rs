@@ -83,11 +83,12 @@ pub(crate) struct Pattern {
     pub(crate) groups: usize,
     /// The longest possible match.
     pub(crate) max_len: usize,
-    /// Every match has all of these rows of bytes.
+    /// Every match has all of these rows of bytes. Not in the compiled form: see [`crate::search::Search::whole_rules`].
+    #[serde(skip)]
     pub(crate) runs: Vec<Run>,
     /// Every match has one of these. Empty: no such set is known, and the regex reads every byte of each content, or of
     /// each that has a keyword.
-    /// Not in the compiled form: see [`crate::search::Search::with_literals`].
+    /// Not in the compiled form either.
     #[serde(skip)]
     pub(crate) literals: Vec<Literal>,
     /// Whether there are literals.

@@ -13,6 +13,7 @@ use crate::error::{Place, RuleError};
 use crate::http_check::HttpCheck;
 use crate::pattern::{LazyRegex, Pattern, PatternError};
 use crate::rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Required, Rule, RuleIndex};
+use crate::rules::Rules;
 use crate::search::Search;
 use crate::syntax::{AllowlistSyntax, ExamplesSyntax, RequiredSyntax, RuleSyntax, Source};
 
@@ -29,7 +30,9 @@ const MIN_COMMIT_LEN: usize = 7;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound(deserialize = "'de: 'static"))]
 pub struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Rules,
+    /// Those about paths alone that report.
+    path_rules: Vec<RuleIndex>,
     allowlists: Vec<Allowlist>,
     warnings: Vec<String>,
     version: String,
@@ -80,16 +83,17 @@ impl RuleSet {
     /// When it was something else.
     pub fn from_compiled(bytes: &'static [u8]) -> Result<Self, postcard::Error> {
         let mut rules: Self = postcard::from_bytes(bytes)?;
-        rules.search.lay_out(&rules.rules);
+        rules.search.lay_out();
         Ok(rules)
     }
 
     /// The same rules with these examples, in the order of the rules.
-    pub fn with_examples(mut self, examples: Vec<Examples>) -> Self {
-        for (rule, examples) in self.rules.iter_mut().zip(examples) {
-            rule.examples = examples;
-        }
-        self
+    pub fn with_examples(self, examples: Vec<Examples>) -> Self {
+        Self { rules: self.rules.with_examples(examples), ..self }
+    }
+
+    pub(crate) fn path_rules(&self) -> &[RuleIndex] {
+        &self.path_rules
     }
 
     pub(crate) fn search(&self) -> &Search {
@@ -102,7 +106,7 @@ impl RuleSet {
     }
 
     /// All rules; the position is the [`RuleIndex`].
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
@@ -126,7 +130,7 @@ impl RuleSet {
 
     /// All rules, fit to be joined with others.
     pub(crate) fn whole_rules(&self) -> Vec<Rule> {
-        self.search.with_literals(&self.rules)
+        self.search.whole_rules(&self.rules)
     }
 
     /// Joins rules; those that they require must be among them.
@@ -139,7 +143,9 @@ impl RuleSet {
         }
         let version = version(&rules, &allowlists);
         let search = Search::new(&rules);
-        Self { rules, allowlists, warnings, version, search }
+        let path_rules = rules.iter().zip(0_u16..).filter(|(rule, _)| rule.is_path_only() && !rule.is_helper);
+        let path_rules = path_rules.map(|(_, index)| RuleIndex(index)).collect();
+        Self { rules: rules.into_iter().collect(), path_rules, allowlists, warnings, version, search }
     }
 
     /// Global and own allowlists of a rule, always in the same order.

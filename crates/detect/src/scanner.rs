@@ -26,8 +26,6 @@ const LINE_LIMIT: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Scanner {
     rules: Arc<RuleSet>,
-    /// The rules about paths alone.
-    path_rules: Arc<[RuleIndex]>,
     depth: Depth,
     ignores_comments: bool,
 }
@@ -97,10 +95,7 @@ pub(crate) struct Hits {
 impl Scanner {
     /// A scanner with these rules.
     pub fn new(rules: Arc<RuleSet>) -> Self {
-        let indexes = rules.rules().iter().zip(0_u16..);
-        let path_rules = indexes.filter(|(rule, _)| rule.is_path_only() && !rule.is_helper);
-        let path_rules = path_rules.map(|(_, index)| RuleIndex(index)).collect();
-        Self { rules, path_rules, depth: Depth::default(), ignores_comments: false }
+        Self { rules, depth: Depth::default(), ignores_comments: false }
     }
 
     /// The same scanner, looking so deep.
@@ -217,11 +212,6 @@ impl Scanner {
         scanned
     }
 
-    /// Whether [`Scanner::scan_path`] can find anything.
-    pub fn has_path_rules(&self) -> bool {
-        !self.path_rules.is_empty()
-    }
-
     /// What the rules that are about paths alone find: the secret is the path, and it stands at the start of the file.
     ///
     /// These matches need no content; [`Scanner::is_reported`] holds for them too.
@@ -229,7 +219,7 @@ impl Scanner {
         let is_match = |index: &&RuleIndex| {
             self.rule(**index).path.as_ref().is_some_and(|regex| regex.get().is_match(path))
         };
-        let matches = self.path_rules.iter().filter(is_match).map(|index| {
+        let matches = self.rules.path_rules().iter().filter(is_match).map(|index| {
             let allowlists = self.rules.allowlists_of(self.rule(*index)).zip(0_u16..);
             // What an allowlist asks of a content can't hold.
             let of_place = allowlists.filter(|(allowlist, _)| !allowlist.has_content());

@@ -6,12 +6,13 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::byte_set::ByteSet;
+use crate::byte_set::ByteSets;
 use crate::finder::{Finder, Scratch, Text};
 use crate::landmarks::{Copied, Landmark, Landmarks, MARGIN, zones};
 use crate::literal::Literal;
 use crate::matcher::{CachePool, Caches, Groups};
 use crate::rule::Rule;
+use crate::rules::Rules;
 use crate::run::Run;
 
 /// Comments that exclude the matches on their line.
@@ -22,7 +23,7 @@ const CONTEXT: usize = 8;
 #[derive(Debug, Serialize, Deserialize)]
 enum Meaning {
     /// A match of the rule may start around here. `before` and `after` are places in [`Search::neighbours`].
-    Candidate { rule: u16, min_before: usize, max_before: usize, before: u32, after: u32 },
+    Candidate { rule: u16, before: u16, after: u16, min_before: u32, max_before: u32 },
     /// The rule's keyword is there.
     Keyword { rule: u16 },
     /// The line is allowed.
@@ -32,14 +33,23 @@ enum Meaning {
 /// What is known of a text of the finder.
 #[derive(Debug, Serialize, Deserialize)]
 struct OfText {
-    len: usize,
+    len: u32,
     /// Its places in [`Search::meanings`]: first those that count for the whole content, then those that the
     /// surroundings decide.
-    meanings: Range<usize>,
+    meanings: Range<u32>,
     /// Where the latter begin.
-    near: usize,
+    near: u32,
     /// How far before the text's start, and after it, the surroundings decide.
-    reach: (usize, usize),
+    reach: (u32, u32),
+}
+
+/// What is asked about a rule before its regex runs.
+#[derive(Debug, Serialize, Deserialize)]
+struct OfRule {
+    /// Its places in [`Search::runs`].
+    runs: Range<usize>,
+    max_len: usize,
+    is_gated: bool,
 }
 
 /// All literals of a rule set in one finder.
@@ -50,15 +60,13 @@ pub(crate) struct Search {
     /// By text of the finder.
     texts: Vec<OfText>,
     meanings: Vec<Meaning>,
-    neighbours: Vec<ByteSet>,
+    neighbours: ByteSets,
+    /// By rule.
+    rules: Vec<OfRule>,
     /// The rules without literals.
     slow: Vec<u16>,
     /// The rows of bytes of all rules, close together: they are asked for millions of times.
-    #[serde(skip)]
     runs: Vec<Run>,
-    /// By rule: the end of its rows.
-    #[serde(skip)]
-    run_ends: Vec<usize>,
     #[serde(skip)]
     caches: CachePool,
 }
@@ -107,18 +115,18 @@ impl Search {
                 None => texts.push((text, vec![meaning])),
             }
         };
-        let mut neighbours = Neighbours::default();
+        let mut neighbours = ByteSets::default();
         for (rule, index) in rules.iter().zip(0_u16..) {
             assert_eq!(
                 rule.pattern.has_literals,
                 !rule.pattern.literals.is_empty(),
-                "with_literals was forgotten"
+                "whole_rules was forgotten"
             );
             for Literal { text, min_before, max_before } in &rule.pattern.literals {
                 let candidate = Meaning::Candidate {
                     rule: index,
-                    min_before: *min_before,
-                    max_before: *max_before,
+                    min_before: compact(*min_before),
+                    max_before: compact(*max_before),
                     before: neighbours.place_of(text.before),
                     after: neighbours.place_of(text.after),
                 };
@@ -133,67 +141,62 @@ impl Search {
         for comment in ALLOW_COMMENTS {
             add(Text::anywhere(comment), Meaning::Allow);
         }
+        let (mut runs, mut of_rules) = (Vec::new(), Vec::with_capacity(rules.len()));
+        for Rule { pattern, .. } in rules {
+            let first = runs.len();
+            runs.extend_from_slice(&pattern.runs);
+            let (max_len, is_gated) = (pattern.max_len, pattern.is_gated);
+            of_rules.push(OfRule { runs: first..runs.len(), max_len, is_gated });
+        }
         let mut meanings = Vec::new();
         let mut of_texts = Vec::with_capacity(texts.len());
         for (text, all) in &mut texts {
-            let near = |meaning: &Meaning| meaning.reach(rules).is_some();
+            let near = |meaning: &Meaning| meaning.reach(&of_rules).is_some();
             all.sort_by_key(near);
             let first = meanings.len();
             of_texts.push(OfText {
-                len: text.bytes.len(),
-                meanings: first..first + all.len(),
-                near: first + all.partition_point(|meaning| !near(meaning)),
+                len: compact(text.bytes.len()),
+                meanings: compact(first)..compact(first + all.len()),
+                near: compact(first + all.partition_point(|meaning| !near(meaning))),
                 reach: all
                     .iter()
-                    .filter_map(|meaning| meaning.reach(rules))
-                    .fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d))),
+                    .filter_map(|meaning| meaning.reach(&of_rules))
+                    .fold((0, 0), |(a, b), (c, d)| (a.max(compact(c)), b.max(compact(d)))),
             });
             meanings.append(all);
         }
         let slow = rules.iter().zip(0_u16..).filter(|(rule, _)| rule.is_slow()).map(|(_, index)| index);
-        let mut search = Self {
+        Self {
             finder: Finder::new(texts.into_iter().map(|(text, _)| text).collect()),
             texts: of_texts,
             meanings,
-            neighbours: neighbours.sets,
+            neighbours,
+            rules: of_rules,
             slow: slow.collect(),
-            runs: Vec::new(),
-            run_ends: Vec::new(),
+            runs,
             caches: CachePool::default(),
-        };
-        search.lay_out_runs(rules);
-        search
-    }
-
-    /// Lays out what the compiled form leaves out, since it has the same elsewhere.
-    pub(crate) fn lay_out(&mut self, rules: &[Rule]) {
-        for (text, of_text) in self.finder.texts_mut().iter_mut().zip(&self.texts) {
-            for meaning in &self.meanings[of_text.meanings.clone()] {
-                let (before, after) = match meaning {
-                    Meaning::Candidate { before, after, .. } => {
-                        (self.neighbours[*before as usize], self.neighbours[*after as usize])
-                    }
-                    Meaning::Keyword { .. } | Meaning::Allow => (ByteSet::ALL, ByteSet::ALL),
-                };
-                text.before = text.before.union(before);
-                text.after = text.after.union(after);
-            }
         }
-        self.finder.lay_out();
-        self.lay_out_runs(rules);
     }
 
-    /// The rules with their literals, which the compiled form has here alone.
-    pub(crate) fn with_literals(&self, rules: &[Rule]) -> Vec<Rule> {
-        let mut rules = rules.to_vec();
-        rules.iter_mut().for_each(|rule| rule.pattern.literals.clear());
-        for (text, of_text) in self.finder.texts().iter().zip(&self.texts) {
-            for meaning in &self.meanings[of_text.meanings.clone()] {
+    /// Lays out what the compiled form leaves out.
+    pub(crate) fn lay_out(&mut self) {
+        self.finder.lay_out();
+    }
+
+    /// The rules with their literals and rows, which the compiled form has here alone.
+    pub(crate) fn whole_rules(&self, rules: &Rules) -> Vec<Rule> {
+        let mut rules: Vec<Rule> = rules.iter().cloned().collect();
+        for (Rule { pattern, .. }, of_rule) in rules.iter_mut().zip(&self.rules) {
+            pattern.literals.clear();
+            pattern.runs = self.runs[of_rule.runs.clone()].to_vec();
+        }
+        for (text, of_text) in self.finder.texts().zip(&self.texts) {
+            for meaning in self.meanings_in(&of_text.meanings) {
                 if let Meaning::Candidate { rule, min_before, max_before, before, after } = meaning {
-                    let neighbours = |place: u32| self.neighbours[place as usize];
-                    let text =
-                        Text { before: neighbours(*before), after: neighbours(*after), ..text.clone() };
-                    let literal = Literal { text, min_before: *min_before, max_before: *max_before };
+                    let (before, after) = (self.neighbours.at(*before), self.neighbours.at(*after));
+                    let text = Text { before, after, ..text.clone() };
+                    let literal =
+                        Literal { text, min_before: *min_before as usize, max_before: *max_before as usize };
                     rules[usize::from(*rule)].pattern.literals.push(literal);
                 }
             }
@@ -201,11 +204,8 @@ impl Search {
         rules
     }
 
-    fn lay_out_runs(&mut self, rules: &[Rule]) {
-        for rule in rules {
-            self.runs.extend_from_slice(&rule.pattern.runs);
-            self.run_ends.push(self.runs.len());
-        }
+    fn meanings_in(&self, places: &Range<u32>) -> &[Meaning] {
+        &self.meanings[places.start as usize..places.end as usize]
     }
 
     /// Every literal that stands in the content.
@@ -246,7 +246,8 @@ impl Search {
                 if zones.peek().is_none_or(|zone| start < zone.start) {
                     let (before, after) = copied.reach(start, lens);
                     let reach = self.texts[landmark.text as usize].reach;
-                    let is_settled = landmark.is_settled && reach.0 <= before && reach.1 <= after;
+                    let is_near = reach.0 as usize <= before && reach.1 as usize <= after;
+                    let is_settled = landmark.is_settled && is_near;
                     list.push(Landmark { start, text: landmark.text, is_settled });
                 }
             }
@@ -256,7 +257,7 @@ impl Search {
 
     /// Every match of every rule's regex, as if each had searched the whole content (those rules aside whose
     /// keywords are missing). Landmarks that a delta would find again are forgotten.
-    pub(crate) fn find(&self, rules: &[Rule], content: &[u8], landmarks: &mut Landmarks) -> Hits {
+    pub(crate) fn find(&self, rules: &Rules, content: &[u8], landmarks: &mut Landmarks) -> Hits {
         let mut hits = Hits::default();
         let mut candidates: Vec<Starts> = Vec::new();
         let mut has_keyword = vec![false; rules.len()];
@@ -265,24 +266,24 @@ impl Search {
         for (landmark, index) in landmarks.list().iter().zip(0..) {
             let OfText { len, ref meanings, near, .. } = self.texts[landmark.text as usize];
             let at = landmark.start;
-            let is_there = |neighbour: Option<&u8>, place: u32| {
-                neighbour.is_none_or(|byte| self.neighbours[place as usize].has(*byte))
+            let is_there = |neighbour: Option<&u8>, place: u16| {
+                neighbour.is_none_or(|byte| self.neighbours.has(place, *byte))
             };
             let end = if landmark.is_settled { near } else { meanings.end };
             is_far[index] = landmark.is_settled;
-            for meaning in &self.meanings[meanings.start..end] {
+            for meaning in self.meanings_in(&(meanings.start..end)) {
                 match meaning {
                     Meaning::Candidate { rule, min_before, max_before, before, after } => {
                         let before_it = at.checked_sub(1).map(|before| &content[before]);
-                        if !is_there(content.get(at + len), *after) || !is_there(before_it, *before) {
+                        if !is_there(content.get(at + len as usize), *after) || !is_there(before_it, *before)
+                        {
                             continue;
                         }
-                        is_far[index] |= meaning.is_far(rules);
-                        if at < *min_before {
-                            continue;
-                        }
-                        let (first, last) = (at.saturating_sub(*max_before), at - min_before);
-                        if self.runs_of(*rule).iter().all(|run| run.may_be_in(content, first, last)) {
+                        is_far[index] |= meaning.is_far(&self.rules);
+                        let Some(last) = at.checked_sub(*min_before as usize) else { continue };
+                        let first = at.saturating_sub(*max_before as usize);
+                        let runs = self.rules[usize::from(*rule)].runs.clone();
+                        if self.runs[runs].iter().all(|run| run.may_be_in(content, first, last)) {
                             candidates.push(Starts { rule: *rule, first, last, landmark: index });
                         }
                     }
@@ -298,7 +299,7 @@ impl Search {
             }
         }
         candidates.retain(|starts| {
-            !rules[usize::from(starts.rule)].pattern.is_gated || has_keyword[usize::from(starts.rule)]
+            !self.rules[usize::from(starts.rule)].is_gated || has_keyword[usize::from(starts.rule)]
         });
         let mut caches = self.caches.get();
         let mut is_open = vec![false; landmarks.list().len()];
@@ -322,45 +323,28 @@ impl Search {
         hits.hits.sort_unstable();
         hits
     }
-
-    fn runs_of(&self, rule: u16) -> &[Run] {
-        let rule = usize::from(rule);
-        let first = rule.checked_sub(1).map_or(0, |before| self.run_ends[before]);
-        &self.runs[first..self.run_ends[rule]]
-    }
 }
 
-/// Sets of bytes, each once.
-#[derive(Default)]
-struct Neighbours {
-    sets: Vec<ByteSet>,
-    places: HashMap<ByteSet, u32>,
-}
-
-impl Neighbours {
-    fn place_of(&mut self, set: ByteSet) -> u32 {
-        *self.places.entry(set).or_insert_with(|| {
-            self.sets.push(set);
-            u32::try_from(self.sets.len() - 1).expect("there are fewer rules than numbers of four bytes")
-        })
-    }
+/// Lengths and counts of rules: far less than memory could hold of them, and read often.
+fn compact(number: usize) -> u32 {
+    u32::try_from(number).expect("no rule set has so much")
 }
 
 impl Meaning {
     /// How far before the text's start, and after it, what stands there decides; `None`: all of the content does.
-    fn reach(&self, rules: &[Rule]) -> Option<(usize, usize)> {
+    fn reach(&self, rules: &[OfRule]) -> Option<(usize, usize)> {
         match self {
             Self::Candidate { rule, min_before, max_before, .. } => {
-                let pattern = &rules[usize::from(*rule)].pattern;
-                let after = (pattern.max_len + CONTEXT).saturating_sub(*min_before);
-                (!pattern.is_gated).then_some((max_before + CONTEXT, after))
+                let rule = &rules[usize::from(*rule)];
+                let after = (rule.max_len + CONTEXT).saturating_sub(*min_before as usize);
+                (!rule.is_gated).then_some((*max_before as usize + CONTEXT, after))
             }
             Self::Keyword { .. } | Self::Allow => None,
         }
     }
 
     /// Whether more than what is within [`MARGIN`] of the text's start plays a part.
-    fn is_far(&self, rules: &[Rule]) -> bool {
+    fn is_far(&self, rules: &[OfRule]) -> bool {
         self.reach(rules).is_none_or(|(before, after)| before.max(after) > MARGIN)
     }
 }
@@ -369,7 +353,7 @@ impl Meaning {
 /// not overlapping. `starts` is of one rule and sorted. Marks in `is_open` the landmarks whose windows have a match,
 /// or might have one if an earlier match did not hide it.
 fn find_in_windows(
-    (rules, caches): (&[Rule], &mut Caches),
+    (rules, caches): (&Rules, &mut Caches),
     starts: &[Starts],
     content: &[u8],
     hits: &mut Vec<Hit>,
@@ -463,7 +447,7 @@ mod tests {
         let rule = |(number, body)| format!("[[rules]]\nid = 'rule-{number}'\n{body}\n");
         let text: String = bodies.enumerate().map(rule).collect();
         let rules = RuleSet::parse(&text, "test", None).unwrap();
-        let search = Search::new(rules.rules());
+        let search = Search::new(&rules.whole_rules());
         (rules, search)
     }
 
@@ -474,7 +458,7 @@ mod tests {
     }
 
     /// The definition of what [`Search::find`] finds: no prefilter, no windows.
-    fn find_naively(rules: &[Rule], content: &[u8]) -> Vec<Hit> {
+    fn find_naively(rules: &Rules, content: &[u8]) -> Vec<Hit> {
         let lower = content.to_ascii_lowercase();
         let has =
             |word: &String| memchr::memmem::find(&lower, word.to_ascii_lowercase().as_bytes()).is_some();
