@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use secretscan_bus::{Bus, BusError, NatsConfig};
+use secretscan_bus::access::{Identity, seed_file};
+use secretscan_bus::{Bus, BusError, NatsConfig, TlsSettings};
 
 use crate::data_dir;
 use crate::failure::Failure;
@@ -31,6 +32,18 @@ pub struct ConnectionArguments {
     /// Log in with the nkey seed in this file
     #[arg(long, value_name = "FILE", conflicts_with = "creds")]
     nkey: Option<PathBuf>,
+
+    /// Use TLS, and believe a server that one of these certificates vouches for (PEM)
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    tls_ca: Option<PathBuf>,
+
+    /// Show this certificate to the server (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key", hide_short_help = true)]
+    tls_certificate: Option<PathBuf>,
+
+    /// The key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate", hide_short_help = true)]
+    tls_key: Option<PathBuf>,
 }
 
 impl ConnectionArguments {
@@ -51,26 +64,55 @@ impl ConnectionArguments {
         self.nats.clone().or_else(of_local_system).unwrap_or_else(|| DEFAULT_URL.to_owned())
     }
 
-    async fn open(&self) -> Result<Bus, Failure> {
-        let config = NatsConfig {
-            url: self.url(),
-            credentials: self.creds.clone(),
-            nkey_seed: self.nkey.clone(),
-            replicas: 1,
-            name: "cli".to_owned(),
-        };
-        Bus::open(&config).await.map_err(|error| {
-            let hint = match &error {
-                BusError::Absent { .. } => {
-                    "start the services there, or name another server with --nats or SECRETSCAN_NATS"
-                }
-                BusError::Connect { .. } => {
-                    "check that the server runs, and its address (--nats, SECRETSCAN_NATS) and the credentials (--creds, \
-                     --nkey); `secretscan up` starts a whole system on this machine"
-                }
-                _ => "check that the server has JetStream and that these credentials may use it",
-            };
-            Failure::caused_by(error, "cannot reach secretscan", hint)
+    /// The key of a running `secretscan up`, if its server is the one to connect to.
+    fn local_key(&self, identity: Identity) -> Option<PathBuf> {
+        let data = self.data.clone().or_else(|| data_dir::default().ok())?;
+        let local = fs::read_to_string(data_dir::url_file(&data)).ok()?;
+        let key = seed_file(&data_dir::nats_keys(&data), identity);
+        (local.trim() == self.url() && self.creds.is_none() && key.exists()).then_some(key)
+    }
+
+    /// Creates what is missing there.
+    pub fn set_up(&self, replicas: usize) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let config = NatsConfig { replicas, is_provisioned: false, ..self.config(Identity::Setup) };
+            Bus::connect(&config).await.map_err(unreachable)?.close().await?;
+            Ok(())
         })
     }
+
+    fn config(&self, identity: Identity) -> NatsConfig {
+        NatsConfig {
+            url: self.url(),
+            credentials: self.creds.clone(),
+            nkey_seed: self.nkey.clone().or_else(|| self.local_key(identity)),
+            tls: TlsSettings {
+                ca_file: self.tls_ca.clone(),
+                certificate_file: self.tls_certificate.clone(),
+                key_file: self.tls_key.clone(),
+            },
+            replicas: 1,
+            is_provisioned: true,
+            name: identity.name().to_owned(),
+        }
+    }
+
+    async fn open(&self) -> Result<Bus, Failure> {
+        Bus::open(&self.config(Identity::Cli)).await.map_err(unreachable)
+    }
+}
+
+fn unreachable(error: BusError) -> Failure {
+    let hint = match &error {
+        BusError::Absent { .. } => {
+            "start the services there, or name another server with --nats or SECRETSCAN_NATS"
+        }
+        BusError::Connect { .. } => {
+            "check that the server runs, and its address (--nats, SECRETSCAN_NATS) and the credentials (--creds, \
+             --nkey); `secretscan up` starts a whole system on this machine"
+        }
+        _ => "check that the server has JetStream and that these credentials may use it",
+    };
+    Failure::caused_by(error, "cannot reach secretscan", hint)
 }

@@ -2,10 +2,11 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use secretscan_bus::access::{Identity, Keys, Limits, seed_file};
 use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_embedded::{NatsServer, ServerOptions, find_or_install};
 use tokio::task::JoinSet;
@@ -13,6 +14,9 @@ use uuid::Uuid;
 
 use crate::data_dir;
 use crate::failure::Failure;
+
+/// What the streams may hold; the disk may hold less.
+const LIMITS: Limits = Limits { max_memory_bytes: 1 << 30, max_store_bytes: 1 << 40 };
 
 /// Where the system lives, and what it says while it runs.
 #[derive(clap::Args)]
@@ -56,20 +60,31 @@ impl LocalArguments {
         fs::create_dir_all(&data).with_context(cannot_create)?;
         let data = data.canonicalize().with_context(cannot_create)?;
         let binary = self.nats_server(&data).await?;
-        let options = ServerOptions { port, ..ServerOptions::new(data.join("nats")) };
+        let keys_dir = fresh_dir(&data_dir::nats_keys(&data))?;
+        let accounts = Keys::in_dir(&keys_dir)?.accounts(&LIMITS);
+        let config = accounts.as_object().cloned().unwrap_or_default();
+        let options = ServerOptions { port, config, ..ServerOptions::new(data.join("nats")) };
         let server = NatsServer::start(&binary, options).await.map_err(|error| {
             let hint = error.hint().unwrap_or("see the log of nats-server in the data directory");
             Failure::caused_by(error, "cannot start nats-server", hint)
         })?;
         let url = server.url();
-        let connect = async |name: &str| {
-            let config =
-                NatsConfig { url: url.clone(), replicas: 1, name: name.into(), ..NatsConfig::default() };
+        let connect = async |identity: Identity| {
+            let config = NatsConfig {
+                url: url.clone(),
+                nkey_seed: Some(seed_file(&keys_dir, identity)),
+                replicas: 1,
+                is_provisioned: identity != Identity::Setup,
+                name: identity.name().into(),
+                ..NatsConfig::default()
+            };
             Bus::connect(&config).await
         };
-        let bus = connect("cli").await?;
+        let setup = connect(Identity::Setup).await?;
         // The lock on the store says that nobody else works: what a killed process had in hand goes on at once.
-        bus.take_back_work().await?;
+        setup.take_back_work().await?;
+        setup.close().await?;
+        let bus = connect(Identity::Cli).await?;
         let stop = Stop::new();
         let mut services: JoinSet<anyhow::Result<()>> = JoinSet::new();
 
@@ -86,19 +101,19 @@ impl LocalArguments {
         batch_agent.scan.key_file = Some(key_file(&data)?);
         batch_agent.scan.rules.clone_from(&self.rules);
 
-        let (service, token) = (connect("controller").await?, stop.clone());
+        let (service, token) = (connect(Identity::Controller).await?, stop.clone());
         services.spawn(async move {
             secretscan_controller::run(service, controller, token).await;
             Ok(())
         });
-        let (service, token) = (connect("scheduler").await?, stop.clone());
+        let (service, token) = (connect(Identity::Scheduler).await?, stop.clone());
         services.spawn(async move {
             secretscan_scheduler::run(service, token).await;
             Ok(())
         });
-        let (service, token) = (connect("repo-agent").await?, stop.clone());
+        let (service, token) = (connect(Identity::RepoAgent).await?, stop.clone());
         services.spawn(async move { Ok(secretscan_repo_agent::run(service, repo_agent, token).await?) });
-        let (service, token) = (connect("batch-agent").await?, stop.clone());
+        let (service, token) = (connect(Identity::BatchAgent).await?, stop.clone());
         services.spawn(async move { Ok(secretscan_batch_agent::run(service, batch_agent, token).await?) });
 
         let url_file = data_dir::url_file(&data);
@@ -157,6 +172,17 @@ impl System {
         self.bus.close().await?;
         self.server.stop().await.context("stopping nats-server")
     }
+}
+
+/// An empty directory for the owner only: the keys of a start are for that start.
+fn fresh_dir(dir: &Path) -> anyhow::Result<PathBuf> {
+    let doing = || format!("creating {}", dir.display());
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(doing),
+        _ => {}
+    }
+    fs::DirBuilder::new().mode(0o700).create(dir).with_context(doing)?;
+    Ok(dir.to_owned())
 }
 
 /// The directory for temporary files, on the disk of the data: a pack may be too big for a /tmp in memory. What a killed

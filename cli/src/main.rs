@@ -11,6 +11,8 @@ mod completions;
 mod connection;
 #[cfg(feature = "remote")]
 mod data_dir;
+#[cfg(feature = "remote")]
+mod dead_letters;
 mod exit;
 mod failure;
 #[cfg(feature = "remote")]
@@ -21,6 +23,8 @@ mod lists;
 #[cfg(feature = "local")]
 mod local;
 mod man;
+#[cfg(feature = "remote")]
+mod nats_config;
 mod output;
 mod progress;
 mod project;
@@ -36,6 +40,8 @@ mod rules;
 #[cfg(feature = "local")]
 mod run;
 mod scan;
+#[cfg(feature = "remote")]
+mod setup;
 #[cfg(feature = "local")]
 mod up;
 #[cfg(feature = "verify")]
@@ -76,6 +82,12 @@ enum Command {
     Findings(findings::Arguments),
     #[cfg(feature = "remote")]
     Agents(agents::Arguments),
+    #[cfg(feature = "remote")]
+    DeadLetters(dead_letters::Arguments),
+    #[cfg(feature = "remote")]
+    Setup(setup::Arguments),
+    #[cfg(feature = "remote")]
+    NatsConfig(nats_config::Arguments),
     Rules(rules::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -106,6 +118,12 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Findings(arguments) => findings::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Agents(arguments) => agents::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::DeadLetters(arguments) => dead_letters::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Setup(arguments) => setup::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::NatsConfig(arguments) => nats_config::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

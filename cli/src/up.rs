@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 
+use secretscan_bus::access::{Identity, seed_file};
+
+use crate::data_dir;
 use crate::exit::Outcome;
 use crate::local::LocalArguments;
 
@@ -12,7 +15,7 @@ use crate::local::LocalArguments;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example: secretscan up
-         nats pub secretscan.repository-scan.new '{\"uri\":\"https://github.com/owner/project\"}'")]
+         nats -s URL --nkey FILE pub secretscan.repository-scan.new '{\"uri\":\"https://github.com/owner/project\"}'")]
 pub struct Arguments {
     /// The port of the nats-server on the loopback address; 0 picks a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
@@ -32,6 +35,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         let _ = writeln!(out, "{}", system.url());
         let _ = writeln!(io::stderr(), "secretscan is up, its data is in {}", system.data().display());
         let _ = writeln!(io::stderr(), "ask for a scan: secretscan request URI --watch; stop with Ctrl-C");
+        let key = seed_file(&data_dir::nats_keys(system.data()), Identity::Cli);
+        let _ = writeln!(
+            io::stderr(),
+            "with the nats command: nats -s {} --nkey {}",
+            system.url(),
+            key.display()
+        );
         let failed = tokio::select! {
             () = secretscan_service::asked_to_stop() => None,
             error = system.failed() => Some(error),

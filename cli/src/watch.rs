@@ -137,6 +137,7 @@ pub async fn until_end(bus: &Bus, id: &RequestId) -> anyhow::Result<RepositorySc
     let mut follow = pin!(async {
         loop {
             let followed = bus.follow_scan(id, |scan| {
+                let Some(scan) = scan else { return ControlFlow::Continue(()) };
                 let is_ended = scan.state.is_terminal();
                 let is_watched = sender.send(scan).is_ok();
                 if is_ended || !is_watched { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -76,6 +76,7 @@ impl System {
             ScanEvent::Claim { agent, max_attempts: 3 },
             ScanEvent::CutBatch { claim: claim.clone(), batch: batch.batch.clone() },
             ScanEvent::FinishListing { claim, listing },
+            ScanEvent::Settle,
         ];
         for event in events {
             self.bus.apply_scan(id, &[event]).await.unwrap();
@@ -99,7 +100,6 @@ impl System {
     async fn scanned(&self, batch: &BatchKey, repository: &RepositoryId, findings: Vec<Finding>) {
         let count = findings.len() as u64;
         self.bus.record_findings(repository, findings).await.unwrap();
-        self.bus.ledger(repository).mark_scanned(batch, "r1-0123456789ab").await.unwrap();
         let skipped = NotScanned { what: "big.bin".into(), reason: "larger than 1.07 GB".into() };
         let report = BatchReport {
             commits: 2,
@@ -111,6 +111,8 @@ impl System {
         };
         let claim = Claim { agent: "batch-agent-1".parse().unwrap(), attempt: 1 };
         self.bus.apply_batch(batch, &[BatchEvent::Finish { claim, report }]).await.unwrap();
+        // As the controller does when it is told.
+        self.bus.apply_batch(batch, &[BatchEvent::Settle]).await.unwrap();
     }
 
     /// A completed request with one finding.
@@ -635,9 +637,54 @@ fn usage_errors_of_remote_commands() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
+    let system = System::start().await;
+    assert_eq!(system.run(&["dead-letters", "list"]).out, "no dead letter\n");
+    let (id, _) = system.queued("r1", "https://git.example.org/team/project").await;
+    let agent: AgentId = "repo-agent-1".parse().unwrap();
+    let claim = Claim { agent: agent.clone(), attempt: 1 };
+    let fail = ScanEvent::Fail { claim, reason: "the host does not know it".into() };
+    let take = ScanEvent::Claim { agent, max_attempts: 3 };
+    let events = [ScanEvent::StartScheduling, ScanEvent::Assign, take, fail];
+    system.bus.apply_scan(&id, &events).await.unwrap();
+    system.bus.apply_scan(&id, &[ScanEvent::Settle]).await.unwrap();
+
+    let listed = system.run(&["dead-letters", "list", "--format", "json"]).json();
+    assert_eq!(listed[0]["reason"], "the host does not know it");
+    assert_eq!((&listed[0]["number"], &listed[0]["canRetry"]), (&1.into(), &true.into()));
+    let shown = system.run(&["dead-letters", "show", "1"]);
+    assert!(shown.out.contains("reason   the host does not know it"), "{}", shown.out);
+    assert!(shown.out.contains("https://git.example.org/team/project"), "{}", shown.out);
+    let listed = system.run(&["dead-letters", "list"]);
+    assert!(listed.out.contains("repository-scan.new"), "{}", listed.out);
+
+    let stop = Stop::new();
+    let controller = secretscan_controller::run(
+        system.bus.clone(),
+        secretscan_controller::Config::default(),
+        stop.clone(),
+    );
+    let retried = async {
+        let url = system.server.url();
+        let ran = tokio::task::spawn_blocking(move || run_at(&url, &["dead-letters", "retry", "1"]));
+        let ran = ran.await.unwrap();
+        stop.cancel();
+        ran
+    };
+    let ((), retried) = tokio::join!(controller, retried);
+    assert!(retried.code == 0 && retried.out.starts_with("1: request "), "{}{}", retried.out, retried.err);
+    assert_eq!(system.bus.scans().await.unwrap().len(), 2, "asked for again under another id");
+    assert_eq!(system.run(&["dead-letters", "list"]).out, "no dead letter\n");
+    for action in ["show", "retry", "drop"] {
+        let ran = system.run(&["dead-letters", action, "1"]);
+        assert!(ran.code == 2 && ran.err.contains("there is no dead letter 1"), "{action}: {}", ran.err);
+    }
+}
+
 #[test]
 fn help_fits_a_screen_and_has_an_example() {
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 13] = [
         &["request"],
         &["request", "show"],
         &["request", "cancel"],
@@ -645,6 +692,12 @@ fn help_fits_a_screen_and_has_an_example() {
         &["repositories"],
         &["findings"],
         &["agents"],
+        &["dead-letters", "list"],
+        &["dead-letters", "show"],
+        &["dead-letters", "retry"],
+        &["dead-letters", "drop"],
+        &["setup"],
+        &["nats-config"],
     ];
     for arguments in commands {
         let ran = run_at("nats://ada:password@127.0.0.1:1", &[arguments, &["-h"]].concat());

@@ -1,10 +1,11 @@
 //! The whole system in one test: every service for real, on a real nats-server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use futures::TryStreamExt;
+use secretscan_bus::access::{Identity, Keys, Limits, seed_file};
 use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_detect::HashKey;
 use secretscan_model::{Finding, RepositoryId, RepositoryScan, RequestId};
@@ -71,10 +72,13 @@ impl System {
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
             .try_init();
-        let server = TestServer::start().await?;
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("key"), KEY)?;
-        let bus = connect(&server, "test").await?;
+        // As everywhere else, each service is an identity that may do just what it needs.
+        let limits = Limits { max_memory_bytes: 1 << 30, max_store_bytes: 1 << 36 };
+        let accounts = Keys::in_dir(dir.path())?.accounts(&limits);
+        let server = TestServer::start_with(accounts.as_object().cloned().unwrap_or_default()).await?;
+        let bus = connect(&server, dir.path(), Identity::Setup).await?;
         let mut system =
             Self { server, bus, dir, size, credentials, services: JoinSet::new(), stop: Stop::new() };
         system.start_services().await?;
@@ -93,7 +97,7 @@ impl System {
     pub async fn start_services(&mut self) -> anyhow::Result<()> {
         self.stop = Stop::new();
         for _ in 0..self.size.controllers {
-            let (bus, stop) = (connect(&self.server, "controller").await?, self.stop.clone());
+            let (bus, stop) = (self.connect(Identity::Controller).await?, self.stop.clone());
             let mut config = secretscan_controller::Config::default();
             config.policy.allow_local = true;
             config.policy.allow_http = true;
@@ -104,14 +108,14 @@ impl System {
             });
         }
         for _ in 0..self.size.schedulers {
-            let (bus, stop) = (connect(&self.server, "scheduler").await?, self.stop.clone());
+            let (bus, stop) = (self.connect(Identity::Scheduler).await?, self.stop.clone());
             self.services.spawn(async move {
                 secretscan_scheduler::run(bus, stop).await;
                 Ok(())
             });
         }
         for _ in 0..self.size.repo_agents {
-            let (bus, stop) = (connect(&self.server, "repo-agent").await?, self.stop.clone());
+            let (bus, stop) = (self.connect(Identity::RepoAgent).await?, self.stop.clone());
             let mut config = secretscan_repo_agent::Config::default();
             config.mirrors.dir = self.path("mirrors");
             config.fetch.allow_local = true;
@@ -120,7 +124,7 @@ impl System {
             self.services.spawn(async move { Ok(secretscan_repo_agent::run(bus, config, stop).await?) });
         }
         for _ in 0..self.size.batch_agents {
-            let (bus, stop) = (connect(&self.server, "batch-agent").await?, self.stop.clone());
+            let (bus, stop) = (self.connect(Identity::BatchAgent).await?, self.stop.clone());
             let mut config = secretscan_batch_agent::Config::default();
             config.agent.slots = 1;
             config.scan.key_file = Some(self.path("key"));
@@ -147,6 +151,25 @@ impl System {
             }
         }
         Ok(all)
+    }
+
+    /// A connection as one of the identities.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub async fn connect(&self, identity: Identity) -> anyhow::Result<Bus> {
+        connect(&self.server, self.dir.path(), identity).await
+    }
+
+    /// A client as one of the identities, that can try what no service does.
+    ///
+    /// # Errors
+    /// When it can't connect.
+    pub async fn client(&self, identity: Identity) -> anyhow::Result<async_nats::Client> {
+        let seed = std::fs::read_to_string(seed_file(self.dir.path(), identity))?;
+        let options = async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
+            .custom_inbox_prefix(format!("_INBOX_{}", identity.name()));
+        Ok(options.connect(self.server.url()).await?)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -179,7 +202,7 @@ impl System {
     /// # Errors
     /// When they can't be read.
     pub async fn everything_stored(&self) -> anyhow::Result<Vec<u8>> {
-        let client = async_nats::connect(self.server.url()).await?;
+        let client = self.client(Identity::Setup).await?;
         let jetstream = async_nats::jetstream::new(client);
         let mut all = Vec::new();
         let mut names = jetstream.stream_names();
@@ -236,11 +259,13 @@ impl System {
     }
 }
 
-/// A connection to a server.
-///
-/// # Errors
-/// When it can't be made.
-pub async fn connect(server: &TestServer, name: &str) -> anyhow::Result<Bus> {
-    let config = NatsConfig { url: server.url(), name: name.into(), ..NatsConfig::default() };
+async fn connect(server: &TestServer, keys: &Path, identity: Identity) -> anyhow::Result<Bus> {
+    let config = NatsConfig {
+        url: server.url(),
+        nkey_seed: Some(seed_file(keys, identity)),
+        is_provisioned: identity != Identity::Setup,
+        name: identity.name().into(),
+        ..NatsConfig::default()
+    };
     Ok(Bus::connect(&config).await?)
 }

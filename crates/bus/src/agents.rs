@@ -1,10 +1,11 @@
 //! Living agents: how they announce themselves and how the scheduler sees them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use futures::TryStreamExt;
-use secretscan_model::{Agent, AgentId, Role};
+use futures::StreamExt;
+use secretscan_model::{Agent, AgentId, Claim, Role};
 use tokio::sync::Notify;
 
 use crate::topology::{AGENT_TTL, HEARTBEAT_EVERY};
@@ -78,14 +79,30 @@ impl Presence {
             }
         }
         let key = self.key();
-        if let Err(error) = self.bus.agents.store().purge(&key).await {
-            tracing::warn!(%error, "the agent stays listed until its heartbeat expires");
+        if let Err(error) = self.bus.agents.purge(&key).await {
+            tracing::warn!(error = chain(&error), "the agent stays listed until its heartbeat expires");
         }
     }
 
     fn key(&self) -> String {
         let agent = self.agent();
-        format!("{}.{}", agent.role.as_str(), agent.id)
+        key(agent.role, &agent.id)
+    }
+
+    /// Whether the agent that has claimed this work is another, lives, and says that it works on it.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn is_held_by_another(&self, claim: Option<&Claim>, what: &str) -> Result<bool, BusError> {
+        let (role, id) = {
+            let agent = self.agent();
+            (agent.role, agent.id.clone())
+        };
+        let Some(Claim { agent: holder, .. }) = claim.filter(|claim| claim.agent != id) else {
+            return Ok(false);
+        };
+        let holder = self.bus.agents.get(&key(role, holder)).await?;
+        Ok(holder.is_some_and(|holder| holder.value.holds.iter().any(|held| held == what)))
     }
 
     async fn beat(&self) -> Result<(), BusError> {
@@ -95,7 +112,7 @@ impl Presence {
             crate::requests::json(&*agent)
         };
         // The client has no write with a time to live that replaces a record: publish it as the bucket stores it.
-        let subject = format!("{}{}", self.bus.agents.store().prefix, self.key());
+        let subject = self.bus.agents.subject(&self.key());
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-TTL", format!("{}s", AGENT_TTL.as_secs()));
         let wrap = |source| BusError::Publish { subject: subject.clone(), source };
@@ -110,17 +127,26 @@ impl Presence {
     }
 }
 
+fn key(role: Role, id: &AgentId) -> String {
+    format!("{}.{id}", role.as_str())
+}
+
 /// The living agents, kept up to date by [`AgentsView::keep`].
 #[derive(Default)]
 pub struct AgentsView {
-    agents: Mutex<HashMap<String, Agent>>,
+    agents: Mutex<HashMap<String, (Agent, Instant)>>,
 }
 
 impl AgentsView {
     /// All slots of a role.
     pub fn slots(&self, role: Role) -> u64 {
-        let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        agents.values().filter(|agent| agent.role == role).map(|agent| u64::from(agent.slots)).sum()
+        let agents = self.agents();
+        let of_role = agents.values().filter(|(agent, _)| agent.role == role);
+        of_role.map(|(agent, _)| u64::from(agent.slots)).sum()
+    }
+
+    fn agents(&self) -> MutexGuard<'_, HashMap<String, (Agent, Instant)>> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows the bucket until stopped, and calls `changed` after each change.
@@ -138,20 +164,27 @@ impl AgentsView {
     }
 
     async fn follow(&self, bus: &Bus, changed: &impl Fn()) -> Result<(), BusError> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let watch = bus.agents.watch(">").await?;
-        let mut watch = std::pin::pin!(watch);
-        while let Some((key, agent)) = watch.try_next().await? {
-            {
-                let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-                match agent {
-                    Some(agent) => agents.insert(key, agent),
-                    None => agents.remove(&key),
-                };
+        let mut written = std::pin::pin!(bus.agents.written().await?);
+        match bus.agents.few(">").await {
+            Ok(agents) => {
+                let now = Instant::now();
+                *self.agents() = agents.into_iter().map(|(key, agent)| (key, (agent, now))).collect();
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "the agents show with their next heartbeat"),
+        }
+        changed();
+        let mut tick = tokio::time::interval(HEARTBEAT_EVERY);
+        loop {
+            tokio::select! {
+                heard = written.next() => match heard {
+                    Some((key, Some(agent))) => drop(self.agents().insert(key, (agent, Instant::now()))),
+                    Some((key, None)) => drop(self.agents().remove(&key)),
+                    None => return Ok(()),
+                },
+                _ = tick.tick() => self.agents().retain(|_, (_, seen)| seen.elapsed() < AGENT_TTL),
             }
             changed();
         }
-        Ok(())
     }
 }
 
@@ -162,14 +195,5 @@ impl Bus {
     /// [`BusError`] when the bucket can't be read.
     pub async fn agents(&self) -> Result<Vec<Agent>, BusError> {
         Ok(self.agents.list(">").await?.into_iter().map(|(_, agent)| agent).collect())
-    }
-
-    /// Whether an agent other than this one lives and says that it works on this.
-    ///
-    /// # Errors
-    /// [`BusError`] when the bucket can't be read.
-    pub async fn is_held_by_another(&self, me: &AgentId, what: &str) -> Result<bool, BusError> {
-        let agents = self.agents().await?;
-        Ok(agents.iter().any(|agent| agent.id != *me && agent.holds.iter().any(|held| held == what)))
     }
 }

@@ -1,13 +1,21 @@
 //! A KV bucket of one type of record, stored as JSON.
+//!
+//! The decision worth knowing: the services read with direct gets and follow with plain subscriptions, never with consumers.
+//! Who may create a consumer may name the subject that it delivers to, and so write wherever it likes; only
+//! [`Bucket::list`] creates one, for people's commands.
 
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store, UpdateErrorKind};
-use futures::{Stream, StreamExt, TryStreamExt};
+use async_nats::{Client, HeaderMap, jetstream};
+use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 
 use crate::BusError;
 
@@ -20,41 +28,54 @@ pub struct Versioned<T> {
     pub revision: u64,
 }
 
-/// A KV bucket of one type of record. Cheap to clone.
+/// A KV bucket of one type of record, opened when it is first used: not every role may use each. Cheap to clone.
 pub struct Bucket<T> {
-    store: Store,
+    client: Client,
+    jetstream: jetstream::Context,
+    name: &'static str,
+    store: Arc<OnceCell<Store>>,
     record: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Bucket<T> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), record: PhantomData }
+        let Self { client, jetstream, name, store, record } = self;
+        let (client, jetstream, store) = (client.clone(), jetstream.clone(), store.clone());
+        Self { client, jetstream, name, store, record: *record }
     }
 }
+
+/// A change that is missed is seen after this long.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long the server may be silent in the midst of an answer of several messages.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many messages one pull of a listing brings.
 const LIST_PAGE: usize = 1_000;
 
 impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, record: PhantomData }
+    pub(crate) fn new(client: &Client, jetstream: &jetstream::Context, name: &'static str) -> Self {
+        let (client, jetstream) = (client.clone(), jetstream.clone());
+        Self { client, jetstream, name, store: Arc::default(), record: PhantomData }
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    pub(crate) async fn store(&self) -> Result<&Store, BusError> {
+        let open = || self.jetstream.get_key_value(self.name);
+        self.store.get_or_try_init(open).await.map_err(|error| self.failed("opening", error))
     }
 
-    fn failed(
-        &self,
-        action: &'static str,
-        source: impl std::error::Error + Send + Sync + 'static,
-    ) -> BusError {
-        BusError::Bucket { bucket: self.store.name.clone(), action, source: Box::new(source) }
+    /// The subject of a key.
+    pub(crate) fn subject(&self, key: &str) -> String {
+        format!("$KV.{}.{key}", self.name)
+    }
+
+    fn failed(&self, action: &'static str, source: impl Into<crate::error::Source>) -> BusError {
+        BusError::Bucket { bucket: self.name.to_owned(), action, source: source.into() }
     }
 
     fn decode(&self, key: &str, bytes: &[u8]) -> Result<T, BusError> {
         serde_json::from_slice(bytes).map_err(|source| BusError::Record {
-            bucket: self.store.name.clone(),
+            bucket: self.name.to_owned(),
             key: key.to_owned(),
             source,
         })
@@ -62,7 +83,7 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
 
     fn encode(&self, key: &str, value: &T) -> Result<bytes::Bytes, BusError> {
         serde_json::to_vec(value).map(Into::into).map_err(|source| BusError::Record {
-            bucket: self.store.name.clone(),
+            bucket: self.name.to_owned(),
             key: key.to_owned(),
             source,
         })
@@ -73,7 +94,7 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     /// # Errors
     /// [`BusError::Bucket`] when the server can't be asked, [`BusError::Record`] when the value is not the record.
     pub async fn get(&self, key: &str) -> Result<Option<Versioned<T>>, BusError> {
-        let entry = self.store.entry(key).await.map_err(|error| self.failed("reading", error))?;
+        let entry = self.store().await?.entry(key).await.map_err(|error| self.failed("reading", error))?;
         match entry {
             Some(entry) if entry.operation == Operation::Put => {
                 Ok(Some(Versioned { value: self.decode(key, &entry.value)?, revision: entry.revision }))
@@ -87,7 +108,7 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     /// # Errors
     /// [`BusError::Bucket`] when the server can't be asked.
     pub async fn create(&self, key: &str, value: &T) -> Result<Option<u64>, BusError> {
-        match self.store.create(key, self.encode(key, value)?).await {
+        match self.store().await?.create(key, self.encode(key, value)?).await {
             Ok(revision) => Ok(Some(revision)),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(self.failed("creating a record in", error)),
@@ -99,25 +120,33 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     /// # Errors
     /// [`BusError::Bucket`] when the server can't be asked.
     pub async fn update(&self, key: &str, value: &T, revision: u64) -> Result<Option<u64>, BusError> {
-        match self.store.update(key, self.encode(key, value)?, revision).await {
+        match self.store().await?.update(key, self.encode(key, value)?, revision).await {
             Ok(revision) => Ok(Some(revision)),
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(self.failed("writing", error)),
         }
     }
 
-    /// All records whose key matches the filter (`*` one token, `>` the rest), one page after the other.
+    /// Takes a record away and leaves only a mark that it was there.
+    ///
+    /// # Errors
+    /// [`BusError::Bucket`] when the server can't be asked.
+    pub(crate) async fn purge(&self, key: &str) -> Result<(), BusError> {
+        self.store().await?.purge(key).await.map_err(|error| self.failed("deleting from", error))
+    }
+
+    /// All records whose key matches the filter (`*` one token, `>` the rest), one page after the other, by a consumer.
     ///
     /// # Errors
     /// [`BusError::Bucket`] when the server can't be asked, [`BusError::Record`] when a value is not the record.
     pub async fn list(&self, filter: &str) -> Result<Vec<(String, T)>, BusError> {
-        let consumer = self
-            .store
+        let store = self.store().await?;
+        let consumer = store
             .stream
             .create_consumer(pull::Config {
                 deliver_policy: DeliverPolicy::LastPerSubject,
                 ack_policy: AckPolicy::None,
-                filter_subject: format!("{}{filter}", self.store.prefix),
+                filter_subject: self.subject(filter),
                 inactive_threshold: Duration::from_secs(30),
                 memory_storage: true,
                 num_replicas: 1,
@@ -136,24 +165,10 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
                 .map_err(|error| self.failed("listing", error))?;
             let before = pending;
             while let Some(message) = page.next().await {
-                let message = message.map_err(|source| BusError::Bucket {
-                    bucket: self.store.name.clone(),
-                    action: "listing",
-                    source,
-                })?;
-                pending = message
-                    .info()
-                    .map_err(|source| BusError::Bucket {
-                        bucket: self.store.name.clone(),
-                        action: "listing",
-                        source,
-                    })?
-                    .pending;
-                let is_marker = message.headers.as_ref().is_some_and(|headers| {
-                    headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some()
-                });
-                if let Some(key) = message.subject.strip_prefix(&self.store.prefix)
-                    && !is_marker
+                let message = message.map_err(|source| self.failed("listing", source))?;
+                pending = message.info().map_err(|source| self.failed("listing", source))?.pending;
+                if let Some(key) = message.subject.strip_prefix(&store.prefix)
+                    && !is_marker(message.headers.as_ref())
                 {
                     records.push((key.to_owned(), self.decode(key, &message.payload)?));
                 }
@@ -164,26 +179,93 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
             }
         }
         // It would go by itself after its inactive threshold.
-        let _ = self.store.stream.delete_consumer(&consumer.cached_info().name).await;
+        let _ = store.stream.delete_consumer(&consumer.cached_info().name).await;
         Ok(records)
     }
 
-    /// The record of a key as it is now and each time it changes; `None` when it is deleted.
+    /// The records whose key matches the filter, at most about a thousand, without a consumer.
+    ///
+    /// # Errors
+    /// [`BusError::Bucket`] when there are more, or the server can't be asked.
+    pub(crate) async fn few(&self, filter: &str) -> Result<Vec<(String, T)>, BusError> {
+        // Source: ADR-31 of the NATS architecture decisions, "multi-subject requests".
+        let body = serde_json::json!({ "multi_last": [self.subject(filter)], "batch": LIST_PAGE });
+        let inbox = self.client.new_inbox();
+        let mut answers =
+            self.client.subscribe(inbox.clone()).await.map_err(|error| self.failed("listing", error))?;
+        let subject = format!("$JS.API.DIRECT.GET.KV_{}", self.name);
+        let asked = self.client.publish_with_reply(subject, inbox, body.to_string().into()).await;
+        asked.map_err(|error| self.failed("listing", error))?;
+        let mut records = Vec::new();
+        loop {
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, answers.next()).await;
+            let message = answer.ok().flatten().ok_or_else(|| self.failed("listing", "no answer"))?;
+            match message.status.map(|status| status.as_u16()) {
+                // The end, and nothing there.
+                Some(204 | 404) => return Ok(records),
+                Some(status) => {
+                    let text = message.description.unwrap_or_default();
+                    return Err(self.failed("listing", format!("{status} {text}")));
+                }
+                None => {}
+            }
+            let headers = message.headers.as_ref();
+            let subject = headers.and_then(|headers| headers.get("Nats-Subject"));
+            let prefix = self.subject("");
+            if let Some(key) = subject.and_then(|subject| subject.as_str().strip_prefix(&prefix))
+                && !is_marker(headers)
+            {
+                records.push((key.to_owned(), self.decode(key, &message.payload)?));
+            }
+        }
+    }
+
+    /// Shows the record of a key as it is now and after each change, `None` when there is none, until `seen` says to end.
     ///
     /// # Errors
     /// [`BusError::Bucket`] when the server can't be asked.
-    pub async fn watch(
+    pub(crate) async fn follow(
         &self,
-        filter: &str,
-    ) -> Result<impl Stream<Item = Result<(String, Option<T>), BusError>> + Send + use<'_, T>, BusError> {
-        let watch =
-            self.store.watch_with_history(filter).await.map_err(|error| self.failed("watching", error))?;
-        Ok(watch.map_err(|error| self.failed("watching", error)).and_then(move |entry| {
-            let item = match entry.operation {
-                Operation::Put => self.decode(&entry.key, &entry.value).map(|value| (entry.key, Some(value))),
-                Operation::Delete | Operation::Purge => Ok((entry.key, None)),
+        key: &str,
+        mut seen: impl FnMut(Option<T>) -> ControlFlow<()>,
+    ) -> Result<(), BusError> {
+        // Only a hint: a write that the bucket refused is heard too.
+        let subscribed = self.client.subscribe(self.subject(key)).await;
+        let mut hints = subscribed.map_err(|error| self.failed("following", error))?;
+        loop {
+            while hints.next().now_or_never().flatten().is_some() {}
+            if seen(self.get(key).await?.map(|record| record.value)).is_break() {
+                return Ok(());
+            }
+            // Whether a hint came or none: both times it is read.
+            let _ = tokio::time::timeout(LOOK_AGAIN, hints.next()).await;
+        }
+    }
+
+    /// Each record as it is written, with its key; `None` when it is deleted. For records that nobody writes on
+    /// condition: a write that the bucket refused is heard too.
+    ///
+    /// # Errors
+    /// [`BusError::Bucket`] when the server can't be asked.
+    pub(crate) async fn written(
+        &self,
+    ) -> Result<impl futures::Stream<Item = (String, Option<T>)> + Send + use<'_, T>, BusError> {
+        let subscribed = self.client.subscribe(self.subject(">")).await;
+        let messages = subscribed.map_err(|error| self.failed("following", error))?;
+        Ok(messages.filter_map(|message| {
+            let key = message.subject.strip_prefix(&self.subject("")).map(str::to_owned);
+            let record = match is_marker(message.headers.as_ref()) {
+                true => None,
+                false => key.as_deref().and_then(|key| self.decode(key, &message.payload).ok()),
             };
-            std::future::ready(item)
+            std::future::ready(key.map(|key| (key, record)))
         }))
     }
+}
+
+/// Whether a message says that a record is gone.
+fn is_marker(headers: Option<&HeaderMap>) -> bool {
+    headers.is_some_and(|headers| {
+        headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some()
+    })
 }

@@ -10,7 +10,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::Subject;
-use async_nats::jetstream::kv::CreateErrorKind;
 use futures::StreamExt;
 use secretscan_proto::v1;
 use sha2::{Digest, Sha256};
@@ -158,11 +157,11 @@ impl Door {
     async fn send(&self, reply: Subject, answer: &v1::Answer) -> bool {
         let key: String =
             Sha256::digest(reply.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        match self.bus.answered.create(key, bytes::Bytes::new()).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => return false,
+        match self.bus.answered.create(&key, &()).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
             // Two answers are better than none.
-            Err(error) => tracing::warn!(%error, "an answer may be sent twice"),
+            Err(error) => tracing::warn!(error = chain(&error), "an answer may be sent twice"),
         }
         if let Err(error) = self.bus.client.publish(reply, json(answer).into()).await {
             tracing::warn!(%error, "an answer was not sent");

@@ -3,7 +3,7 @@
 use secretscan_model::StepError;
 use thiserror::Error;
 
-type Source = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a handler does with work that ended in an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -124,7 +124,7 @@ impl Ledger<'_> {
     }
 
     async fn segment(&self, key: &str) -> Result<Option<Vec<CommitId>>, BusError> {
-        let store = self.bus.heads.store();
+        let store = self.bus.heads.store().await?;
         let bytes = store.get(self.segment_key(key)).await.map_err(|source| BusError::Bucket {
             bucket: store.name.clone(),
             action: "reading",
@@ -202,7 +202,7 @@ impl Ledger<'_> {
     }
 
     async fn put_segment(&self, key: &str, bytes: Vec<u8>) -> Result<(), BusError> {
-        let store = self.bus.heads.store();
+        let store = self.bus.heads.store().await?;
         store.put(self.segment_key(key), bytes.into()).await.map_err(|source| BusError::Bucket {
             bucket: store.name.clone(),
             action: "writing",
@@ -212,12 +212,7 @@ impl Ledger<'_> {
     }
 
     async fn delete_segment(&self, key: &str) -> Result<(), BusError> {
-        let store = self.bus.heads.store();
-        store.purge(self.segment_key(key)).await.map_err(|source| BusError::Bucket {
-            bucket: store.name.clone(),
-            action: "deleting from",
-            source: Box::new(source),
-        })
+        self.bus.heads.purge(&self.segment_key(key)).await
     }
 
     async fn write_head(&self, head: &Head, revision: Option<u64>) -> Result<bool, BusError> {

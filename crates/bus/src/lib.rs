@@ -6,8 +6,10 @@
 //! nothing, the revision does, so a late writer changes nothing. The price: every effect must bear repetition, which
 //! derived message ids and conditional writes give.
 
+pub mod access;
 pub mod agents;
 mod bucket;
+pub mod dead_letters;
 pub mod door;
 mod error;
 pub mod findings;
@@ -20,11 +22,13 @@ pub mod requests;
 pub mod topology;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream;
 use bytes::Bytes;
 use secretscan_model::Timestamp;
+use tokio::sync::OnceCell;
 
 pub use bucket::{Bucket, Versioned};
 pub use error::{BusError, Class, chain};
@@ -41,8 +45,12 @@ pub struct NatsConfig {
     pub credentials: Option<PathBuf>,
     /// A file that holds an nkey seed.
     pub nkey_seed: Option<PathBuf>,
+    /// Certificates, for TLS.
+    pub tls: TlsSettings,
     /// Replicas of streams and buckets that are created.
     pub replicas: usize,
+    /// Whether another identity sets up the streams and buckets, so that none is created or checked here.
+    pub is_provisioned: bool,
     /// The name of the connection and of who did what in the trail of requests.
     pub name: String,
 }
@@ -57,14 +65,38 @@ pub struct NatsSettings {
     pub credentials: Option<PathBuf>,
     /// A file that holds an nkey seed.
     pub nkey_seed: Option<PathBuf>,
+    /// Certificates, for TLS.
+    pub tls: TlsSettings,
     /// Replicas of streams and buckets that are created.
     pub replicas: usize,
+    /// Whether `secretscan setup` has set up the streams and buckets, so that this service creates none: its identity
+    /// may not.
+    pub is_provisioned: bool,
 }
 
 impl Default for NatsSettings {
     fn default() -> Self {
-        Self { url: "nats://127.0.0.1:4222".into(), credentials: None, nkey_seed: None, replicas: 1 }
+        Self {
+            url: "nats://127.0.0.1:4222".into(),
+            credentials: None,
+            nkey_seed: None,
+            tls: TlsSettings::default(),
+            replicas: 1,
+            is_provisioned: false,
+        }
     }
+}
+
+/// The section `[nats.tls]` of a service's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsSettings {
+    /// The certificates of those that may vouch for the server, PEM; TLS is required when it is set.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate to show to the server, PEM, with `key_file`.
+    pub certificate_file: Option<PathBuf>,
+    /// The key of the certificate, PEM.
+    pub key_file: Option<PathBuf>,
 }
 
 impl NatsSettings {
@@ -74,7 +106,9 @@ impl NatsSettings {
             url: self.url.clone(),
             credentials: self.credentials.clone(),
             nkey_seed: self.nkey_seed.clone(),
+            tls: self.tls.clone(),
             replicas: self.replicas,
+            is_provisioned: self.is_provisioned,
             name: name.to_owned(),
         }
     }
@@ -112,7 +146,7 @@ impl AgentSettings {
     }
 }
 
-/// A connection with all buckets open. Cheap to clone.
+/// A connection. Cheap to clone.
 #[derive(Clone)]
 pub struct Bus {
     client: async_nats::Client,
@@ -123,9 +157,9 @@ pub struct Bus {
     repositories: Bucket<secretscan_model::Repository>,
     findings: Bucket<secretscan_model::Finding>,
     agents: Bucket<secretscan_model::Agent>,
-    answered: jetstream::kv::Store,
+    answered: Bucket<()>,
     heads: Bucket<secretscan_model::ledger::Head>,
-    packs: jetstream::object_store::ObjectStore,
+    packs: Arc<OnceCell<jetstream::object_store::ObjectStore>>,
     metrics: BusMetrics,
 }
 
@@ -133,15 +167,17 @@ pub struct Bus {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Bus {
-    /// Connects, creates the streams and buckets that are missing, and checks those that exist.
+    /// Connects, creates the streams and buckets that are missing, and checks those that exist, unless the configuration
+    /// says that they were set up by another.
     ///
     /// # Errors
     /// [`BusError::Connect`] when no server answers, [`BusError::Topology`] when a stream exists with other settings.
     pub async fn connect(config: &NatsConfig) -> Result<Self, BusError> {
-        let client = connect(config).await?;
-        let jetstream = jetstream_of(&client);
-        topology::ensure(&jetstream, config.replicas.max(1)).await?;
-        Self::with_buckets(client, jetstream, config).await
+        let bus = Self::new(connect(config).await?, config);
+        if !config.is_provisioned {
+            topology::ensure(&bus.jetstream, config.replicas.max(1)).await?;
+        }
+        Ok(bus)
     }
 
     /// Connects to a system that exists and creates nothing.
@@ -149,46 +185,29 @@ impl Bus {
     /// # Errors
     /// [`BusError::Connect`] when no server answers, [`BusError::Absent`] when secretscan never ran there.
     pub async fn open(config: &NatsConfig) -> Result<Self, BusError> {
-        let client = connect(config).await?;
-        let jetstream = jetstream_of(&client);
-        if !topology::exists(&jetstream).await? {
-            return Err(BusError::Absent { url: without_credentials(&config.url) });
+        let bus = Self::new(connect(config).await?, config);
+        match topology::exists(&bus.jetstream).await? {
+            true => Ok(bus),
+            false => Err(BusError::Absent { url: without_credentials(&config.url) }),
         }
-        Self::with_buckets(client, jetstream, config).await
     }
 
-    async fn with_buckets(
-        client: async_nats::Client,
-        jetstream: jetstream::Context,
-        config: &NatsConfig,
-    ) -> Result<Self, BusError> {
-        let open = async |name: &str| {
-            jetstream.get_key_value(name).await.map_err(|source| BusError::Bucket {
-                bucket: name.to_owned(),
-                action: "opening",
-                source: Box::new(source),
-            })
-        };
-        let history = open(topology::HISTORY).await?;
-        let packs = jetstream.get_object_store(topology::PACKS).await.map_err(|source| BusError::Bucket {
-            bucket: topology::PACKS.to_owned(),
-            action: "opening",
-            source: Box::new(source),
-        })?;
-        Ok(Self {
-            scans: Bucket::new(open(topology::REQUESTS).await?),
-            batches: Bucket::new(open(topology::BATCHES).await?),
-            repositories: Bucket::new(open(topology::REPOSITORIES).await?),
-            findings: Bucket::new(open(topology::FINDINGS).await?),
-            agents: Bucket::new(open(topology::AGENTS).await?),
-            answered: open(topology::ANSWERED).await?,
-            heads: Bucket::new(history),
-            packs,
+    fn new(client: async_nats::Client, config: &NatsConfig) -> Self {
+        let jetstream = jetstream_of(&client);
+        Self {
+            scans: Bucket::new(&client, &jetstream, topology::REQUESTS),
+            batches: Bucket::new(&client, &jetstream, topology::BATCHES),
+            repositories: Bucket::new(&client, &jetstream, topology::REPOSITORIES),
+            findings: Bucket::new(&client, &jetstream, topology::FINDINGS),
+            agents: Bucket::new(&client, &jetstream, topology::AGENTS),
+            answered: Bucket::new(&client, &jetstream, topology::ANSWERED),
+            heads: Bucket::new(&client, &jetstream, topology::HISTORY),
+            packs: Arc::default(),
             metrics: BusMetrics::default(),
             name: config.name.clone(),
             client,
             jetstream,
-        })
+        }
     }
 
     /// The same connection for who goes by another name in the trail of requests.
@@ -259,6 +278,7 @@ async fn connect(config: &NatsConfig) -> Result<async_nats::Client, BusError> {
     let failed = |reason: String| BusError::Connect { url: without_credentials(&config.url), reason };
     let mut options = async_nats::ConnectOptions::new()
         .name(format!("secretscan {}", config.name))
+        .custom_inbox_prefix(access::inbox(&config.name))
         .connection_timeout(CONNECT_TIMEOUT)
         .event_callback(|event| async move {
             match event {
@@ -278,6 +298,17 @@ async fn connect(config: &NatsConfig) -> Result<async_nats::Client, BusError> {
             failed(format!("the nkey seed file {} can't be read: {error}", path.display()))
         })?;
         options = options.nkey(seed.trim().to_owned());
+    }
+    let TlsSettings { ca_file, certificate_file, key_file } = &config.tls;
+    if let Some(ca_file) = ca_file {
+        options = options.add_root_certificates(ca_file.clone()).require_tls(true);
+    }
+    match (certificate_file, key_file) {
+        (Some(certificate), Some(key)) => {
+            options = options.add_client_certificate(certificate.clone(), key.clone()).require_tls(true);
+        }
+        (None, None) => {}
+        _ => return Err(failed("nats.tls.certificate_file and nats.tls.key_file go together".to_owned())),
     }
     let servers: Vec<async_nats::ServerAddr> = config
         .url

@@ -48,6 +48,11 @@ impl From<Verdict> for Settled {
     }
 }
 
+/// Why a dead letter is one.
+pub(crate) const REASON_HEADER: &str = "Secretscan-Reason";
+/// The subject that a dead letter came by.
+pub(crate) const ORIGIN_HEADER: &str = "Secretscan-Origin-Subject";
+
 /// How long work rests after an error that may go by.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -207,8 +212,8 @@ impl Bus {
         let mut headers = async_nats::HeaderMap::new();
         // A header value is one line.
         let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        headers.insert("Secretscan-Reason", reason.as_str());
-        headers.insert("Secretscan-Origin-Subject", origin);
+        headers.insert(REASON_HEADER, reason.as_str());
+        headers.insert(ORIGIN_HEADER, origin);
         self.publish(dead_letter(origin), message_id.to_owned(), headers, body).await
     }
 

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, TryStreamExt};
 use prost::Message;
 use secretscan_model::lifecycle::{Step, TrailEntry, step_batch, step_scan};
 use secretscan_model::{
@@ -123,28 +123,29 @@ impl Bus {
         Ok(records.into_iter().map(|(_, batch)| batch).collect())
     }
 
-    /// Follows a request: `seen` gets its record now and after each change, until it says to end.
+    /// Follows a request: `seen` gets its record now and after each change, `None` when there is none, until it says to
+    /// end.
     ///
     /// # Errors
-    /// [`BusError`] when the bucket can't be watched.
+    /// [`BusError`] when the bucket can't be read.
     pub async fn follow_scan(
         &self,
         id: &RequestId,
-        seen: impl FnMut(RepositoryScan) -> ControlFlow<()>,
+        seen: impl FnMut(Option<RepositoryScan>) -> ControlFlow<()>,
     ) -> Result<(), BusError> {
-        follow(&self.scans, id.as_str(), seen).await
+        self.scans.follow(id.as_str(), seen).await
     }
 
     /// Follows a batch, as [`Bus::follow_scan`] a request.
     ///
     /// # Errors
-    /// [`BusError`] when the bucket can't be watched.
+    /// [`BusError`] when the bucket can't be read.
     pub async fn follow_batch(
         &self,
         key: &BatchKey,
-        seen: impl FnMut(CommitBatch) -> ControlFlow<()>,
+        seen: impl FnMut(Option<CommitBatch>) -> ControlFlow<()>,
     ) -> Result<(), BusError> {
-        follow(&self.batches, &key.to_string(), seen).await
+        self.batches.follow(&key.to_string(), seen).await
     }
 
     /// Creates the record of a request unless it exists; gives the record that stands.
@@ -275,6 +276,11 @@ impl Bus {
                 let message_id = format!("{}.scheduled", scan.id);
                 self.send(topology::SCHEDULED_SCAN.into(), message_id, &reference).await
             }
+            ScanEffect::Report => {
+                // What is reported of it may follow one upon another.
+                let message_id = format!("{}.reported.{}", scan.id, scan.trail.len());
+                self.send(topology::REPORTED_SCAN.into(), message_id, &reference).await
+            }
             ScanEffect::ReleaseFetch => match &scan.repository {
                 Some(repository) => self.release_fetch(repository, &scan.id).await,
                 None => Ok(()),
@@ -322,6 +328,13 @@ impl Bus {
             BatchEffect::Dispatch => {
                 let message_id = format!("{}.scheduled", batch.key);
                 self.send(topology::SCHEDULED_BATCH.into(), message_id, &reference).await
+            }
+            BatchEffect::Report => {
+                let message_id = format!("{}.reported.{}", batch.key, batch.trail.len());
+                self.send(topology::REPORTED_BATCH.into(), message_id, &reference).await
+            }
+            BatchEffect::MarkScanned { rule_set } => {
+                self.ledger(&batch.repository).mark_scanned(&batch.key, &rule_set).await
             }
             BatchEffect::EndInRequest(outcome) => {
                 let event = ScanEvent::EndBatch { batch: batch.key.batch.clone(), outcome };
@@ -394,22 +407,6 @@ impl Bus {
             BatchState::Completed { .. } | BatchState::Failed { .. } | BatchState::Cancelled
         )
     }
-}
-
-async fn follow<R: Record>(
-    bucket: &Bucket<R>,
-    key: &str,
-    mut seen: impl FnMut(R) -> ControlFlow<()>,
-) -> Result<(), BusError> {
-    let mut changes = std::pin::pin!(bucket.watch(key).await?);
-    while let Some((_, record)) = changes.try_next().await? {
-        if let Some(record) = record
-            && seen(record).is_break()
-        {
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn missing<R: Record>(key: &str) -> BusError {

@@ -48,6 +48,10 @@ pub const NEW_SCAN: &str = "secretscan.repository-scan.new";
 pub const CANCEL_SCAN: &str = "secretscan.repository-scan.cancel";
 /// A new commit batch.
 pub const NEW_BATCH: &str = "secretscan.commit-batch.new";
+/// A repository scan that an agent has listed or ended, for the controller.
+pub const REPORTED_SCAN: &str = "secretscan.repository-scan.reported";
+/// A commit batch that an agent has ended, for the controller.
+pub const REPORTED_BATCH: &str = "secretscan.commit-batch.reported";
 /// A repository scan for an agent.
 pub const SCHEDULED_SCAN: &str = "secretscan.repository-scan.scheduled";
 /// A commit batch for an agent.
@@ -100,8 +104,12 @@ pub enum Queue {
     QueuedScans(Priority),
     /// Requests for the repo-agents.
     ScheduledScans,
+    /// Requests that an agent has listed or ended, for the controller.
+    ReportedScans,
     /// New batches, for the controller.
     NewBatches,
+    /// Batches that an agent has ended, for the controller.
+    ReportedBatches,
     /// Batches of one priority, for the scheduler.
     WaitingBatches(Priority),
     /// Batches for the batch-agents.
@@ -115,7 +123,9 @@ impl Queue {
             Self::NewScans,
             Self::Cancellations,
             Self::ScheduledScans,
+            Self::ReportedScans,
             Self::NewBatches,
+            Self::ReportedBatches,
             Self::ScheduledBatches,
         ];
         for priority in Priority::ALL {
@@ -129,8 +139,10 @@ impl Queue {
     pub fn stream(self) -> &'static str {
         match self {
             Self::NewScans | Self::Cancellations => REPOSITORY_SCAN_DOOR,
-            Self::QueuedScans(_) | Self::ScheduledScans => REPOSITORY_SCANS,
-            Self::NewBatches | Self::WaitingBatches(_) | Self::ScheduledBatches => COMMIT_BATCHES,
+            Self::QueuedScans(_) | Self::ScheduledScans | Self::ReportedScans => REPOSITORY_SCANS,
+            Self::NewBatches | Self::ReportedBatches | Self::WaitingBatches(_) | Self::ScheduledBatches => {
+                COMMIT_BATCHES
+            }
         }
     }
 
@@ -141,7 +153,9 @@ impl Queue {
             Self::Cancellations => "controller-cancel".into(),
             Self::QueuedScans(priority) => format!("scheduler-queued-{}", priority.as_str()),
             Self::ScheduledScans => "repo-agents".into(),
+            Self::ReportedScans => "controller-reported-scans".into(),
             Self::NewBatches => "controller-batches".into(),
+            Self::ReportedBatches => "controller-reported-batches".into(),
             Self::WaitingBatches(priority) => format!("scheduler-waiting-{}", priority.as_str()),
             Self::ScheduledBatches => "batch-agents".into(),
         }
@@ -154,7 +168,9 @@ impl Queue {
             Self::Cancellations => CANCEL_SCAN.into(),
             Self::QueuedScans(priority) => queued_scan(priority),
             Self::ScheduledScans => SCHEDULED_SCAN.into(),
+            Self::ReportedScans => REPORTED_SCAN.into(),
             Self::NewBatches => NEW_BATCH.into(),
+            Self::ReportedBatches => REPORTED_BATCH.into(),
             Self::WaitingBatches(priority) => waiting_batch(priority),
             Self::ScheduledBatches => SCHEDULED_BATCH.into(),
         }
@@ -166,7 +182,9 @@ impl Queue {
             Self::NewScans
             | Self::Cancellations
             | Self::ScheduledScans
+            | Self::ReportedScans
             | Self::NewBatches
+            | Self::ReportedBatches
             | Self::ScheduledBatches => MAX_ACK_PENDING,
         };
         pull::Config {
@@ -194,8 +212,11 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
     };
     vec![
         stream::Config { no_ack: true, ..work_queue(REPOSITORY_SCAN_DOOR, &[NEW_SCAN, CANCEL_SCAN]) },
-        work_queue(REPOSITORY_SCANS, &["secretscan.repository-scan.queued.*", SCHEDULED_SCAN]),
-        work_queue(COMMIT_BATCHES, &[NEW_BATCH, "secretscan.commit-batch.waiting.*", SCHEDULED_BATCH]),
+        work_queue(REPOSITORY_SCANS, &["secretscan.repository-scan.queued.*", SCHEDULED_SCAN, REPORTED_SCAN]),
+        work_queue(
+            COMMIT_BATCHES,
+            &[NEW_BATCH, "secretscan.commit-batch.waiting.*", SCHEDULED_BATCH, REPORTED_BATCH],
+        ),
         stream::Config {
             retention: RetentionPolicy::Limits,
             max_age: EVENTS_MAX_AGE,
@@ -222,12 +243,9 @@ fn buckets(replicas: usize) -> Vec<kv::Config> {
         file(REPOSITORIES),
         file(HISTORY),
         file(FINDINGS),
-        kv::Config {
-            storage: StorageType::Memory,
-            limit_markers: Some(Duration::from_secs(60)),
-            ..file(AGENTS)
-        },
-        kv::Config { storage: StorageType::Memory, max_age: ANSWERED_MAX_AGE, ..file(ANSWERED) },
+        // On disk too: the services, which may not create buckets, need them after a restart of the server.
+        kv::Config { limit_markers: Some(Duration::from_secs(60)), ..file(AGENTS) },
+        kv::Config { max_age: ANSWERED_MAX_AGE, ..file(ANSWERED) },
     ]
 }
 
@@ -253,7 +271,7 @@ pub(crate) async fn ensure(jetstream: &Context, replicas: usize) -> Result<(), B
     }
     for queue in Queue::all() {
         let stream = jetstream
-            .get_stream(queue.stream())
+            .get_stream_no_info(queue.stream())
             .await
             .map_err(|error| wrong("the stream", queue.stream(), error))?;
         stream

@@ -97,6 +97,8 @@ async fn a_request_goes_its_whole_way_and_leaves_nothing_over() {
     bus.announce_batch(&announced).await.unwrap();
     let listing = Listing { commits: 100, unknown: 100, not_scanned: vec![] };
     bus.apply_scan(&id, &[ScanEvent::FinishListing { claim, listing }]).await.unwrap();
+    take(&bus, Queue::ReportedScans).await;
+    bus.apply_scan(&id, &[ScanEvent::Settle]).await.unwrap();
     assert!(bus.hold_fetch(&repository, &"r2".parse().unwrap()).await.unwrap(), "the fetch is released");
 
     take(&bus, Queue::NewBatches).await;
@@ -112,11 +114,12 @@ async fn a_request_goes_its_whole_way_and_leaves_nothing_over() {
     let copy = tempfile::NamedTempFile::new().unwrap();
     assert!(bus.get_pack(&batch, copy.path()).await.unwrap());
     assert_eq!(std::fs::read(copy.path()).unwrap(), std::fs::read(file.path()).unwrap());
-    bus.ledger(&repository).mark_scanned(&batch, "r1-test").await.unwrap();
-    let report = BatchReport { commits: 100, ..BatchReport::default() };
+    let report = BatchReport { commits: 100, rule_set: "r1-test".into(), ..BatchReport::default() };
     let finish = BatchEvent::Finish { claim: Claim { agent, attempt: 1 }, report };
     let ended = bus.apply_batch(&batch, &[finish]).await.unwrap();
     assert!(matches!(ended.state, BatchState::Completed { .. }));
+    take(&bus, Queue::ReportedBatches).await;
+    bus.apply_batch(&batch, &[BatchEvent::Settle]).await.unwrap();
 
     let scan = bus.scan(&id).await.unwrap().unwrap();
     assert_eq!(scan.state, ScanState::Completed);
@@ -192,10 +195,13 @@ async fn agents_come_and_go() {
             changed.notified().await;
         }
         let held = presence.hold("work".into());
-        let other = "other".parse().unwrap();
-        while !bus.is_held_by_another(&other, "work").await.unwrap() {
+        let other = Presence::new(bus.clone(), Role::BatchAgent, 2, "host".into());
+        let claim = Claim { agent: presence.id(), attempt: 1 };
+        while !other.is_held_by_another(Some(&claim), "work").await.unwrap() {
             changed.notified().await;
         }
+        assert!(!presence.is_held_by_another(Some(&claim), "work").await.unwrap(), "not by itself");
+        assert!(!other.is_held_by_another(Some(&claim), "other work").await.unwrap());
         drop(held);
         presence_stop.cancel();
         while view.slots(Role::BatchAgent) != 0 {

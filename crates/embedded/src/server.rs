@@ -36,27 +36,34 @@ pub struct ServerOptions {
     /// Where the server's output goes; `None`: `nats-server.log` in the store directory. The log of the start before is
     /// kept under the same name with `.previous`.
     pub log_file: Option<PathBuf>,
-    /// What a client must present; `None`: anyone on this machine may connect.
-    pub token: Option<String>,
+    /// More of the server's configuration, by key, such as who may connect; without any, anyone on this machine may.
+    pub config: serde_json::Map<String, serde_json::Value>,
 }
 
 impl ServerOptions {
-    /// A port picked by the system, no token, and the message size of an unconfigured server (1 MiB), so that what
+    /// A port picked by the system, and the message size of an unconfigured server (1 MiB), so that what
     /// works here works on any server.
     pub fn new(store_dir: impl Into<PathBuf>) -> Self {
-        Self { store_dir: store_dir.into(), port: 0, max_payload: 1 << 20, log_file: None, token: None }
+        Self {
+            store_dir: store_dir.into(),
+            port: 0,
+            max_payload: 1 << 20,
+            log_file: None,
+            config: Default::default(),
+        }
     }
 }
 
 impl fmt::Debug for ServerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store_dir, port, max_payload, log_file, token } = self;
+        let Self { store_dir, port, max_payload, log_file, config } = self;
         f.debug_struct("ServerOptions")
             .field("store_dir", store_dir)
             .field("port", port)
             .field("max_payload", max_payload)
             .field("log_file", log_file)
-            .field("token", &token.as_ref().map(|_| "***"))
+            // Not its values, which may be secrets.
+            .field("config", &config.keys().collect::<Vec<_>>())
             .finish()
     }
 }
@@ -123,7 +130,7 @@ impl NatsServer {
         }
     }
 
-    /// Where clients connect. The token is not part of it.
+    /// Where clients connect.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
@@ -190,8 +197,8 @@ fn config_text(store: &Store, options: &ServerOptions) -> String {
         "pid_file": store.pid_file(),
         "jetstream": { "store_dir": store.dir() },
     });
-    if let Some(token) = &options.token {
-        config["authorization"] = serde_json::json!({ "token": token });
+    for (key, value) in &options.config {
+        config[key] = value.clone();
     }
     format!("{config:#}\n")
 }

@@ -75,7 +75,9 @@ async fn a_failed_start_shows_the_log() {
 #[tokio::test]
 async fn without_the_token_nobody_gets_in() {
     let dir = tempfile::tempdir().unwrap();
-    let options = ServerOptions { token: Some("a$b\"c".into()), ..ServerOptions::new(dir.path()) };
+    let authorization = serde_json::json!({ "token": "a$b\"c" });
+    let config = [("authorization".to_owned(), authorization)].into_iter().collect();
+    let options = ServerOptions { config, ..ServerOptions::new(dir.path()) };
     assert!(!format!("{options:?}").contains("a$b"));
     let server = NatsServer::start(binary(), options).await.unwrap();
     let config = fs::metadata(dir.path().join("nats-server.conf")).unwrap();

@@ -15,7 +15,11 @@ pub struct TestServer {
     // Before the directory: the server is killed before its store is removed.
     running: Option<NatsServer>,
     store: TempDir,
+    config: Config,
 }
+
+/// More of a server's configuration, by key.
+pub type Config = serde_json::Map<String, serde_json::Value>;
 
 impl TestServer {
     /// Starts one. The program is `SECRETSCAN_NATS_SERVER`, or the one on `PATH` or in `.tools` at the root of the
@@ -24,12 +28,21 @@ impl TestServer {
     /// # Errors
     /// When there is no usable nats-server, or it does not come up.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Config::new()).await
+    }
+
+    /// The same, with more configuration, such as who may connect.
+    ///
+    /// # Errors
+    /// When there is no usable nats-server, or it does not come up.
+    pub async fn start_with(config: Config) -> anyhow::Result<Self> {
         static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
         let find = || tokio::task::spawn_blocking(find_binary);
         let binary = BINARY.get_or_try_init(async || find().await?).await?.clone();
         let store = tempfile::tempdir().context("making a directory for the store of nats-server")?;
-        let server = NatsServer::start(&binary, ServerOptions::new(store.path())).await?;
-        Ok(Self { binary, port: server.port(), running: Some(server), store })
+        let options = ServerOptions { config: config.clone(), ..ServerOptions::new(store.path()) };
+        let server = NatsServer::start(&binary, options).await?;
+        Ok(Self { binary, port: server.port(), running: Some(server), store, config })
     }
 
     /// Where clients connect; the same for the whole life of this value.
@@ -56,7 +69,8 @@ impl TestServer {
         if let Some(server) = self.running.take() {
             server.stop().await?;
         }
-        let options = ServerOptions { port: self.port, ..ServerOptions::new(self.store.path()) };
+        let config = self.config.clone();
+        let options = ServerOptions { port: self.port, config, ..ServerOptions::new(self.store.path()) };
         self.running = Some(NatsServer::start(&self.binary, options).await?);
         Ok(())
     }

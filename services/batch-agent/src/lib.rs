@@ -1,8 +1,9 @@
-//! The batch-agent: scans one commit batch from its pack, records findings, marks commits scanned.
+//! The batch-agent: scans one commit batch from its pack and records findings.
 //!
 //! Stateless, and without access to any repository. Secrets stay in the thread that found them: what leaves is a
-//! keyed hash and a masked excerpt. The decision worth knowing: findings and ledger are written before the batch is
-//! finished, both by writes that bear repetition, so a crash anywhere costs a second scan and nothing else.
+//! keyed hash and a masked excerpt. The decision worth knowing: findings are written before the batch is finished,
+//! by writes that bear repetition, so a crash anywhere costs a second scan and nothing else. What follows from the end, such
+//! as the commits marked scanned, is the controller's: an agent reads hostile content, and may write as little as it can.
 
 mod config;
 mod error;
@@ -91,7 +92,7 @@ impl Agent {
         };
         let name = key.to_string();
         // A second copy of the message, while another agent lives and works on the first.
-        match self.bus.is_held_by_another(&self.presence.id(), &name).await {
+        match self.is_held_elsewhere(&key, &name).await {
             Ok(false) => {}
             Ok(true) => return Verdict::RetryAfter(HELD_ELSEWHERE).into(),
             Err(error) => return on_bus_error(&error).into(),
@@ -99,6 +100,11 @@ impl Agent {
         let held = self.presence.hold(name);
         let verdict = self.take(&key).await.unwrap_or_else(|error| on_bus_error(&error));
         Settled::new(verdict, held)
+    }
+
+    async fn is_held_elsewhere(&self, key: &BatchKey, name: &str) -> Result<bool, BusError> {
+        let batch = self.bus.batch(key).await?;
+        self.presence.is_held_by_another(batch.as_ref().and_then(CommitBatch::claim), name).await
     }
 
     async fn take(&self, key: &BatchKey) -> Result<Verdict, BusError> {
@@ -162,16 +168,13 @@ impl Agent {
         let halt = Arc::new(AtomicBool::new(false));
         let watching = async {
             loop {
-                let followed = self.bus.follow_batch(&batch.key, |now| match now.is_claimed_by(claim) {
+                let is_ours = |now: Option<CommitBatch>| now.is_some_and(|now| now.is_claimed_by(claim));
+                let followed = self.bus.follow_batch(&batch.key, |now| match is_ours(now) {
                     true => ControlFlow::Continue(()),
                     false => ControlFlow::Break(()),
                 });
                 match followed.await {
-                    Ok(()) => match self.bus.batch(&batch.key).await {
-                        Ok(Some(now)) if now.is_claimed_by(claim) => {}
-                        Ok(_) => return WorkError::LeaseLost,
-                        Err(error) => tracing::warn!(error = chain(&error), "can't see the batch"),
-                    },
+                    Ok(()) => return WorkError::LeaseLost,
                     Err(error) => tracing::warn!(error = chain(&error), "can't see the batch"),
                 }
                 self.bus.pause(&self.stop).await;
@@ -210,7 +213,6 @@ impl Agent {
         let findings: Vec<_> = report.findings.into_iter().map(|located| located.finding).collect();
         let count = findings.len() as u64;
         self.bus.record_findings(&batch.repository, findings).await?;
-        self.bus.ledger(&batch.repository).mark_scanned(&batch.key, &rule_set).await?;
         let mut not_scanned = report.not_scanned;
         if not_scanned.len() > MAX_NOT_SCANNED {
             let rest = not_scanned.len() - MAX_NOT_SCANNED;

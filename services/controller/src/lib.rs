@@ -40,6 +40,11 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) {
         controller
             .bus
             .work_ahead(Queue::NewBatches, CONCURRENCY, &stop, |delivery| controller.new_batch(delivery)),
+        controller.bus.work_ahead(Queue::ReportedScans, CONCURRENCY, &stop, |delivery| controller
+            .reported_scan(delivery)),
+        controller.bus.work_ahead(Queue::ReportedBatches, CONCURRENCY, &stop, |delivery| {
+            controller.reported_batch(delivery)
+        }),
     );
 }
 
@@ -249,11 +254,36 @@ impl Controller {
     }
 
     async fn new_batch(&self, delivery: Arc<Delivery>) -> Verdict {
-        match self.try_new_batch(&delivery).await {
-            Ok(()) => Verdict::Done,
-            Err(Trouble::Refused(refusal)) => reject(refusal),
-            Err(Trouble::Failed(error)) => retry(&error),
-        }
+        settled(self.try_new_batch(&delivery).await)
+    }
+
+    /// What follows when an agent has listed or ended a request, or ended a batch: the ledger, other records, packs. The
+    /// agents may write none of these.
+    async fn reported_scan(&self, delivery: Arc<Delivery>) -> Verdict {
+        let settle = async {
+            let reference: v1::RepositoryScanReference =
+                delivery.decode().map_err(|error| Refusal::from(chain(&error)))?;
+            let id =
+                RequestId::parse(&reference.request_id).map_err(|error| Refusal::from(error.to_string()))?;
+            self.bus.apply_scan(&id, &[ScanEvent::Settle]).await?;
+            Ok(())
+        };
+        settled(settle.await)
+    }
+
+    async fn reported_batch(&self, delivery: Arc<Delivery>) -> Verdict {
+        let settle = async {
+            let reference: v1::CommitBatchReference =
+                delivery.decode().map_err(|error| Refusal::from(chain(&error)))?;
+            let wrong = |error: secretscan_model::IdError| Refusal::from(error.to_string());
+            let key = BatchKey {
+                request: RequestId::parse(&reference.request_id).map_err(wrong)?,
+                batch: BatchId::parse(&reference.batch_id).map_err(wrong)?,
+            };
+            self.bus.apply_batch(&key, &[BatchEvent::Settle]).await?;
+            Ok(())
+        };
+        settled(settle.await)
     }
 
     async fn try_new_batch(&self, delivery: &Delivery) -> Result<(), Trouble> {
@@ -296,6 +326,14 @@ fn made_id(delivery: &Delivery) -> RequestId {
     let space = Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"request.secretscan");
     let place = format!("{}:{}", delivery.sequence(), delivery.published_ms());
     RequestId::parse(&Uuid::new_v5(&space, place.as_bytes()).to_string()).expect("a UUID is an id")
+}
+
+fn settled(handled: Result<(), Trouble>) -> Verdict {
+    match handled {
+        Ok(()) => Verdict::Done,
+        Err(Trouble::Refused(refusal)) => reject(refusal),
+        Err(Trouble::Failed(error)) => retry(&error),
+    }
 }
 
 fn retry(error: &BusError) -> Verdict {

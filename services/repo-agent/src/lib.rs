@@ -82,7 +82,7 @@ impl Agent {
             Err(error) => return Verdict::Reject(chain(&error)).into(),
         };
         // A second copy of the message, while another agent lives and works on the first.
-        match self.bus.is_held_by_another(&self.presence.id(), id.as_str()).await {
+        match self.is_held_elsewhere(&id).await {
             Ok(false) => {}
             Ok(true) => return Verdict::RetryAfter(HELD_ELSEWHERE).into(),
             Err(error) => return on_bus_error(&error).into(),
@@ -90,6 +90,11 @@ impl Agent {
         let held = self.presence.hold(id.to_string());
         let verdict = self.take(&id).await.unwrap_or_else(|error| on_bus_error(&error));
         Settled::new(verdict, held)
+    }
+
+    async fn is_held_elsewhere(&self, id: &RequestId) -> Result<bool, BusError> {
+        let scan = self.bus.scan(id).await?;
+        self.presence.is_held_by_another(scan.as_ref().and_then(RepositoryScan::claim), id.as_str()).await
     }
 
     async fn take(&self, id: &RequestId) -> Result<Verdict, BusError> {
@@ -149,6 +154,7 @@ impl Agent {
         let watching = async {
             loop {
                 let followed = self.bus.follow_scan(&scan.id, |now| {
+                    let Some(now) = now else { return ControlFlow::Break(()) };
                     let count =
                         now.batches.values().filter(|outcome| **outcome == BatchOutcome::Open).count();
                     open_batches.send_replace(count);
@@ -158,11 +164,7 @@ impl Agent {
                     }
                 });
                 match followed.await {
-                    Ok(()) => match self.bus.scan(&scan.id).await {
-                        Ok(Some(now)) if now.is_claimed_by(claim) => {}
-                        Ok(_) => return WorkError::LeaseLost,
-                        Err(error) => tracing::warn!(error = chain(&error), "can't see the request"),
-                    },
+                    Ok(()) => return WorkError::LeaseLost,
                     Err(error) => tracing::warn!(error = chain(&error), "can't see the request"),
                 }
                 self.bus.pause(&self.stop).await;

@@ -1,5 +1,6 @@
 //! Bad input: a clear error in the request's record, a dead letter, and the services go on.
 
+use secretscan_bus::access::Identity;
 use secretscan_model::ScanState;
 use secretscan_proto::v1;
 use secretscan_testkit::{Change, HttpRemote, RepositoryBuilder, generate};
@@ -9,7 +10,7 @@ const DOOR: &str = "secretscan.repository-scan.new";
 
 /// The reasons in the dead letters, in order.
 async fn dead_letters(system: &System) -> Vec<String> {
-    let client = async_nats::connect(system.server.url()).await.unwrap();
+    let client = system.client(Identity::Setup).await.unwrap();
     let stream = async_nats::jetstream::new(client).get_stream("DEAD_LETTERS").await.unwrap();
     let mut reasons = vec![];
     for sequence in 1..=stream.cached_info().state.last_sequence {
@@ -22,7 +23,7 @@ async fn dead_letters(system: &System) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_read_or_is_refused_is_answered_recorded_and_kept() {
     let system = System::start(Size::default()).await.unwrap();
-    let client = async_nats::connect(system.server.url()).await.unwrap();
+    let client = system.client(Identity::Requester).await.unwrap();
     let password = ["hun", "ter2"].concat();
     let cases = [
         ("".to_owned(), "the message is empty"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use prost::Message;
+use secretscan_bus::access::Identity;
 use secretscan_detect::Secret;
 use secretscan_model::ledger::CommitState;
 use secretscan_model::{Finding, ScanState};
@@ -83,7 +84,7 @@ async fn json_and_protobuf_are_taken_with_and_without_ids() {
     let system = System::start(Size::default()).await.unwrap();
     let generated = generate(2, 30).unwrap();
     let uri = generated.repository.path().to_str().unwrap().to_owned();
-    let client = async_nats::connect(system.server.url()).await.unwrap();
+    let client = system.client(Identity::Requester).await.unwrap();
     let door = "secretscan.repository-scan.new";
 
     // As `nats pub` sends it.

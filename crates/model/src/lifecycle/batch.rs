@@ -154,9 +154,24 @@ impl CommitBatch {
         }
     }
 
+    /// The claim of the agent that works on it.
+    pub fn claim(&self) -> Option<&Claim> {
+        match &self.state {
+            BatchState::InProgress { claim } => Some(claim),
+            BatchState::New
+            | BatchState::Validating
+            | BatchState::WaitingForScheduling
+            | BatchState::Scheduling
+            | BatchState::Scheduled
+            | BatchState::Completed { .. }
+            | BatchState::Failed { .. }
+            | BatchState::Cancelled => None,
+        }
+    }
+
     /// Whether this claim is the current one.
     pub fn is_claimed_by(&self, claim: &Claim) -> bool {
-        matches!(&self.state, BatchState::InProgress { claim: held } if held == claim)
+        self.claim() == Some(claim)
     }
 
     fn enter(mut self, state: BatchState, stamp: Stamp<'_>, note: Option<String>) -> Self {
@@ -175,6 +190,7 @@ impl CommitBatch {
             | BatchState::Scheduled
             | BatchState::InProgress { .. } => vec![],
             BatchState::Completed { report } => vec![
+                BatchEffect::MarkScanned { rule_set: report.rule_set.clone() },
                 BatchEffect::EndInRequest(BatchOutcome::Completed {
                     commits: report.commits,
                     blobs: report.blobs,
@@ -198,10 +214,21 @@ impl CommitBatch {
         }
     }
 
+    /// An end that the controller brings about, which does all that follows.
     fn end(self, state: BatchState, stamp: Stamp<'_>, note: Option<String>) -> Step<Self, BatchEffect> {
         let next = self.enter(state, stamp, note);
         let effects = next.owed();
         Step::change(next, effects)
+    }
+
+    /// An end that an agent brings about, which may do nothing of what follows: it tells the controller.
+    fn end_by_agent(
+        self,
+        state: BatchState,
+        stamp: Stamp<'_>,
+        note: Option<String>,
+    ) -> Step<Self, BatchEffect> {
+        Step::change(self.enter(state, stamp, note), vec![BatchEffect::Report])
     }
 }
 
@@ -233,7 +260,7 @@ pub enum BatchEvent {
         /// Why; `None` when the agent merely stops, which is not an attempt.
         error: Option<String>,
     },
-    /// The agent has scanned it: findings and ledger are written.
+    /// The agent has scanned it: its findings are written.
     Finish {
         /// The claim it holds.
         claim: Claim,
@@ -247,6 +274,8 @@ pub enum BatchEvent {
         /// Why.
         reason: String,
     },
+    /// The controller was told that an agent has ended it, and does what follows.
+    Settle,
     /// Its request has ended.
     Cancel,
 }
@@ -262,6 +291,7 @@ impl BatchEvent {
             Self::GiveBack { .. } => "GiveBack",
             Self::Finish { .. } => "Finish",
             Self::Fail { .. } => "Fail",
+            Self::Settle => "Settle",
             Self::Cancel => "Cancel",
         }
     }
@@ -274,6 +304,13 @@ pub enum BatchEffect {
     Wait,
     /// Publish it to the batch-agents.
     Dispatch,
+    /// Tell the controller that it has ended.
+    Report,
+    /// Note in the ledger that its commits are scanned.
+    MarkScanned {
+        /// The version of the rule set.
+        rule_set: String,
+    },
     /// Tell its request how it ended.
     EndInRequest(BatchOutcome),
     /// Make its commits unknown again, unless they were scanned.
@@ -356,7 +393,7 @@ pub fn step_batch(
                 if batch.attempts >= *max_attempts {
                     let last = batch.last_error.as_deref().unwrap_or("its agent was lost each time");
                     let reason = format!("gave up after {} attempts; the last: {last}", batch.attempts);
-                    batch.clone().end(Failed { reason: reason.clone() }, stamp, Some(reason))
+                    batch.clone().end_by_agent(Failed { reason: reason.clone() }, stamp, Some(reason))
                 } else {
                     let mut next = batch.clone();
                     next.attempts += 1;
@@ -364,7 +401,7 @@ pub fn step_batch(
                     Step::change(next.enter(InProgress { claim }, stamp, None), vec![])
                 }
             }
-            Completed { .. } | Failed { .. } | Cancelled => Step::stay(batch.owed()),
+            Completed { .. } | Failed { .. } | Cancelled => Step::stay(vec![BatchEffect::Report]),
             New | Validating | WaitingForScheduling | Scheduling => return Err(illegal()),
         },
         BatchEvent::GiveBack { claim, error } => {
@@ -380,9 +417,9 @@ pub fn step_batch(
         }
         BatchEvent::Finish { claim, report } => match &batch.state {
             InProgress { claim: held } if held == claim => {
-                batch.clone().end(Completed { report: report.clone() }, stamp, None)
+                batch.clone().end_by_agent(Completed { report: report.clone() }, stamp, None)
             }
-            Completed { .. } => Step::stay(batch.owed()),
+            Completed { .. } => Step::stay(vec![BatchEffect::Report]),
             New
             | Validating
             | WaitingForScheduling
@@ -396,8 +433,14 @@ pub fn step_batch(
             if !batch.is_claimed_by(claim) {
                 return Err(lease_lost());
             }
-            batch.clone().end(Failed { reason: reason.clone() }, stamp, Some(reason.clone()))
+            batch.clone().end_by_agent(Failed { reason: reason.clone() }, stamp, Some(reason.clone()))
         }
+        BatchEvent::Settle => match &batch.state {
+            Completed { .. } | Failed { .. } | Cancelled => Step::stay(batch.owed()),
+            New | Validating | WaitingForScheduling | Scheduling | Scheduled | InProgress { .. } => {
+                return Err(illegal());
+            }
+        },
         BatchEvent::Cancel => match &batch.state {
             New | Validating | WaitingForScheduling | Scheduling | Scheduled | InProgress { .. } => {
                 batch.clone().end(Cancelled, stamp, None)

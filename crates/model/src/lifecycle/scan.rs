@@ -216,6 +216,21 @@ impl RepositoryScan {
         totals
     }
 
+    /// The claim of the agent that works on it, or has listed it.
+    pub fn claim(&self) -> Option<&Claim> {
+        match &self.state {
+            ScanState::InProgress { claim, .. } => Some(claim),
+            ScanState::New
+            | ScanState::Validating
+            | ScanState::Queued
+            | ScanState::Scheduling
+            | ScanState::Scheduled
+            | ScanState::Completed
+            | ScanState::Failed { .. }
+            | ScanState::Cancelled => None,
+        }
+    }
+
     /// Whether this claim is the current one, for work that is not listed yet.
     pub fn is_claimed_by(&self, claim: &Claim) -> bool {
         matches!(&self.state, ScanState::InProgress { claim: held, is_listed: false } if held == claim)
@@ -248,6 +263,7 @@ impl RepositoryScan {
         }
     }
 
+    /// An end that the controller brings about, which does all that follows.
     fn end(self, state: ScanState, stamp: Stamp<'_>, note: Option<String>) -> Step<Self, ScanEffect> {
         let next = self.enter(state, stamp, note);
         let effects = next.owed();
@@ -352,6 +368,8 @@ pub enum ScanEvent {
         /// Why.
         reason: String,
     },
+    /// The controller was told that an agent has listed or ended it, and does what follows.
+    Settle,
     /// The requester takes it back.
     Cancel {
         /// Who.
@@ -374,6 +392,7 @@ impl ScanEvent {
             Self::FinishListing { .. } => "FinishListing",
             Self::EndBatch { .. } => "EndBatch",
             Self::Fail { .. } => "Fail",
+            Self::Settle => "Settle",
             Self::Cancel { .. } => "Cancel",
         }
     }
@@ -386,6 +405,8 @@ pub enum ScanEffect {
     Queue,
     /// Publish it to the repo-agents.
     Dispatch,
+    /// Tell the controller that an agent has listed or ended it.
+    Report,
     /// Let another request fetch the repository.
     ReleaseFetch,
     /// Cancel every batch that has not ended.
@@ -464,7 +485,8 @@ pub fn step_scan(
                 if scan.attempts >= *max_attempts {
                     let last = scan.last_error.as_deref().unwrap_or("its agent was lost each time");
                     let reason = format!("gave up after {} attempts; the last: {last}", scan.attempts);
-                    scan.clone().end(Failed { reason: reason.clone() }, stamp, Some(reason))
+                    let next = scan.clone().enter(Failed { reason: reason.clone() }, stamp, Some(reason));
+                    Step::change(next, vec![ScanEffect::Report])
                 } else {
                     let mut next = scan.clone();
                     next.attempts += 1;
@@ -472,8 +494,9 @@ pub fn step_scan(
                     Step::change(next.enter(InProgress { claim, is_listed: false }, stamp, None), vec![])
                 }
             }
-            InProgress { is_listed: true, .. } => Step::stay(vec![ScanEffect::ReleaseFetch]),
-            Completed | Failed { .. } | Cancelled => Step::stay(scan.owed()),
+            InProgress { is_listed: true, .. } | Completed | Failed { .. } | Cancelled => {
+                Step::stay(vec![ScanEffect::Report])
+            }
             New | Validating | Queued | Scheduling => return Err(illegal()),
         },
         ScanEvent::GiveBack { claim, error } => {
@@ -509,18 +532,13 @@ pub fn step_scan(
         }
         ScanEvent::FinishListing { claim, listing } => match &scan.state {
             InProgress { claim: held, .. } if held != claim => return Err(lease_lost()),
-            InProgress { is_listed: true, .. } => Step::stay(vec![ScanEffect::ReleaseFetch]),
+            InProgress { is_listed: true, .. } | Completed => Step::stay(vec![ScanEffect::Report]),
             InProgress { is_listed: false, .. } => {
                 let mut next = scan.clone();
                 next.found = Some(listing.clone());
                 next.state = InProgress { claim: claim.clone(), is_listed: true };
-                let mut step = next.end_if_done(stamp);
-                if !step.effects.contains(&ScanEffect::ReleaseFetch) {
-                    step.effects.push(ScanEffect::ReleaseFetch);
-                }
-                step
+                Step { effects: vec![ScanEffect::Report], ..next.end_if_done(stamp) }
             }
-            Completed => Step::stay(scan.owed()),
             New | Validating | Queued | Scheduling | Scheduled | Failed { .. } | Cancelled => {
                 return Err(lease_lost());
             }
@@ -537,15 +555,25 @@ pub fn step_scan(
                     BatchOutcome::Completed { .. } | BatchOutcome::Failed { .. } | BatchOutcome::Cancelled,
                 ) => Step::stay(vec![]),
             },
-            Completed | Failed { .. } | Cancelled => Step::stay(vec![]),
+            // Its last batch may have ended it just before a crash.
+            Failed { reason } => Step::stay(vec![ScanEffect::DeadLetter { reason: reason.clone() }]),
+            Completed | Cancelled => Step::stay(vec![]),
             New | Validating | Queued | Scheduling => return Err(illegal()),
         },
         ScanEvent::Fail { claim, reason } => {
             if !scan.is_claimed_by(claim) {
                 return Err(lease_lost());
             }
-            scan.clone().end(Failed { reason: reason.clone() }, stamp, Some(reason.clone()))
+            let next = scan.clone().enter(Failed { reason: reason.clone() }, stamp, Some(reason.clone()));
+            Step::change(next, vec![ScanEffect::Report])
         }
+        ScanEvent::Settle => match &scan.state {
+            InProgress { is_listed: true, .. } => Step::stay(vec![ScanEffect::ReleaseFetch]),
+            Completed | Failed { .. } | Cancelled => Step::stay(scan.owed()),
+            New | Validating | Queued | Scheduling | Scheduled | InProgress { is_listed: false, .. } => {
+                return Err(illegal());
+            }
+        },
         ScanEvent::Cancel { requester } => match &scan.state {
             New | Validating | Queued | Scheduling | Scheduled | InProgress { .. } => {
                 scan.clone().end(Cancelled, stamp, Some(format!("by {requester}")))

@@ -42,6 +42,7 @@ fn scan_event() -> impl Strategy<Value = ScanEvent> {
         claim().prop_map(|claim| ScanEvent::FinishListing { claim, listing: Listing::default() }),
         (batch_id(), outcome).prop_map(|(batch, outcome)| ScanEvent::EndBatch { batch, outcome }),
         claim().prop_map(|claim| ScanEvent::Fail { claim, reason: "f".into() }),
+        Just(ScanEvent::Settle),
         Just(ScanEvent::Cancel { requester: "me".into() }),
     ]
 }
@@ -57,6 +58,7 @@ fn batch_event() -> impl Strategy<Value = BatchEvent> {
         claim().prop_map(|claim| BatchEvent::GiveBack { claim, error: None }),
         claim().prop_map(|claim| BatchEvent::Finish { claim, report: BatchReport::default() }),
         claim().prop_map(|claim| BatchEvent::Fail { claim, reason: "f".into() }),
+        Just(BatchEvent::Settle),
         Just(BatchEvent::Cancel),
     ]
 }

@@ -44,6 +44,7 @@ fn scan_event_name(event: &ScanEvent) -> &'static str {
         ScanEvent::FinishListing { .. } => "FinishListing",
         ScanEvent::EndBatch { .. } => "EndBatch",
         ScanEvent::Fail { .. } => "Fail",
+        ScanEvent::Settle => "Settle",
         ScanEvent::Cancel { .. } => "Cancel",
     }
 }
@@ -59,6 +60,7 @@ fn batch_event_name(event: &BatchEvent) -> &'static str {
         BatchEvent::GiveBack { .. } => "GiveBack",
         BatchEvent::Finish { .. } => "Finish",
         BatchEvent::Fail { .. } => "Fail",
+        BatchEvent::Settle => "Settle",
         BatchEvent::Cancel => "Cancel",
     }
 }
@@ -90,6 +92,7 @@ fn scan_events() -> Vec<ScanEvent> {
         ScanEvent::StartScheduling,
         ScanEvent::Assign,
         ScanEvent::Claim { agent: agent(), max_attempts: MAX_ATTEMPTS },
+        ScanEvent::Settle,
         ScanEvent::Cancel { requester: "me".into() },
     ];
     for batch in &batches {
@@ -116,6 +119,7 @@ fn batch_events() -> Vec<BatchEvent> {
         BatchEvent::StartScheduling,
         BatchEvent::Assign,
         BatchEvent::Claim { agent: agent(), max_attempts: MAX_ATTEMPTS },
+        BatchEvent::Settle,
         BatchEvent::Cancel,
     ];
     for claim in claims() {

@@ -1,0 +1,337 @@
+//! Who may do what: the permissions of each role on a NATS server.
+//!
+//! Each role has a user of its own, which may use just the subjects that the role's code uses. The decision worth knowing:
+//! no service may create a consumer. The server does not ask whether the creator may publish to the subject that a
+//! consumer delivers to, so who may write a bucket and read it by consumers may write anywhere. What services read, they
+//! read with direct gets and plain subscriptions; see [`crate::Bucket`].
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nkeys::KeyPair;
+use secretscan_model::Priority;
+use serde_json::{Value, json};
+
+use crate::topology::{
+    AGENTS, ANSWERED, BATCHES, CANCEL_SCAN, DEAD_LETTERS, EVENTS, FINDINGS, HISTORY, NEW_BATCH, NEW_SCAN,
+    PACKS, Queue, REPORTED_BATCH, REPORTED_SCAN, REPOSITORIES, REQUESTS, SCHEDULED_BATCH, SCHEDULED_SCAN,
+};
+
+/// An identity on the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Identity {
+    /// Sets up streams, consumers and buckets, and may do everything.
+    Setup,
+    /// The service `controller`.
+    Controller,
+    /// The service `scheduler`.
+    Scheduler,
+    /// The service `repo-agent`.
+    RepoAgent,
+    /// The service `batch-agent`.
+    BatchAgent,
+    /// People's commands: may read everything but packs, ask at the public door, and drop dead letters.
+    Cli,
+    /// The public door: may publish a request or a cancellation and read the answer.
+    Requester,
+}
+
+/// Subjects that an identity may use. All others are refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permissions {
+    /// To publish to.
+    pub publish: Vec<String>,
+    /// To subscribe to.
+    pub subscribe: Vec<String>,
+    /// Whether it may answer the questions that it hears.
+    pub answers: bool,
+}
+
+/// Where clients that nobody configured expect answers, such as the `nats` command. No service does.
+const ANY_INBOX: &str = "_INBOX.>";
+/// A question at the door may be answered for this long.
+const ANSWER_WITHIN: &str = "60s";
+
+/// What the subjects of a connection's answers begin with: only who has the name may subscribe to them.
+pub(crate) fn inbox(name: &str) -> String {
+    format!("_INBOX_{name}")
+}
+
+impl Identity {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Setup,
+        Self::Controller,
+        Self::Scheduler,
+        Self::RepoAgent,
+        Self::BatchAgent,
+        Self::Cli,
+        Self::Requester,
+    ];
+
+    /// The name of its user, and of its connections (see [`crate::NatsConfig::name`]).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::Controller => "controller",
+            Self::Scheduler => "scheduler",
+            Self::RepoAgent => "repo-agent",
+            Self::BatchAgent => "batch-agent",
+            Self::Cli => "cli",
+            Self::Requester => "requester",
+        }
+    }
+
+    /// What it may do; `None`: everything.
+    pub fn permissions(self) -> Option<Permissions> {
+        let mut may = Permissions {
+            publish: Vec::new(),
+            subscribe: vec![format!("{}.>", inbox(self.name()))],
+            answers: false,
+        };
+        match self {
+            Self::Setup => return None,
+            Self::Controller => {
+                may.pull(&[Queue::NewScans, Queue::Cancellations, Queue::NewBatches]);
+                may.pull(&[Queue::ReportedScans, Queue::ReportedBatches]);
+                may.subscribe(&[NEW_SCAN, CANCEL_SCAN]);
+                may.answers = true;
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, ANSWERED] {
+                    may.read(bucket);
+                    may.write(bucket, ">");
+                }
+                may.delete_packs();
+                may.publish(&["secretscan.repository-scan.queued.*", "secretscan.commit-batch.waiting.*"]);
+                may.publish(&["secretscan.event.repository-scan.>", "secretscan.event.commit-batch.>"]);
+                may.publish(&["secretscan.dead-letter.>"]);
+            }
+            Self::Scheduler => {
+                for priority in Priority::ALL {
+                    may.pull(&[Queue::QueuedScans(priority), Queue::WaitingBatches(priority)]);
+                }
+                may.look_at(&[Queue::ScheduledScans, Queue::ScheduledBatches]);
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES] {
+                    may.read(bucket);
+                    may.write(bucket, ">");
+                }
+                may.read(AGENTS);
+                may.read_few(AGENTS);
+                may.subscribe.push(format!("$KV.{AGENTS}.>"));
+                may.publish(&[SCHEDULED_SCAN, SCHEDULED_BATCH]);
+                may.publish(&["secretscan.event.repository-scan.>", "secretscan.event.commit-batch.>"]);
+                may.publish(&["secretscan.dead-letter.>"]);
+            }
+            Self::RepoAgent => {
+                may.pull(&[Queue::ScheduledScans]);
+                may.read(REQUESTS);
+                may.write(REQUESTS, "*");
+                may.subscribe.push(format!("$KV.{REQUESTS}.*"));
+                may.read(BATCHES);
+                may.read(HISTORY);
+                may.live("repo-agent");
+                may.read_packs();
+                may.write_packs();
+                may.delete_packs();
+                may.publish(&[NEW_BATCH, REPORTED_SCAN, "secretscan.event.repository-scan.>"]);
+                may.publish(&["secretscan.dead-letter.repository-scan.>"]);
+            }
+            Self::BatchAgent => {
+                may.pull(&[Queue::ScheduledBatches]);
+                for bucket in [BATCHES, FINDINGS] {
+                    may.read(bucket);
+                    may.write(bucket, ">");
+                }
+                may.subscribe.push(format!("$KV.{BATCHES}.>"));
+                may.read(HISTORY);
+                may.live("batch-agent");
+                may.read_packs();
+                may.publish(&[
+                    REPORTED_BATCH,
+                    "secretscan.event.commit-batch.>",
+                    "secretscan.event.finding.>",
+                ]);
+                may.publish(&["secretscan.dead-letter.commit-batch.>"]);
+            }
+            Self::Cli => {
+                may.publish(&[NEW_SCAN, CANCEL_SCAN]);
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, FINDINGS, AGENTS] {
+                    may.read(bucket);
+                    may.list(&format!("KV_{bucket}"));
+                    may.subscribe.push(format!("$KV.{bucket}.>"));
+                }
+                may.publish.push(format!("$JS.API.STREAM.INFO.{EVENTS}"));
+                may.list(EVENTS);
+                for action in ["INFO", "MSG.GET", "MSG.DELETE"] {
+                    may.publish.push(format!("$JS.API.STREAM.{action}.{DEAD_LETTERS}"));
+                }
+                may.subscribe(&["secretscan.event.>", ANY_INBOX]);
+            }
+            Self::Requester => {
+                may.publish(&[NEW_SCAN, CANCEL_SCAN]);
+                may.subscribe(&[ANY_INBOX]);
+            }
+        }
+        Some(may)
+    }
+}
+
+/// The keys of all identities.
+pub struct Keys(BTreeMap<Identity, KeyPair>);
+
+/// A file of keys that can't be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} the key file {} failed", path.display())]
+pub struct KeyFileError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The file of an identity's key: an nkey seed.
+pub fn seed_file(dir: &Path, identity: Identity) -> PathBuf {
+    dir.join(format!("{}.nk", identity.name()))
+}
+
+impl Keys {
+    /// The keys in the files of a directory, for the owner only; those that are missing are made.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] when a file can't be written or holds no key of a user.
+    pub fn in_dir(dir: &Path) -> Result<Self, KeyFileError> {
+        let of = |identity| Ok((identity, key_in(&seed_file(dir, identity))?));
+        Identity::ALL.into_iter().map(of).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// What a nats-server is told of the identities: accounts, users and their permissions. As JSON, which it reads as
+    /// well as its own syntax; to be merged with addresses, JetStream's store, and certificates.
+    pub fn accounts(&self, limits: &Limits) -> Value {
+        let users: Vec<Value> =
+            self.0.iter().map(|(identity, key)| user(*identity, &key.public_key())).collect();
+        json!({
+            "accounts": {
+                "SYS": { "users": [] },
+                "SECRETSCAN": {
+                    "jetstream": { "max_mem": limits.max_memory_bytes, "max_file": limits.max_store_bytes },
+                    "users": users,
+                },
+            },
+            "system_account": "SYS",
+        })
+    }
+}
+
+/// What the account may hold on the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// In memory: what listings remember.
+    pub max_memory_bytes: u64,
+    /// On disk: streams and buckets, with the packs in flight.
+    pub max_store_bytes: u64,
+}
+
+fn user(identity: Identity, key: &str) -> Value {
+    let Some(Permissions { publish, subscribe, answers }) = identity.permissions() else {
+        return json!({ "nkey": key });
+    };
+    let mut permissions = json!({ "publish": { "allow": publish }, "subscribe": { "allow": subscribe } });
+    if answers {
+        permissions["allow_responses"] = json!({ "max": 1, "expires": ANSWER_WITHIN });
+    }
+    json!({ "nkey": key, "permissions": permissions })
+}
+
+fn key_in(path: &Path) -> Result<KeyPair, KeyFileError> {
+    let failed = |action| move |source| KeyFileError { action, path: path.to_owned(), source };
+    let invalid = |error: nkeys::error::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            let key = KeyPair::new_user();
+            let seed = key.seed().map_err(invalid).map_err(failed("making"))?;
+            writeln!(file, "{seed}").map_err(failed("writing"))?;
+            Ok(key)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let seed = fs::read_to_string(path).map_err(failed("reading"))?;
+            KeyPair::from_seed(seed.trim()).map_err(invalid).map_err(failed("reading"))
+        }
+        Err(error) => Err(failed("writing")(error)),
+    }
+}
+
+impl Permissions {
+    fn publish(&mut self, subjects: &[&str]) {
+        self.publish.extend(subjects.iter().map(|subject| (*subject).to_owned()));
+    }
+
+    fn subscribe(&mut self, subjects: &[&str]) {
+        self.subscribe.extend(subjects.iter().map(|subject| (*subject).to_owned()));
+    }
+
+    /// To take messages of queues and settle them.
+    fn pull(&mut self, queues: &[Queue]) {
+        self.look_at(queues);
+        for queue in queues {
+            let (stream, consumer) = (queue.stream(), queue.consumer());
+            self.publish.push(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"));
+            // The second form has the domain and the account before the stream: newer servers use it.
+            self.publish.push(format!("$JS.ACK.{stream}.{consumer}.>"));
+            self.publish.push(format!("$JS.ACK.*.*.{stream}.{consumer}.>"));
+        }
+    }
+
+    /// To see how much is in queues.
+    fn look_at(&mut self, queues: &[Queue]) {
+        let info = |queue: &Queue| format!("$JS.API.CONSUMER.INFO.{}.{}", queue.stream(), queue.consumer());
+        self.publish.extend(queues.iter().map(info));
+    }
+
+    /// To read the keys of a bucket, one by one.
+    fn read(&mut self, bucket: &str) {
+        self.publish.push(format!("$JS.API.STREAM.INFO.KV_{bucket}"));
+        self.publish.push(format!("$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.>"));
+    }
+
+    /// To read many keys of a bucket at once.
+    fn read_few(&mut self, bucket: &str) {
+        self.publish.push(format!("$JS.API.DIRECT.GET.KV_{bucket}"));
+    }
+
+    fn write(&mut self, bucket: &str, keys: &str) {
+        self.publish.push(format!("$KV.{bucket}.{keys}"));
+    }
+
+    /// To read a stream by consumers. Only for who may write no stream but the door's: see the module.
+    fn list(&mut self, stream: &str) {
+        for action in ["CREATE", "DELETE", "INFO", "MSG.NEXT"] {
+            self.publish.push(format!("$JS.API.CONSUMER.{action}.{stream}"));
+            self.publish.push(format!("$JS.API.CONSUMER.{action}.{stream}.>"));
+        }
+    }
+
+    /// To give signs of life and to see those of agents of the same role.
+    fn live(&mut self, role: &str) {
+        self.publish.push(format!("$JS.API.STREAM.INFO.KV_{AGENTS}"));
+        self.publish.push(format!("$JS.API.DIRECT.GET.KV_{AGENTS}.$KV.{AGENTS}.{role}.*"));
+        self.write(AGENTS, &format!("{role}.*"));
+    }
+
+    fn read_packs(&mut self) {
+        self.publish.push(format!("$JS.API.STREAM.INFO.OBJ_{PACKS}"));
+        self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}"));
+        self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}.>"));
+    }
+
+    fn write_packs(&mut self) {
+        self.publish.push(format!("$O.{PACKS}.>"));
+    }
+
+    fn delete_packs(&mut self) {
+        self.publish.push(format!("$JS.API.STREAM.INFO.OBJ_{PACKS}"));
+        self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}.>"));
+        self.publish.push(format!("$JS.API.STREAM.PURGE.OBJ_{PACKS}"));
+        self.publish.push(format!("$O.{PACKS}.M.*"));
+    }
+}
