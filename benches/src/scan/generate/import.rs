@@ -6,8 +6,6 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::succeed;
-
 /// The time of the first commit: 2024-01-01, seconds since the Unix epoch.
 const FIRST_TIME: u64 = 1_704_067_200;
 /// How much later each commit is than the one before, in seconds.
