@@ -117,6 +117,8 @@ fn alphabet(name: &str) -> Option<String> {
         "lowerbase32" => format!("{SMALL}234567"),
         "base58" => alphanumeric.replace(['0', 'O', 'I', 'l'], ""),
         "pass" => alphanumeric + "!*-_+.",
+        // <https://github.com/django/django/blob/main/django/core/management/utils.py>
+        "django" => format!("{SMALL}{DIGITS}!@#$%^&*(-_=+)"),
         "ascii" => alphanumeric + "!*-_+.#%@^~()[]=?,:;",
         _ => return None,
     })

@@ -71,7 +71,7 @@ impl Place {
     }
 
     /// Whether the tip of the default branch has it.
-    fn is_checked_out(self) -> bool {
+    pub fn is_checked_out(self) -> bool {
         match self {
             Self::File
             | Self::Utf16
