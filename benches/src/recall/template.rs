@@ -1,13 +1,13 @@
 //! Texts with random parts, so that what looks like a secret exists at run time only.
 //!
-//! `%{hex 32}` stands for 32 hexadecimal digits; [`make`] lists what else there is. What a part takes as its argument may
-//! hold parts of its own, and braces that are balanced.
+//! `${hex 32}` stands for 32 hexadecimal digits; [`make`] lists what else there is. What a part takes as its argument may
+//! hold parts of its own, and braces that are balanced. What is in such braces and is no part (`${DB_USER}`) stays.
 
 use anyhow::{Context, bail};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use secretscan_testkit::{Random, base62, crc32};
 
-const START: &str = "%{";
+const START: &str = "${";
 
 /// How many characters a line of armor has.
 const LINE: usize = 64;
@@ -19,8 +19,13 @@ pub fn fill(template: &str, random: &mut Random) -> anyhow::Result<String> {
     while let Some(start) = rest.find(START) {
         made.push_str(&rest[..start]);
         let inner = &rest[start + START.len()..];
-        let end = closing(inner).with_context(|| format!("a part does not end: {}", &rest[start..]))?;
+        let end = closing(inner).with_context(|| format!("a brace is not closed: {}", &rest[start..]))?;
         let (name, argument) = inner[..end].split_once(' ').unwrap_or((&inner[..end], ""));
+        if !is_part(name) {
+            made.push_str(START);
+            rest = inner;
+            continue;
+        }
         let argument = fill(argument, random)?;
         let part =
             make(name, &argument, &made, random).with_context(|| format!("making {}", &inner[..end]))?;
@@ -29,6 +34,26 @@ pub fn fill(template: &str, random: &mut Random) -> anyhow::Result<String> {
     }
     made.push_str(rest);
     Ok(made)
+}
+
+fn is_part(name: &str) -> bool {
+    const PARTS: [&str; 14] = [
+        "uuid",
+        "choose",
+        "base64",
+        "base64url",
+        "lines",
+        "hexlines",
+        "pem",
+        "pemline",
+        "pemindent",
+        "jwt",
+        "crc62",
+        "crchex",
+        "bech32",
+        "agekey",
+    ];
+    PARTS.contains(&name) || alphabet(name).is_some()
 }
 
 /// Where the brace stands that closes the one before the text.
@@ -85,7 +110,7 @@ fn make(name: &str, argument: &str, before: &str, random: &mut Random) -> anyhow
             bech32(prefix, bytes.parse()?, random)
         }
         "agekey" => bech32("age-secret-key-", 32, random).to_uppercase(),
-        _ => bail!("there is no such part"),
+        _ => bail!("it has no alphabet and no generator"),
     })
 }
 
@@ -129,11 +154,11 @@ fn uuid(random: &mut Random) -> String {
     format!("{}-{}-4{}-a{}-{}", part(8), part(4), part(3), part(3), part(12))
 }
 
-/// Of `label,first characters,number of further characters` the lines of an armored key. No line of ours has the armor.
+/// Of `first characters,label,number of further characters` the lines of an armored key. No line of ours has the armor.
 fn armor(argument: &str, random: &mut Random) -> anyhow::Result<Vec<String>> {
     let mut parts = argument.split(',');
-    let mut part = || parts.next().context("label, first characters, length");
-    let (label, first, length) = (part()?, part()?, part()?);
+    let mut part = || parts.next().context("first characters, label, length");
+    let (first, label, length) = (part()?, part()?, part()?);
     let body = format!("{first}{}", random.text(&alphabet("b64").expect("it is one"), length.parse()?));
     let mut lines = vec![format!("-----{} {label}-----", "BEGIN")];
     lines.extend(wrap(&body));
@@ -189,23 +214,23 @@ mod tests {
     #[test]
     fn parts_are_filled_in() {
         assert_eq!(filled("no part { }"), "no part { }");
-        assert_eq!(filled("a-%{hex 12}-b").len(), 16);
-        assert_eq!(filled("%{base64 {\"a\":\"%{choose b}\"}}"), "eyJhIjoiYiJ9");
-        assert_eq!(filled("%{lines %{hex 130}}").lines().map(str::len).collect::<Vec<_>>(), [64, 64, 2]);
-        assert!(fill("%{hex", &mut Random::new(1)).is_err());
-        assert!(fill("%{what 3}", &mut Random::new(1)).is_err());
+        assert_eq!(filled("a-${hex 12}-b").len(), 16);
+        assert_eq!(filled("${base64 {\"a\":\"${choose b}\"}}"), "eyJhIjoiYiJ9");
+        assert_eq!(filled("${lines ${hex 130}}").lines().map(str::len).collect::<Vec<_>>(), [64, 64, 2]);
+        assert!(fill("${hex", &mut Random::new(1)).is_err());
+        assert_eq!(filled("${DB_USER}:${{ secrets.X }}:${env:X}"), "${DB_USER}:${{ secrets.X }}:${env:X}");
     }
 
     #[test]
     fn checksums_are_those_of_the_formats() {
         // The check value of the CRC catalogue, 0xCBF43926.
-        assert_eq!(filled("a_123456789%{crc62}"), "a_1234567893jZRME");
-        assert_eq!(filled("123456789%{crchex}"), "123456789_cbf43926");
+        assert_eq!(filled("a_123456789${crc62}"), "a_1234567893jZRME");
+        assert_eq!(filled("123456789${crchex}"), "123456789_cbf43926");
         // A valid address of BIP 173 ends so.
         let digits = |text: &str| text.chars().map(|c| BECH32.find(c).unwrap() as u8).collect::<Vec<_>>();
         let expanded = [3, 0, 1].into_iter().chain(digits("2uel5l"));
         assert_eq!(polymod(expanded), 1);
-        assert_eq!(filled("%{agekey}").len(), 74);
-        assert_eq!(filled("%{bech32 nsec 32}").len(), 63);
+        assert_eq!(filled("${agekey}").len(), 74);
+        assert_eq!(filled("${bech32 nsec 32}").len(), 63);
     }
 }
