@@ -6,51 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
+use secretscan_benches::programs::Task;
+use secretscan_benches::succeed;
 use secretscan_testkit::{Random, SecretKind, SecretText};
 
 use crate::planted::{Place, Planted};
-use crate::succeed;
-
-/// What the programs are asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Task {
-    /// Everything that the refs of a repository reach
-    History,
-    /// One changed file that is staged
-    Staged,
-    /// The files of a directory
-    Directory,
-}
-
-impl Task {
-    /// For people.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::History => "Full history",
-            Self::Staged => "One staged file",
-            Self::Directory => "Directory",
-        }
-    }
-
-    /// What any program has to do at least, done by a program that looks at nothing: its name, and a command.
-    pub fn reference(self) -> &'static str {
-        match self {
-            Self::History => "git cat-file",
-            Self::Staged => "git diff",
-            Self::Directory => "cat",
-        }
-    }
-
-    /// Whether a program at this task gets to see what is hidden there.
-    pub fn covers(self, place: Place) -> bool {
-        match self {
-            Self::History => place != Place::Staged,
-            Self::Staged => place == Place::Staged,
-            Self::Directory => place.is_checked_out(),
-        }
-    }
-}
 
 /// The folders that are scanned.
 pub struct Input {
@@ -78,6 +38,15 @@ impl Input {
         git(&input.checkout, &["checkout-index", "--all", &prefix])?;
         let staged = input.stage()?;
         Ok((input, vec![staged]))
+    }
+
+    /// The folder that a program is given for the task.
+    pub fn folder(&self, task: Task) -> &Path {
+        match task {
+            Task::History => &self.repository,
+            Task::Staged => &self.checkout,
+            Task::Directory => &self.directory,
+        }
     }
 
     /// Adds a secret to the first text file.

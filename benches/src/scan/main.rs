@@ -28,27 +28,24 @@
 
 mod generate;
 mod input;
-mod measure;
 mod outcome;
-mod peers;
 mod planted;
 mod plot;
-mod programs;
-mod report;
 mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Parser, ValueEnum};
+use secretscan_benches::measure::Usage;
+use secretscan_benches::programs::{self, Program, Task};
+use secretscan_benches::succeed;
 
-use crate::input::{Input, Task};
-use crate::measure::Usage;
+use crate::input::Input;
 use crate::outcome::{Outcome, Report, Results};
 use crate::planted::{Found, Planted};
-use crate::programs::Program;
 
 /// Times scans by secretscan and its peers: a full history, one staged file, a directory
 #[derive(Parser)]
@@ -122,7 +119,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut all = Vec::new();
     for (task, usages) in tasks.iter().zip(usages) {
         let planted: Vec<Planted> =
-            planted.iter().filter(|planted| task.covers(planted.place)).cloned().collect();
+            planted.iter().filter(|planted| planted.place.is_seen_at(*task)).cloned().collect();
         let results = compare(&programs, *task, usages, &planted, scratch)?;
         println!("{}", table::render(&results));
         if *task == Task::History && !planted.is_empty() {
@@ -150,7 +147,7 @@ fn measure_all(
     for round in 0..=rounds {
         for (program, usages) in programs.iter().zip(&mut usages) {
             eprintln!("{}, round {round} of {rounds}: {}", task.title(), program.label(task));
-            let usage = program.run(task, input, scratch)?;
+            let usage = program.run(task, input.folder(task), &[], scratch)?;
             if round > 0 {
                 usages.push(usage);
             }
@@ -198,20 +195,6 @@ fn mirror(from: &Path, to: &Path) -> anyhow::Result<()> {
     // Not by hard links, which would bring along what no ref reaches.
     succeed(Command::new("git").args(["clone", "--quiet", "--mirror", "--no-local"]).arg(from).arg(to))?;
     Ok(())
-}
-
-/// Runs a command and returns what it writes.
-fn succeed(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("running {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// The root of the workspace.
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace")
 }
 
 #[cfg(test)]

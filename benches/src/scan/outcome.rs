@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::input::Task;
-use crate::measure::Usage;
+use secretscan_benches::measure::Usage;
+use secretscan_benches::programs::{Task, Tool};
+
 use crate::planted::Found;
-use crate::programs::Tool;
 
 /// What one program did at one task.
 pub struct Outcome {

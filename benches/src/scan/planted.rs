@@ -1,5 +1,7 @@
 //! Secrets that were hidden, and which of them a program found.
 
+use secretscan_benches::programs::Task;
+use secretscan_benches::report::Reported;
 use serde::{Deserialize, Serialize};
 
 /// Where a secret is hidden.
@@ -59,6 +61,15 @@ impl Place {
         }
     }
 
+    /// Whether a program at a task gets to see what is hidden there.
+    pub fn is_seen_at(self, task: Task) -> bool {
+        match task {
+            Task::History => self != Self::Staged,
+            Task::Staged => self == Self::Staged,
+            Task::Directory => self.is_checked_out(),
+        }
+    }
+
     /// Whether the tip of the default branch has it.
     pub fn is_checked_out(self) -> bool {
         match self {
@@ -99,11 +110,11 @@ pub struct Found {
 
 impl Found {
     /// Looks for the secrets in what a program reported: for each finding, the texts that it shows.
-    pub fn new(planted: &[Planted], reported: &[String]) -> Self {
+    pub fn new(planted: &[Planted], reported: &[Reported]) -> Self {
         let mut found = Self { planted: vec![false; planted.len()], others: 0 };
         for finding in reported {
             // UTF-16 is reported with its NUL bytes, what spans lines with its indentation.
-            let finding: String = finding.chars().filter(|c| !c.is_whitespace() && *c != '\0').collect();
+            let finding: String = finding.text.chars().filter(|c| !c.is_whitespace() && *c != '\0').collect();
             let mut is_planted = false;
             for (planted, found) in planted.iter().zip(&mut found.planted) {
                 if planted.values.iter().any(|value| finding.contains(value)) {
@@ -133,9 +144,10 @@ mod tests {
             values: values.iter().map(|value| (*value).to_owned()).collect(),
         };
         let planted = [planted(&["first"]), planted(&["second", "c2Vjb25k"]), planted(&["third"])];
-        let reported = ["key = first;", "s\0e\0c\0o\0n\0\n d\0", "else", "first"].map(str::to_owned);
+        let finding = |text: &str| Reported { text: text.to_owned(), ..Reported::default() };
+        let reported = ["key = first;", "s\0e\0c\0o\0n\0\n d\0", "else", "first"].map(finding);
         assert_eq!(Found::new(&planted, &reported), Found { planted: vec![true, true, false], others: 1 });
-        assert_eq!(Found::new(&planted, &["c2Vjb25k".to_owned()]).count(), 1);
-        assert_eq!(Found::new(&planted, &["thi".to_owned()]).count(), 0, "a part of it is not enough");
+        assert_eq!(Found::new(&planted, &[finding("c2Vjb25k")]).count(), 1);
+        assert_eq!(Found::new(&planted, &[finding("thi")]).count(), 0, "a part of it is not enough");
     }
 }

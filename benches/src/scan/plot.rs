@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use secretscan_benches::programs::Tool;
+
 use crate::outcome::{Outcome, Results};
-use crate::programs::Tool;
 
 /// Sizes in the units of the picture, which are pixels when it is shown unscaled.
 const WIDTH: f64 = 880.0;
@@ -126,9 +127,10 @@ fn duration(seconds: f64) -> String {
 mod tests {
     use std::time::Duration;
 
+    use secretscan_benches::measure::Usage;
+    use secretscan_benches::programs::Task;
+
     use super::*;
-    use crate::input::Task;
-    use crate::measure::Usage;
     use crate::outcome::Report;
     use crate::planted::Found;
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use secretscan_benches::programs::Tool;
+
 use crate::outcome::{Outcome, Report, Results};
 use crate::planted::{Place, Planted};
-use crate::programs::Tool;
 
 /// One line for each program.
 pub fn render(results: &Results) -> String {

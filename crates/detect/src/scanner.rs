@@ -348,7 +348,7 @@ impl Scanner {
                 column: start.column(),
                 end_line: end.line(),
                 end_column: end.next_column(),
-                secret: Secret::new(hit.secret),
+                secret: Secret::from_written(&hit.secret),
                 excerpt: excerpt(content, &masked, (range.start, range.end), start.line_start()),
                 decoded_from: (!forms.is_empty()).then(|| forms.join(">")),
                 member: None,

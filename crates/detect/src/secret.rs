@@ -23,6 +23,18 @@ impl Secret {
         Self(value.into())
     }
 
+    /// The value that a text writes so: JSON and JavaScript may put a backslash before a slash, nested JSON several.
+    pub fn from_written(text: &[u8]) -> Self {
+        let mut value = Vec::with_capacity(text.len());
+        for byte in text {
+            while *byte == b'/' && value.last() == Some(&b'\\') {
+                value.pop();
+            }
+            value.push(*byte);
+        }
+        Self(value)
+    }
+
     /// The value in clear. It must not reach a log, an error, a message or a file.
     pub fn expose(&self) -> &[u8] {
         &self.0
@@ -102,6 +114,13 @@ mod tests {
         assert_eq!(long.masked(), "abcd****");
         assert_eq!(format!("{long:?}"), "Secret(abcd****)");
         assert_eq!(Secret::new(vec![0xff; 30]).masked(), "****");
+    }
+
+    #[test]
+    fn a_slash_may_be_written_with_backslashes() {
+        for (written, value) in [(r"a\/b", "a/b"), (r"a\\\/b/", "a/b/"), (r"a\b\", r"a\b\"), ("", "")] {
+            assert_eq!(Secret::from_written(written.as_bytes()), Secret::new(value), "{written}");
+        }
     }
 
     #[test]

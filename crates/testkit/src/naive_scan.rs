@@ -44,6 +44,17 @@ pub(crate) struct NaiveMatch {
     secret_range: Range<usize>,
 }
 
+impl NaiveMatch {
+    /// The secret without the backslashes that JSON may put before slashes.
+    pub(crate) fn value(&self) -> Vec<u8> {
+        let mut value = self.secret.clone();
+        while let Some(at) = value.windows(2).position(|pair| pair == br"\/") {
+            value.remove(at);
+        }
+        value
+    }
+}
+
 /// The path and the commit (hexadecimal) that a content stands at.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
@@ -324,7 +335,7 @@ mod tests {
                 .scan(content)
                 .into_iter()
                 .filter(|found| naive.is_reported(found, place))
-                .map(|found| (naive.rule_id(&found), found.secret))
+                .map(|found| (naive.rule_id(&found), found.value()))
                 .filter(|(id, _)| is_compared(id))
                 .collect();
             let by_engine: BTreeSet<(&str, Vec<u8>)> = engine
@@ -396,7 +407,7 @@ path = '''^a'''
                 .into_iter()
                 .chain(naive.scan_path(path))
                 .filter(|found| naive.is_reported(found, Place { path, commit: "0123" }))
-                .map(|found| (naive.rule_id(&found), found.secret))
+                .map(|found| (naive.rule_id(&found), found.value()))
                 .collect();
             let mut by_engine: Vec<(&str, Vec<u8>)> = engine
                 .scan(content.as_bytes())

@@ -64,7 +64,7 @@ pub fn oracle(repository: &Path, rules: &RuleSet) -> anyhow::Result<BTreeSet<Ora
             let of_path = scanner.scan_path(path);
             let found = matches[blob].iter().chain(&of_path);
             for found in found.filter(|found| scanner.is_reported(found, place)) {
-                let key = (scanner.rule_id(found).to_owned(), path.clone(), found.secret.clone());
+                let key = (scanner.rule_id(found).to_owned(), path.clone(), found.value());
                 let candidate = (commit.corrected_date, commit.id);
                 let known = earliest.entry(key).or_insert(candidate);
                 *known = candidate.min(*known);
@@ -81,7 +81,7 @@ pub fn oracle(repository: &Path, rules: &RuleSet) -> anyhow::Result<BTreeSet<Ora
             let matches = scanner.scan(text);
             let place = Place { path, commit: id };
             for found in matches.iter().filter(|found| scanner.is_reported(found, place)) {
-                let key = (scanner.rule_id(found).to_owned(), path.to_vec(), found.secret.clone());
+                let key = (scanner.rule_id(found).to_owned(), path.to_vec(), found.value());
                 let id: CommitId = id.parse()?;
                 let candidate = (date_of[&id], id);
                 let known = earliest.entry(key).or_insert(candidate);

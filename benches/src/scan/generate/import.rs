@@ -5,8 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, bail};
-
-use crate::succeed;
+use secretscan_benches::succeed;
 
 /// The time of the first commit: 2024-01-01, seconds since the Unix epoch.
 const FIRST_TIME: u64 = 1_704_067_200;

@@ -5,11 +5,43 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::input::{Input, Task};
 use crate::measure::{Usage, measure};
+use crate::report::Reported;
 use crate::{peers, report, succeed, workspace};
+
+/// What the programs are asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Task {
+    /// Everything that the refs of a repository reach
+    History,
+    /// One changed file that is staged
+    Staged,
+    /// The files of a directory
+    Directory,
+}
+
+impl Task {
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::History => "Full history",
+            Self::Staged => "One staged file",
+            Self::Directory => "Directory",
+        }
+    }
+
+    /// What any program has to do at least, done by a program that looks at nothing: its name, and a command.
+    pub fn reference(self) -> &'static str {
+        match self {
+            Self::History => "git cat-file",
+            Self::Staged => "git diff",
+            Self::Directory => "cat",
+        }
+    }
+}
 
 /// Which program it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,15 +129,16 @@ impl Program {
         }
     }
 
-    /// Does the task once, alone, in a new process. The report stays in the folder.
-    pub fn run(&self, task: Task, input: &Input, scratch: &Path) -> anyhow::Result<Usage> {
+    /// Does the task once on a folder, alone, in a new process. The report stays in the scratch folder. The options
+    /// are the program's own.
+    pub fn run(&self, task: Task, folder: &Path, options: &[&str], scratch: &Path) -> anyhow::Result<Usage> {
         let report = self.report(task, scratch);
         if report.exists() {
             fs::remove_file(&report).context("removing the report of the round before")?;
         }
         let complaints = scratch.join("stderr");
         let stderr = File::create(&complaints).context("creating a file for standard error")?;
-        let mut command = self.command(task, input, &report, scratch);
+        let mut command = self.command(task, folder, options, &report, scratch);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let (status, usage) = measure(&mut command)?;
         let is_expected = match self.tool {
@@ -126,22 +159,17 @@ impl Program {
         Ok(usage)
     }
 
-    fn command(&self, task: Task, input: &Input, report: &Path, scratch: &Path) -> Command {
-        let path = match task {
-            Task::History => &input.repository,
-            Task::Staged => &input.checkout,
-            Task::Directory => &input.directory,
-        };
+    fn command(&self, task: Task, folder: &Path, options: &[&str], report: &Path, scratch: &Path) -> Command {
         let mut command = Command::new(&self.executable);
         match self.tool {
-            Tool::Reference => return reference(task, path),
+            Tool::Reference => return reference(task, folder),
             Tool::Secretscan => {
                 match task {
                     Task::History => command.args(["scan", "--history"]),
                     Task::Staged => command.args(["scan", "--staged"]),
                     Task::Directory => command.args(["scan", "--directory"]),
                 };
-                command.arg(path).args(["--no-redact", "--format", "json", "--output"]).arg(report);
+                command.arg(folder).args(["--no-redact", "--format", "json", "--output"]).arg(report);
             }
             Tool::Betterleaks => {
                 match task {
@@ -149,7 +177,7 @@ impl Program {
                     Task::Staged => command.args(["git", "--staged"]),
                     Task::Directory => command.arg("auto"),
                 };
-                command.args(["--no-banner", "--silent", "--output"]).arg(report).arg(path);
+                command.args(["--no-banner", "--silent", "--output"]).arg(report).arg(folder);
             }
             Tool::Gitleaks => {
                 match task {
@@ -160,7 +188,7 @@ impl Program {
                 command
                     .args(["--no-banner", "--report-format", "json", "--report-path"])
                     .arg(report)
-                    .arg(path);
+                    .arg(folder);
             }
             Tool::Kingfisher => {
                 command.args(["scan", "--no-validate", "--no-update-check", "--quiet", "--rule-cache-dir"]);
@@ -170,9 +198,10 @@ impl Program {
                     Task::Staged => command.arg("--staged"),
                     Task::Directory => command.args(["--git-history", "none"]),
                 };
-                command.args(["--format", "json", "--output"]).arg(report).arg(path);
+                command.args(["--format", "json", "--output"]).arg(report).arg(folder);
             }
         }
+        command.args(options);
         for variable in
             ["GITLEAKS_CONFIG", "GITLEAKS_CONFIG_TOML", "BETTERLEAKS_CONFIG", "BETTERLEAKS_CONFIG_TOML"]
         {
@@ -185,8 +214,8 @@ impl Program {
         scratch.join(format!("{}-{task:?}.json", self.tool.name()))
     }
 
-    /// What the last run reported: for each finding, the text that it shows. `None` for a program that looks for nothing.
-    pub fn findings(&self, task: Task, scratch: &Path) -> anyhow::Result<Option<Vec<String>>> {
+    /// What the last run reported. `None` for a program that looks for nothing.
+    pub fn findings(&self, task: Task, scratch: &Path) -> anyhow::Result<Option<Vec<Reported>>> {
         if self.tool == Tool::Reference {
             return Ok(None);
         }
