@@ -64,7 +64,7 @@ fn vulnerability(reported: &ReportedFinding<'_>) -> Value {
     if let Some(secret) = &reported.secret {
         description += &format!(" The secret: {secret}");
     }
-    json!({
+    let mut vulnerability = json!({
         "id": finding.fingerprint,
         "category": "secret_detection",
         "name": name,
@@ -87,7 +87,13 @@ fn vulnerability(reported: &ReportedFinding<'_>) -> Value {
             "commit": commit,
         },
         "raw_source_code_extract": at.excerpt,
-    })
+    });
+    if let Some(forms) = &at.decoded_from {
+        // A named list of typed fields, which the vulnerability's page shows.
+        vulnerability["details"]["decodedFrom"] =
+            json!({ "type": "text", "name": "Decoded from", "value": forms });
+    }
+    vulnerability
 }
 
 fn severity(severity: &str) -> &'static str {

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::sync::LazyLock;
 
 use data_encoding::BASE64;
+use secretscan_model::Verification;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -19,6 +20,11 @@ static PAGE: LazyLock<Template> = LazyLock::new(|| {
     Template::parse("page.html", include_str!("html/page.html")).expect("a test renders it")
 });
 
+/// Worst first, as the page lists them.
+const SEVERITIES: [&str; 4] = ["critical", "high", "medium", "low"];
+/// Surest first.
+const CONFIDENCES: [&str; 3] = ["high", "medium", "low"];
+
 #[derive(Serialize)]
 struct Page<'a> {
     style: &'static str,
@@ -26,6 +32,7 @@ struct Page<'a> {
     script: &'static str,
     script_hash: String,
     document: Document<'a>,
+    /// Worst first.
     findings: Vec<Row<'a>>,
     severities: Vec<Severity>,
     /// Sorted, each once.
@@ -53,19 +60,19 @@ pub(crate) fn write(reports: &[Report<'_>], out: &mut dyn Write) -> io::Result<(
     let mut rules: Vec<&str> = all().map(|reported| reported.finding.rule_id.as_str()).collect();
     rules.sort_unstable();
     rules.dedup();
+    let mut findings: Vec<_> = reports.iter().flat_map(document::findings).zip(all()).collect();
+    findings.sort_by_key(|(_, reported)| rank(reported));
     let page = Page {
         style: STYLE,
         style_hash: hash(STYLE),
         script: SCRIPT,
         script_hash: hash(SCRIPT),
         document: Document::new(reports),
-        findings: reports
-            .iter()
-            .flat_map(document::findings)
-            .zip(all())
+        findings: findings
+            .into_iter()
             .map(|(finding, reported)| Row { finding, excerpts: excerpts(reported) })
             .collect(),
-        severities: ["critical", "high", "medium", "low"]
+        severities: SEVERITIES
             .map(|name| Severity { name, count: count(name) })
             .into_iter()
             .filter(|severity| severity.count > 0)
@@ -74,6 +81,15 @@ pub(crate) fn write(reports: &[Report<'_>], out: &mut dyn Write) -> io::Result<(
         has_repositories: reports.iter().any(|report| report.repository.is_some()),
     };
     PAGE.render(&page, out)
+}
+
+/// The smaller, the worse: by severity, then what a provider accepts, then by confidence. What is not known comes last.
+fn rank(reported: &ReportedFinding<'_>) -> (usize, bool, usize) {
+    let place =
+        |names: &[&str], name: &str| names.iter().position(|known| *known == name).unwrap_or(names.len());
+    let finding = &reported.finding;
+    let is_in_use = reported.verification == Some(Verification::Valid);
+    (place(&SEVERITIES, &finding.severity), !is_in_use, place(&CONFIDENCES, &finding.confidence))
 }
 
 /// As a content security policy names a source.

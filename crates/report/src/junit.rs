@@ -69,6 +69,9 @@ fn failure(xml: &mut Xml, reported: &ReportedFinding<'_>) -> io::Result<()> {
     let path = for_xml(&finding.display_path());
     let place = format!("{path}:{}:{}", at.line, at.column);
     let mut text = format!("{place}\n{}\n", for_xml(&at.excerpt));
+    if let Some(forms) = &at.decoded_from {
+        text += &format!("decoded from {}\n", for_xml(forms));
+    }
     if let Some(secret) = &reported.secret {
         text += &format!("secret {}\n", for_xml(secret));
     }

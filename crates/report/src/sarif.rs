@@ -104,6 +104,9 @@ fn result(reported: &ReportedFinding<'_>, rule_index: usize) -> Value {
     if let Some(bytes) = document::path_bytes(&finding.path) {
         properties["pathBytes"] = json!(bytes);
     }
+    if let Some(forms) = &first.decoded_from {
+        properties["decodedFrom"] = json!(forms);
+    }
     if let Some(secret) = &reported.secret {
         properties["secret"] = json!(secret);
     }

@@ -12,8 +12,13 @@
   // Findings of earlier versions have none, and "any" is before all of them.
   const levels = ["low", "medium", "high"];
 
-  // What a group is called: of a secret, where it stands first.
+  // What a group is called: of a secret, where it stands first; of a file, the path as it is shown there.
   const title = (key, first) => {
+    if (group.value === "path") {
+      const path = first.querySelector(".place code").cloneNode(true);
+      path.querySelector(".line").remove();
+      return path;
+    }
     if (group.value !== "secret") return key || "none";
     const mark = first.querySelector("mark");
     return `${mark ? mark.textContent : "secret"} (${key.slice(0, 12)})`;
@@ -35,7 +40,7 @@
     for (const section of list.querySelectorAll("section")) {
       const visible = section.querySelectorAll("article:not([hidden])").length;
       section.hidden = visible === 0;
-      section.querySelector("h3 span").textContent = visible;
+      section.querySelector("h2 span").textContent = visible;
     }
     shown.textContent = `${count} of ${articles.length}`;
     none.hidden = count > 0;
@@ -52,9 +57,12 @@
         const key = article.dataset[group.value];
         return map.set(key, [...(map.get(key) || []), article]);
       }, new Map());
-    list.replaceChildren(...[...groups].map(([key, members]) => {
+    // In the order of their first findings, which is worst first; but those of a scale in its order.
+    const ordered = [...groups];
+    if (group.value === "confidence") ordered.sort(([a], [b]) => levels.indexOf(b) - levels.indexOf(a));
+    list.replaceChildren(...ordered.map(([key, members]) => {
       const section = document.createElement("section");
-      const heading = document.createElement("h3");
+      const heading = document.createElement("h2");
       heading.append(title(key, members[0]), " ", document.createElement("span"));
       section.append(heading, ...members);
       return section;
@@ -62,9 +70,16 @@
   };
 
   controls.addEventListener("submit", (event) => event.preventDefault());
-  controls.addEventListener("input", filter);
-  group.addEventListener("input", () => { arrange(); filter(); });
-  document.getElementById("reset").addEventListener("click", () => { controls.reset(); arrange(); filter(); });
+  group.addEventListener("change", arrange);
+  controls.addEventListener("change", filter);
+  text.addEventListener("input", filter);
+  document.getElementById("reset").addEventListener("click", () => {
+    controls.reset();
+    arrange();
+    filter();
+    // The button is gone.
+    text.focus();
+  });
   controls.hidden = false;
   // A reload may have kept what was entered.
   arrange();

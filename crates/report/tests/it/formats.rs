@@ -105,6 +105,18 @@ fn the_web_page_loads_nothing_and_marks_the_secret() {
 }
 
 #[test]
+fn every_format_says_what_a_secret_was_decoded_from() {
+    let findings = findings();
+    for format in formats().iter().filter(|format| !matches!(format, Format::Template(_))) {
+        let said = |n: usize| {
+            let shown = written(&report(&findings[n..=n]), format);
+            shown.replace("&gt;", ">").matches("base64>percent").count()
+        };
+        assert_eq!((said(1), said(2)), (0, 1), "{}", format.name());
+    }
+}
+
+#[test]
 fn several_repositories_are_told_apart_in_every_format_that_can() {
     let findings = findings();
     let mut reports = [report(&findings[1..2]), report(&findings[2..3])];

@@ -4,6 +4,7 @@
 mod baseline;
 mod formats;
 mod hostile;
+mod page;
 mod redaction;
 mod schemas;
 mod verification;
