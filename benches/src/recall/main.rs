@@ -91,7 +91,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for program in programs::all(arguments.program.as_deref())? {
         for (suffix, options) in ways(program.tool) {
-            let label = program.label(Task::Directory) + suffix;
+            let label = program.label(Task::Directory) + *suffix;
             eprintln!("{label}");
             let usage = program.run(Task::Directory, &folder, options, scratch.path())?;
             let findings = program.findings(Task::Directory, scratch.path())?.unwrap_or_default();
