@@ -56,8 +56,8 @@ impl ConnectionArguments {
             url: self.url(),
             credentials: self.creds.clone(),
             nkey_seed: self.nkey.clone(),
-            replicas: 1,
             name: "cli".to_owned(),
+            ..NatsConfig::default()
         };
         Bus::open(&config).await.map_err(|error| {
             let hint = match &error {

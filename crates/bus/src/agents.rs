@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use futures::TryStreamExt;
 use secretscan_model::{Agent, AgentId, Role};
 use tokio::sync::Notify;
 
-use crate::topology::{AGENT_TTL, HEARTBEAT_EVERY};
 use crate::{Bus, BusError, Stop, chain, now};
 
 /// An agent's presence in the `agents` bucket.
@@ -66,7 +66,7 @@ impl Presence {
 
     /// Gives signs of life until stopped, then takes the agent out of the bucket.
     pub async fn keep(&self, stop: &Stop) {
-        let mut beat = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut beat = tokio::time::interval(self.bus.sign_of_life_every());
         while !stop.is_cancelled() {
             tokio::select! {
                 _ = beat.tick() => {}
@@ -97,7 +97,7 @@ impl Presence {
         // The client has no write with a time to live that replaces a record: publish it as the bucket stores it.
         let subject = format!("{}{}", self.bus.agents.store().prefix, self.key());
         let mut headers = async_nats::HeaderMap::new();
-        headers.insert("Nats-TTL", format!("{}s", AGENT_TTL.as_secs()));
+        headers.insert("Nats-TTL", format!("{}s", self.bus.ack_wait.as_secs().max(1)));
         let wrap = |source| BusError::Publish { subject: subject.clone(), source };
         self.bus
             .jetstream
@@ -111,41 +111,48 @@ impl Presence {
 }
 
 /// The living agents, kept up to date by [`AgentsView::keep`].
-#[derive(Default)]
 pub struct AgentsView {
-    agents: Mutex<HashMap<String, Agent>>,
+    bus: Bus,
+    /// With the time of the last sign of life: a server that restarts forgets the bucket, and tells nobody who is gone.
+    agents: Mutex<HashMap<String, (Agent, Instant)>>,
 }
 
 impl AgentsView {
+    /// A view that has seen nobody yet.
+    pub fn new(bus: Bus) -> Self {
+        Self { bus, agents: Mutex::default() }
+    }
+
     /// All slots of a role.
     pub fn slots(&self, role: Role) -> u64 {
-        let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        agents.values().filter(|agent| agent.role == role).map(|agent| u64::from(agent.slots)).sum()
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.retain(|_, (_, seen)| seen.elapsed() < self.bus.ack_wait);
+        agents.values().filter(|(agent, _)| agent.role == role).map(|(agent, _)| u64::from(agent.slots)).sum()
     }
 
     /// Follows the bucket until stopped, and calls `changed` after each change.
-    pub async fn keep(&self, bus: &Bus, stop: &Stop, changed: impl Fn()) {
+    pub async fn keep(&self, stop: &Stop, changed: impl Fn()) {
         while !stop.is_cancelled() {
             let followed = tokio::select! {
-                followed = self.follow(bus, &changed) => followed,
+                followed = self.follow(&changed) => followed,
                 () = stop.cancelled() => return,
             };
             if let Err(error) = followed {
                 tracing::warn!(error = chain(&error), "lost sight of the agents, looking again");
             }
-            bus.pause(stop).await;
+            self.bus.pause(stop).await;
         }
     }
 
-    async fn follow(&self, bus: &Bus, changed: &impl Fn()) -> Result<(), BusError> {
+    async fn follow(&self, changed: &impl Fn()) -> Result<(), BusError> {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let watch = bus.agents.watch(">").await?;
+        let watch = self.bus.agents.watch(">").await?;
         let mut watch = std::pin::pin!(watch);
         while let Some((key, agent)) = watch.try_next().await? {
             {
                 let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
                 match agent {
-                    Some(agent) => agents.insert(key, agent),
+                    Some(agent) => agents.insert(key, (agent, Instant::now())),
                     None => agents.remove(&key),
                 };
             }

@@ -10,6 +10,7 @@ use secretscan_model::{BatchKey, CommitId, RepositoryId};
 use secretscan_proto::{pack_commit_ids, unpack_commit_ids, v1};
 use sha2::{Digest, Sha256};
 
+use crate::metrics::WriteRefusal;
 use crate::{Bus, BusError, now};
 
 /// A revision race lost this often in a row is given up; the message comes back later.
@@ -226,6 +227,9 @@ impl Ledger<'_> {
             Some(revision) => self.bus.heads.update(&key, head, revision).await?,
             None => self.bus.heads.create(&key, head).await?,
         };
+        if written.is_none() {
+            self.bus.metrics.refused("ledger", WriteRefusal::RaceLost);
+        }
         Ok(written.is_some())
     }
 

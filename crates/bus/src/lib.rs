@@ -19,6 +19,7 @@ pub mod repositories;
 pub mod requests;
 pub mod topology;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,7 +34,7 @@ pub use secretscan_proto::v1;
 pub use tokio_util::sync::CancellationToken as Stop;
 
 /// How to reach NATS and as whom.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NatsConfig {
     /// `nats://host:port`, several separated by commas.
     pub url: String,
@@ -43,8 +44,16 @@ pub struct NatsConfig {
     pub nkey_seed: Option<PathBuf>,
     /// Replicas of streams and buckets that are created.
     pub replicas: usize,
+    /// Work in hand, and the presence of its holder, outlive the holder's last sign of life this long.
+    pub ack_wait: Duration,
     /// The name of the connection and of who did what in the trail of requests.
     pub name: String,
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        NatsSettings::default().named("")
+    }
 }
 
 /// The section `[nats]` of a service's configuration.
@@ -59,11 +68,19 @@ pub struct NatsSettings {
     pub nkey_seed: Option<PathBuf>,
     /// Replicas of streams and buckets that are created.
     pub replicas: usize,
+    /// Work in hand comes back so many seconds after the last sign of life of its holder; the same for all services.
+    pub ack_wait_s: NonZeroU64,
 }
 
 impl Default for NatsSettings {
     fn default() -> Self {
-        Self { url: "nats://127.0.0.1:4222".into(), credentials: None, nkey_seed: None, replicas: 1 }
+        Self {
+            url: "nats://127.0.0.1:4222".into(),
+            credentials: None,
+            nkey_seed: None,
+            replicas: 1,
+            ack_wait_s: topology::ACK_WAIT_S,
+        }
     }
 }
 
@@ -75,6 +92,7 @@ impl NatsSettings {
             credentials: self.credentials.clone(),
             nkey_seed: self.nkey_seed.clone(),
             replicas: self.replicas,
+            ack_wait: Duration::from_secs(self.ack_wait_s.get()),
             name: name.to_owned(),
         }
     }
@@ -127,6 +145,7 @@ pub struct Bus {
     heads: Bucket<secretscan_model::ledger::Head>,
     packs: jetstream::object_store::ObjectStore,
     metrics: BusMetrics,
+    ack_wait: Duration,
 }
 
 /// How long one attempt to connect may take.
@@ -140,7 +159,7 @@ impl Bus {
     pub async fn connect(config: &NatsConfig) -> Result<Self, BusError> {
         let client = connect(config).await?;
         let jetstream = jetstream_of(&client);
-        topology::ensure(&jetstream, config.replicas.max(1)).await?;
+        topology::ensure(&jetstream, config.replicas.max(1), config.ack_wait).await?;
         Self::with_buckets(client, jetstream, config).await
     }
 
@@ -185,6 +204,7 @@ impl Bus {
             heads: Bucket::new(history),
             packs,
             metrics: BusMetrics::default(),
+            ack_wait: config.ack_wait,
             name: config.name.clone(),
             client,
             jetstream,
@@ -196,6 +216,16 @@ impl Bus {
     pub fn renamed(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
+    }
+
+    /// Work in hand, and the presence of its holder, outlive the holder's last sign of life this long.
+    pub fn ack_wait(&self) -> Duration {
+        self.ack_wait
+    }
+
+    /// A holder of work gives a sign of life this often; work that another holds is looked at again after this time.
+    pub fn sign_of_life_every(&self) -> Duration {
+        self.ack_wait / 3
     }
 
     /// What the bus counts.

@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt};
 use secretscan_proto::DecodeError;
 use serde::de::DeserializeOwned;
 
-use crate::topology::{PROGRESS_EVERY, Queue, dead_letter};
+use crate::topology::{Queue, dead_letter};
 use crate::{Bus, BusError, Stop, chain};
 
 /// What a handler says of a message.
@@ -63,17 +63,19 @@ pub struct Delivery {
     message: Message,
     sequence: u64,
     published_ms: i64,
+    deliveries: i64,
 }
 
 impl Delivery {
     fn new(message: Message) -> Result<Self, BusError> {
-        let (sequence, published_ms) = {
+        let (sequence, published_ms, deliveries) = {
             let info = message
                 .info()
                 .map_err(|source| BusError::Pull { consumer: message.subject.to_string(), source })?;
-            (info.stream_sequence, (info.published.unix_timestamp_nanos() / 1_000_000) as i64)
+            let published_ms = (info.published.unix_timestamp_nanos() / 1_000_000) as i64;
+            (info.stream_sequence, published_ms, info.delivered)
         };
-        Ok(Self { message, sequence, published_ms })
+        Ok(Self { message, sequence, published_ms, deliveries })
     }
 
     /// The subject that it was published to.
@@ -94,6 +96,11 @@ impl Delivery {
     /// When the server stored it, in milliseconds since the Unix epoch.
     pub fn published_ms(&self) -> i64 {
         self.published_ms
+    }
+
+    /// Whether it came before, by the count of the server, which is not exact after a crash.
+    pub fn is_redelivered(&self) -> bool {
+        self.deliveries > 1
     }
 
     /// The header `Nats-Msg-Id`.
@@ -138,7 +145,10 @@ impl Bus {
             let stream =
                 self.jetstream.get_stream(queue.stream()).await.map_err(|error| failed(Box::new(error)))?;
             stream.delete_consumer(&queue.consumer()).await.map_err(|error| failed(Box::new(error)))?;
-            stream.create_consumer(queue.config()).await.map_err(|error| failed(Box::new(error)))?;
+            stream
+                .create_consumer(queue.config(self.ack_wait))
+                .await
+                .map_err(|error| failed(Box::new(error)))?;
         }
         Ok(())
     }
@@ -275,7 +285,7 @@ impl Bus {
         F: Future<Output: Into<Settled>>,
     {
         let mut work = std::pin::pin!(handler(delivery.clone()));
-        let mut progress = tokio::time::interval(PROGRESS_EVERY);
+        let mut progress = tokio::time::interval(self.sign_of_life_every());
         progress.tick().await;
         let started = Instant::now();
         let settled: Settled = loop {
@@ -284,7 +294,7 @@ impl Bus {
                 _ = progress.tick() => delivery.progress().await,
             }
         };
-        self.metrics.handled(queue, &settled.verdict, started.elapsed());
+        self.metrics.handled(queue, &delivery, &settled.verdict, started.elapsed());
         if let Err(error) = self.settle(&delivery, settled.verdict).await {
             tracing::warn!(error = chain(&error), "a message was not settled and will come back");
         }

@@ -14,6 +14,7 @@ use secretscan_proto::v1;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::metrics::WriteRefusal;
 use crate::{Bucket, Bus, BusError, now, topology};
 
 /// A revision race lost this often in a row is given up; the message comes back later.
@@ -228,7 +229,11 @@ impl Bus {
             let mut effects = Vec::new();
             let mut is_changed = false;
             for event in events {
-                let step = record.step(event, self.stamp())?;
+                let step = record.step(event, self.stamp()).inspect_err(|error| {
+                    if let StepError::LeaseLost { .. } = error {
+                        self.metrics.refused(R::WHAT, WriteRefusal::LeaseLost);
+                    }
+                })?;
                 if let Some(next) = step.next {
                     record = next;
                     is_changed = true;
@@ -236,6 +241,7 @@ impl Bus {
                 effects = step.effects;
             }
             if is_changed && bucket.update(key, &record, loaded.revision).await?.is_none() {
+                self.metrics.refused(R::WHAT, WriteRefusal::RaceLost);
                 continue;
             }
             // A step that only repeats effects may follow a crash between the write and the event: tell it again.

@@ -185,7 +185,7 @@ async fn agents_come_and_go() {
     let bus = bus(&server, "test").await;
     let (stop, presence_stop) = (Stop::new(), Stop::new());
     let presence = Presence::new(bus.clone(), Role::BatchAgent, 2, "host".into());
-    let view = Arc::new(AgentsView::default());
+    let view = Arc::new(AgentsView::new(bus.clone()));
     let changed = tokio::sync::Notify::new();
     let seen = async {
         while view.slots(Role::BatchAgent) != 2 {
@@ -204,7 +204,7 @@ async fn agents_come_and_go() {
         stop.cancel();
     };
     let all = async {
-        tokio::join!(presence.keep(&presence_stop), view.keep(&bus, &stop, || changed.notify_one()), seen)
+        tokio::join!(presence.keep(&presence_stop), view.keep(&stop, || changed.notify_one()), seen)
     };
     tokio::time::timeout(Duration::from_secs(20), all).await.expect("agents were seen to come and go");
 }

@@ -26,8 +26,6 @@ pub use config::{Config, SAMPLE, ScanSettings};
 pub use error::StartError;
 use error::WorkError;
 
-/// Work that another agent says to hold is looked at again after this time.
-const HELD_ELSEWHERE: Duration = Duration::from_secs(10);
 /// So many things not scanned are named in a batch's record; the rest are counted in a last entry.
 const MAX_NOT_SCANNED: usize = 1_000;
 
@@ -93,7 +91,7 @@ impl Agent {
         // A second copy of the message, while another agent lives and works on the first.
         match self.bus.is_held_by_another(&self.presence.id(), &name).await {
             Ok(false) => {}
-            Ok(true) => return Verdict::RetryAfter(HELD_ELSEWHERE).into(),
+            Ok(true) => return Verdict::RetryAfter(self.bus.sign_of_life_every()).into(),
             Err(error) => return on_bus_error(&error).into(),
         }
         let held = self.presence.hold(name);

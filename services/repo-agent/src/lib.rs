@@ -28,8 +28,6 @@ use tokio::sync::{mpsc, watch};
 pub use config::{Config, CredentialSettings, SAMPLE};
 use error::WorkError;
 
-/// Work that another agent says to hold is looked at again after this time.
-const HELD_ELSEWHERE: Duration = Duration::from_secs(10);
 /// A batch has at most this many commits, so that its messages stay below the server's limit.
 const MAX_BATCH_COMMITS: usize = 30_000;
 /// About this many batches are made of a long history: its request lists them all.
@@ -84,7 +82,7 @@ impl Agent {
         // A second copy of the message, while another agent lives and works on the first.
         match self.bus.is_held_by_another(&self.presence.id(), id.as_str()).await {
             Ok(false) => {}
-            Ok(true) => return Verdict::RetryAfter(HELD_ELSEWHERE).into(),
+            Ok(true) => return Verdict::RetryAfter(self.bus.sign_of_life_every()).into(),
             Err(error) => return on_bus_error(&error).into(),
         }
         let held = self.presence.hold(id.to_string());

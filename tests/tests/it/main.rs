@@ -4,5 +4,6 @@
 mod bad_input;
 mod credentials;
 mod deploy;
+mod faults;
 mod on_demand;
 mod sharing;
