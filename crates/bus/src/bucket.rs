@@ -32,6 +32,8 @@ impl<T> Clone for Bucket<T> {
     }
 }
 
+/// How long the next record of a listing may take.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many messages one pull of a listing brings.
 const LIST_PAGE: usize = 1_000;
 
@@ -135,7 +137,11 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
                 .await
                 .map_err(|error| self.failed("listing", error))?;
             let before = pending;
-            while let Some(message) = page.next().await {
+            // A server that restarts forgets the listing, and never says so.
+            while let Some(message) = tokio::time::timeout(LIST_TIMEOUT, page.next())
+                .await
+                .map_err(|error| self.failed("listing", error))?
+            {
                 let message = message.map_err(|source| BusError::Bucket {
                     bucket: self.store.name.clone(),
                     action: "listing",

@@ -10,6 +10,7 @@ pub mod agents;
 mod bucket;
 pub mod door;
 mod error;
+pub mod fail;
 pub mod findings;
 pub mod ledger;
 mod metrics;
@@ -26,6 +27,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_nats::jetstream;
 use bytes::Bytes;
 use secretscan_model::Timestamp;
+use tokio::sync::watch;
 
 pub use bucket::{Bucket, Versioned};
 pub use error::{BusError, Class, chain};
@@ -144,6 +146,8 @@ pub struct Bus {
     answered: jetstream::kv::Store,
     heads: Bucket<secretscan_model::ledger::Head>,
     packs: jetstream::object_store::ObjectStore,
+    pack_stream: jetstream::stream::Stream,
+    connections: watch::Receiver<u64>,
     metrics: BusMetrics,
     ack_wait: Duration,
 }
@@ -157,10 +161,10 @@ impl Bus {
     /// # Errors
     /// [`BusError::Connect`] when no server answers, [`BusError::Topology`] when a stream exists with other settings.
     pub async fn connect(config: &NatsConfig) -> Result<Self, BusError> {
-        let client = connect(config).await?;
+        let (client, connections) = connect(config).await?;
         let jetstream = jetstream_of(&client);
         topology::ensure(&jetstream, config.replicas.max(1), config.ack_wait).await?;
-        Self::with_buckets(client, jetstream, config).await
+        Self::with_buckets(client, connections, jetstream, config).await
     }
 
     /// Connects to a system that exists and creates nothing.
@@ -168,16 +172,17 @@ impl Bus {
     /// # Errors
     /// [`BusError::Connect`] when no server answers, [`BusError::Absent`] when secretscan never ran there.
     pub async fn open(config: &NatsConfig) -> Result<Self, BusError> {
-        let client = connect(config).await?;
+        let (client, connections) = connect(config).await?;
         let jetstream = jetstream_of(&client);
         if !topology::exists(&jetstream).await? {
             return Err(BusError::Absent { url: without_credentials(&config.url) });
         }
-        Self::with_buckets(client, jetstream, config).await
+        Self::with_buckets(client, connections, jetstream, config).await
     }
 
     async fn with_buckets(
         client: async_nats::Client,
+        connections: watch::Receiver<u64>,
         jetstream: jetstream::Context,
         config: &NatsConfig,
     ) -> Result<Self, BusError> {
@@ -194,6 +199,12 @@ impl Bus {
             action: "opening",
             source: Box::new(source),
         })?;
+        let stream = format!("OBJ_{}", topology::PACKS);
+        let pack_stream = jetstream.get_stream(&stream).await.map_err(|source| BusError::Bucket {
+            bucket: stream,
+            action: "opening",
+            source: Box::new(source),
+        })?;
         Ok(Self {
             scans: Bucket::new(open(topology::REQUESTS).await?),
             batches: Bucket::new(open(topology::BATCHES).await?),
@@ -203,6 +214,8 @@ impl Bus {
             answered: open(topology::ANSWERED).await?,
             heads: Bucket::new(history),
             packs,
+            pack_stream,
+            connections,
             metrics: BusMetrics::default(),
             ack_wait: config.ack_wait,
             name: config.name.clone(),
@@ -226,6 +239,11 @@ impl Bus {
     /// A holder of work gives a sign of life this often; work that another holds is looked at again after this time.
     pub fn sign_of_life_every(&self) -> Duration {
         self.ack_wait / 3
+    }
+
+    /// What lost agents leave is looked for this often.
+    pub fn sweep_every(&self) -> Duration {
+        self.ack_wait * 5
     }
 
     /// What the bus counts.
@@ -285,17 +303,24 @@ fn without_credentials(urls: &str) -> String {
     urls.split(',').map(|url| shown(url.trim())).collect::<Vec<_>>().join(",")
 }
 
-async fn connect(config: &NatsConfig) -> Result<async_nats::Client, BusError> {
+/// A client, and how often it has connected.
+async fn connect(config: &NatsConfig) -> Result<(async_nats::Client, watch::Receiver<u64>), BusError> {
     let failed = |reason: String| BusError::Connect { url: without_credentials(&config.url), reason };
+    let (connected, connections) = watch::channel(0);
     let mut options = async_nats::ConnectOptions::new()
         .name(format!("secretscan {}", config.name))
         .connection_timeout(CONNECT_TIMEOUT)
-        .event_callback(|event| async move {
-            match event {
-                async_nats::Event::ServerError(error) => tracing::error!(%error, "NATS refuses"),
-                async_nats::Event::Disconnected => tracing::warn!("NATS connection lost"),
-                async_nats::Event::Connected => tracing::debug!("NATS connected"),
-                other => tracing::debug!(event = %other, "NATS event"),
+        .event_callback(move |event| {
+            if let async_nats::Event::Connected = event {
+                connected.send_modify(|count| *count += 1);
+            }
+            async move {
+                match event {
+                    async_nats::Event::ServerError(error) => tracing::error!(%error, "NATS refuses"),
+                    async_nats::Event::Disconnected => tracing::warn!("NATS connection lost"),
+                    async_nats::Event::Connected => tracing::debug!("NATS connected"),
+                    other => tracing::debug!(event = %other, "NATS event"),
+                }
             }
         });
     if let Some(path) = &config.credentials {
@@ -315,7 +340,8 @@ async fn connect(config: &NatsConfig) -> Result<async_nats::Client, BusError> {
         .map(|url| url.trim().parse())
         .collect::<Result<_, _>>()
         .map_err(|error| failed(format!("the address can't be read: {error}")))?;
-    options.connect(servers).await.map_err(|error| failed(error.to_string()))
+    let client = options.connect(servers).await.map_err(|error| failed(error.to_string()))?;
+    Ok((client, connections))
 }
 
 /// The time now.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
+use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use futures::{Stream, StreamExt};
 use secretscan_proto::DecodeError;
 use serde::de::DeserializeOwned;
 
 use crate::topology::{Queue, dead_letter};
-use crate::{Bus, BusError, Stop, chain};
+use crate::{Bus, BusError, Stop, chain, fail};
 
 /// What a handler says of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +52,9 @@ impl From<Verdict> for Settled {
 /// How long work rests after an error that may go by.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// One pull waits this long for a message.
+/// A pull that goes on waits this long for a message at a time.
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// While it waits the server says this often that it is there.
+/// While a pull that goes on waits, the server says this often that it is there.
 const PULL_HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a puller rests after an error.
 const PULL_BACK_OFF: Duration = Duration::from_secs(1);
@@ -64,18 +65,21 @@ pub struct Delivery {
     sequence: u64,
     published_ms: i64,
     deliveries: i64,
+    /// In the names of fail points.
+    consumer: String,
 }
 
 impl Delivery {
     fn new(message: Message) -> Result<Self, BusError> {
-        let (sequence, published_ms, deliveries) = {
+        let (sequence, published_ms, deliveries, consumer) = {
             let info = message
                 .info()
                 .map_err(|source| BusError::Pull { consumer: message.subject.to_string(), source })?;
             let published_ms = (info.published.unix_timestamp_nanos() / 1_000_000) as i64;
-            (info.stream_sequence, published_ms, info.delivered)
+            (info.stream_sequence, published_ms, info.delivered, info.consumer.to_owned())
         };
-        Ok(Self { message, sequence, published_ms, deliveries })
+        fail::point(format_args!("{consumer}.delivered"));
+        Ok(Self { message, sequence, published_ms, deliveries, consumer })
     }
 
     /// The subject that it was published to.
@@ -126,12 +130,30 @@ impl Delivery {
     }
 }
 
+fn is_absent(error: &ConsumerError) -> bool {
+    match error.kind() {
+        ConsumerErrorKind::JetStream(reason) => reason.error_code() == ErrorCode::CONSUMER_NOT_FOUND,
+        _ => false,
+    }
+}
+
 impl Bus {
     async fn consumer(&self, queue: Queue) -> Result<PullConsumer, BusError> {
-        self.jetstream
-            .get_consumer_from_stream(queue.consumer(), queue.stream())
-            .await
-            .map_err(|source| BusError::Pull { consumer: queue.consumer(), source: Box::new(source) })
+        let failed = |source| BusError::Pull { consumer: queue.consumer(), source };
+        match self.jetstream.get_consumer_from_stream(queue.consumer(), queue.stream()).await {
+            Ok(consumer) => Ok(consumer),
+            Err(error) if is_absent(&error) => {
+                tracing::warn!(consumer = queue.consumer(), "somebody deleted it; it is made again");
+                let stream = self
+                    .jetstream
+                    .get_stream(queue.stream())
+                    .await
+                    .map_err(|error| failed(Box::new(error)))?;
+                let made = stream.create_consumer_strict(queue.config(self.ack_wait)).await;
+                made.map_err(|error| failed(Box::new(error)))
+            }
+            Err(error) => Err(failed(Box::new(error))),
+        }
     }
 
     /// Makes all work that is in hand waiting again, instead of after its ack deadline. Only for who knows that nobody
@@ -171,6 +193,7 @@ impl Bus {
     /// # Errors
     /// [`BusError`] when the server did not confirm it; the message then comes back.
     pub async fn settle(&self, delivery: &Delivery, verdict: Verdict) -> Result<(), BusError> {
+        fail::point(format_args!("{}.handled", delivery.consumer));
         let subject = delivery.message.subject.to_string();
         let failed = |reason: String| BusError::Acknowledge { subject: subject.clone(), reason };
         match verdict {
@@ -191,6 +214,7 @@ impl Bus {
             }
             Verdict::RejectWithoutBody(reason) => self.reject(delivery, &reason, bytes::Bytes::new()).await?,
         }
+        fail::point(format_args!("{}.settled", delivery.consumer));
         Ok(())
     }
 
@@ -246,7 +270,8 @@ impl Bus {
             };
             match pulled {
                 Ok(Some(delivery)) => self.handle(queue, Arc::new(delivery), handler).await,
-                Ok(None) => {}
+                // Nothing came; a consumer that somebody deleted does not say so, it is looked up again.
+                Ok(None) => consumer = None,
                 Err(error) => {
                     consumer = None;
                     self.rest_after(&error, stop).await;
@@ -265,17 +290,24 @@ impl Bus {
             None => consumer.insert(self.consumer(queue).await?),
         };
         let pull = |source| BusError::Pull { consumer: queue.consumer(), source };
+        let mut connections = self.connections.clone();
+        connections.mark_unchanged();
+        // Without heartbeats: after the first of them async-nats 0.51 sleeps through the message that follows it.
         let mut messages = consumer
             .batch()
             .max_messages(1)
-            .expires(PULL_EXPIRES)
-            .heartbeat(PULL_HEARTBEAT)
+            .expires(self.sign_of_life_every())
             .messages()
             .await
             .map_err(|source| pull(Box::new(source)))?;
-        match messages.next().await {
-            Some(message) => Delivery::new(message.map_err(pull)?).map(Some),
-            None => Ok(None),
+        tokio::select! {
+            biased;
+            message = messages.next() => match message {
+                Some(message) => Delivery::new(message.map_err(pull)?).map(Some),
+                None => Ok(None),
+            },
+            // The server has forgotten a pull of an earlier connection.
+            _ = connections.changed() => Ok(None),
         }
     }
 

@@ -281,7 +281,7 @@ impl Agent {
         batch: CutBatch,
     ) -> Result<(), WorkError> {
         let commits: Vec<CommitId> = batch.commits.iter().map(|commit| commit.id).collect();
-        let key = BatchKey { request: scan.id.clone(), batch: batch_id(&scan.id, &commits) };
+        let key = BatchKey { request: scan.id.clone(), batch: batch_id(scan, &commits) };
         self.bus.put_pack(&key, batch.archive.path()).await?;
         let event = ScanEvent::CutBatch { claim: claim.clone(), batch: key.batch.clone() };
         self.bus.apply_scan(&scan.id, &[event]).await?;
@@ -363,15 +363,14 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await?
 }
 
-/// The same commits of the same request are the same batch.
-fn batch_id(request: &RequestId, commits: &[CommitId]) -> BatchId {
+/// The same commits of the same claim are the same batch.
+fn batch_id(scan: &RepositoryScan, commits: &[CommitId]) -> BatchId {
     let mut hash = Sha256::new();
-    hash.update(request.as_str());
     for commit in commits {
         hash.update(commit.as_bytes());
     }
     let text: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    BatchId::parse(&text).expect("hexadecimal digits are an id")
+    scan.batch_id(&text).expect("hexadecimal digits are part of an id")
 }
 
 fn on_bus_error(error: &BusError) -> Verdict {

@@ -1,6 +1,6 @@
 //! The services of a fault run, each a process of its own behind a proxy of its own, and what faults do to them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,8 @@ struct Member {
     logs: PathBuf,
     proxy: SharedProxy,
     slot: tokio::sync::Mutex<Slot>,
+    /// Where processes are still to crash.
+    fail_points: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Default)]
@@ -39,6 +41,7 @@ pub(super) struct Fleet {
     pub(super) server: tokio::sync::Mutex<TestServer>,
     counted: Mutex<Counters>,
     ended_by_themselves: Mutex<BTreeMap<&'static str, u64>>,
+    fail_points: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// What a fleet is made of.
@@ -50,6 +53,7 @@ pub(super) struct FleetOptions<'a> {
     pub(super) key_file: &'a Path,
     pub(super) rules_file: &'a Path,
     pub(super) log: &'a str,
+    pub(super) fail_points: BTreeSet<String>,
 }
 
 impl Fleet {
@@ -59,6 +63,7 @@ impl Fleet {
             server.url().rsplit_once(':').map(|(_, port)| port.parse()).expect("a URL has a port")?;
         let logs = options.dir.join("logs");
         std::fs::create_dir_all(&logs)?;
+        let fail_points = Arc::new(Mutex::new(options.fail_points.clone()));
         let mut members = Vec::new();
         for service in SERVICES {
             for number in 1..=options.replicas {
@@ -71,6 +76,7 @@ impl Fleet {
                     logs: logs.clone(),
                     proxy: Arc::new(proxy),
                     slot: tokio::sync::Mutex::default(),
+                    fail_points: fail_points.clone(),
                     name,
                 });
             }
@@ -80,6 +86,7 @@ impl Fleet {
             server: tokio::sync::Mutex::new(server),
             counted: Mutex::default(),
             ended_by_themselves: Mutex::default(),
+            fail_points,
         };
         for member in &fleet.members {
             member.start(&mut *member.slot.lock().await)?;
@@ -105,6 +112,9 @@ impl Fleet {
                 let has_ended = slot.process.as_mut().is_some_and(Process::has_ended);
                 if has_ended && let Some(process) = slot.process.take() {
                     *self.ended_by_themselves().entry(member.service).or_default() += 1;
+                    if let Some(point) = process.fail_point()? {
+                        self.fail_points.lock().unwrap_or_else(PoisonError::into_inner).remove(&point);
+                    }
                     self.count(process.into_counters());
                 }
                 match &mut slot.process {
@@ -199,6 +209,11 @@ impl Fleet {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The fail points that nobody has reached.
+    pub(super) fn fail_points_left(&self) -> BTreeSet<String> {
+        self.fail_points.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// How many processes ended without being told to: those that started while no server was there.
     pub(super) fn ended(&self) -> BTreeMap<&'static str, u64> {
         self.ended_by_themselves().clone()
@@ -209,7 +224,13 @@ impl Member {
     fn start(&self, slot: &mut Slot) -> anyhow::Result<()> {
         slot.starts += 1;
         let log = self.logs.join(format!("{}.{}.log", self.name, slot.starts));
-        slot.process = Some(Process::start(&self.binary, &self.variables, log)?);
+        let mut variables = self.variables.clone();
+        let points = self.fail_points.lock().unwrap_or_else(PoisonError::into_inner);
+        if !points.is_empty() {
+            let points: Vec<&str> = points.iter().map(String::as_str).collect();
+            variables.push(("FAIL_POINTS".into(), points.join(",")));
+        }
+        slot.process = Some(Process::start(&self.binary, &variables, log)?);
         Ok(())
     }
 }

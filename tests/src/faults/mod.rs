@@ -125,71 +125,106 @@ impl Target {
     }
 }
 
+/// What stands when a run begins: the server, the services, the repositories.
+struct Stage {
+    bus: Bus,
+    fleet: Arc<Fleet>,
+    targets: Vec<Target>,
+    rules: Arc<RuleSet>,
+    logs: PathBuf,
+    _temporary: tempfile::TempDir,
+}
+
+/// How a stage is set.
+struct StageOptions<'a> {
+    run: &'a Options,
+    ack_wait: Duration,
+    /// Points at which processes crash, each once; needs services built with them.
+    fail_points: BTreeSet<String>,
+}
+
+impl Stage {
+    async fn set(options: StageOptions<'_>, say: &impl Fn(&str)) -> anyhow::Result<Self> {
+        let StageOptions { run, ack_wait, fail_points } = options;
+        let temporary = tempfile::tempdir()?;
+        let dir = run.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
+        std::fs::create_dir_all(&dir)?;
+        let (built, to, with_points) =
+            (run.binaries.clone(), temporary.path().to_owned(), !fail_points.is_empty());
+        let binaries = tokio::task::spawn_blocking(move || match built {
+            Some(from) => Ok(binaries::of(&from)),
+            None => binaries::build(&to, with_points),
+        });
+        let binaries = binaries.await??;
+        let (seed, count) = (run.seed, run.repositories);
+        let targets = tokio::task::spawn_blocking(move || make_targets(seed, count)).await??;
+        say(&format!("{count} repositories are made"));
+        let server = TestServer::start().await?;
+        let config =
+            NatsConfig { url: server.url(), name: "faults".into(), ack_wait, ..NatsConfig::default() };
+        let bus = Bus::connect(&config).await?;
+        let key_file = dir.join("key");
+        std::fs::write(&key_file, KEY)?;
+        let (rules, rules_file) = few_rules(&targets, &dir)?;
+        let options = FleetOptions {
+            binaries: &binaries,
+            replicas: run.replicas,
+            ack_wait,
+            dir: &dir,
+            key_file: &key_file,
+            rules_file: &rules_file,
+            log: &run.log,
+            fail_points,
+        };
+        let fleet = Fleet::start(server, &options).await?;
+        Ok(Self { bus, fleet, targets, rules, logs: dir.join("logs"), _temporary: temporary })
+    }
+
+    /// Does something while the fleet is supervised.
+    async fn supervised<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        tokio::select! {
+            worked = work => worked,
+            supervised = self.fleet.supervise() => {
+                supervised?;
+                anyhow::bail!("the supervision ended");
+            }
+        }
+    }
+
+    /// Waits until everything is at rest, stops the services, and compares.
+    async fn check(&self, repositories: &[RepositoryId], patience: Duration) -> anyhow::Result<Checked> {
+        let url = self.fleet.server.lock().await.url();
+        self.supervised(check::drained(&self.bus, &url, patience)).await?;
+        self.fleet.stop().await?;
+        let key = HashKey::from_bytes(KEY);
+        let by = (&self.rules, &key);
+        let checked = check::everything(&self.bus, &url, &self.targets, repositories, by, patience).await?;
+        check::logs(&self.logs)?;
+        Ok(checked)
+    }
+}
+
 /// Does a run; an error says what did not hold.
 ///
 /// # Errors
 /// When something could not be started, or the system did not do what it must.
 pub async fn run(options: &Options, say: impl Fn(&str)) -> anyhow::Result<Outcome> {
-    let temporary = tempfile::tempdir()?;
-    let dir = options.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
-    std::fs::create_dir_all(&dir)?;
-    let (built, to) = (options.binaries.clone(), temporary.path().to_owned());
-    let binaries = tokio::task::spawn_blocking(move || match built {
-        Some(from) => Ok(binaries::of(&from)),
-        None => binaries::build(&to),
-    });
-    let binaries = binaries.await??;
-    let (seed, count) = (options.seed, options.repositories);
-    let targets = tokio::task::spawn_blocking(move || make_targets(seed, count)).await??;
-    say(&format!("{count} repositories are made"));
-
-    let server = TestServer::start().await?;
-    let config =
-        NatsConfig { url: server.url(), name: "faults".into(), ack_wait: ACK_WAIT, ..NatsConfig::default() };
-    let bus = Bus::connect(&config).await?;
-    let key_file = dir.join("key");
-    std::fs::write(&key_file, KEY)?;
-    let (rules, rules_file) = few_rules(&targets, &dir)?;
-    let fleet_options = FleetOptions {
-        binaries: &binaries,
-        replicas: options.replicas,
-        ack_wait: ACK_WAIT,
-        dir: &dir,
-        key_file: &key_file,
-        rules_file: &rules_file,
-        log: &options.log,
-    };
-    let fleet = Fleet::start(server, &fleet_options).await?;
-
-    let mut background = JoinSet::new();
-    let supervised = fleet.clone();
-    background.spawn(async move { supervised.supervise().await });
+    let stage = StageOptions { run: options, ack_wait: ACK_WAIT, fail_points: BTreeSet::new() };
+    let stage = Stage::set(stage, &say).await?;
     let started = Instant::now();
     let worked = async {
-        let (asked, faults) =
-            tokio::try_join!(ask(&bus, &targets, options.duration), inflict(&fleet, options, &say))?;
+        let asked = ask(&stage.bus, &stage.targets, options.duration);
+        let (asked, faults) = tokio::try_join!(asked, inflict(&stage.fleet, options, &say))?;
         say(&format!("faults are over after {:.0} s", started.elapsed().as_secs_f64()));
-        check::ended(&bus, &targets, options.patience).await?;
-        anyhow::Ok((asked, faults, started.elapsed()))
+        check::ended(&stage.bus, &stage.targets, options.patience).await?;
+        Ok((asked, faults))
     };
-    let ((repositories, sent_again), faults, elapsed) = tokio::select! {
-        worked = worked => worked?,
-        Some(supervised) = background.join_next() => {
-            supervised??;
-            anyhow::bail!("the supervision ended");
-        }
-    };
+    let ((repositories, sent_again), faults) = stage.supervised(worked).await?;
+    let elapsed = started.elapsed();
     say(&format!("all requests have ended after {:.0} s", elapsed.as_secs_f64()));
-    check::drained(&bus, options.patience).await?;
-    background.shutdown().await;
-    fleet.stop().await?;
-    let url = fleet.server.lock().await.url();
-    let key = HashKey::from_bytes(KEY);
-    let checked =
-        check::everything(&bus, &url, &targets, &repositories, (&rules, &key), options.patience).await?;
-    check::logs(&dir.join("logs"))?;
+    let checked = stage.check(&repositories, options.patience).await?;
 
-    let counters = fleet.counters();
+    let counters = stage.fleet.counters();
     let sum = |wanted: &str| {
         counters.iter().filter(|(name, _)| name.contains(wanted)).map(|(_, value)| value).sum::<u64>()
     };
@@ -199,10 +234,44 @@ pub async fn run(options: &Options, say: impl Fn(&str)) -> anyhow::Result<Outcom
         redeliveries: sum("redeliveries"),
         fenced: sum("lease-lost"),
         races: sum("race-lost"),
-        ended_by_themselves: fleet.ended().values().sum(),
+        ended_by_themselves: stage.fleet.ended().values().sum(),
         checked,
         elapsed,
     })
+}
+
+/// What a run of crash points did.
+#[derive(Clone, Debug, Default)]
+pub struct Crashes {
+    /// The points at which a process crashed.
+    pub reached: BTreeSet<String>,
+    /// What was compared.
+    pub checked: Checked,
+}
+
+/// Scans while a process crashes once at each of these points, and compares. Requests go on until all points are reached
+/// or all repositories are scanned.
+///
+/// # Errors
+/// When something could not be started, or the system did not do what it must.
+pub async fn crash_at(
+    points: BTreeSet<String>,
+    options: &Options,
+    say: impl Fn(&str),
+) -> anyhow::Result<Crashes> {
+    // The shortest that there is: after each crash the work waits this long.
+    let ack_wait = Duration::from_secs(1);
+    let stage = StageOptions { run: options, ack_wait, fail_points: points.clone() };
+    let stage = Stage::set(stage, &say).await?;
+    let worked = async {
+        let (repositories, _) = ask(&stage.bus, &stage.targets, options.duration).await?;
+        check::ended(&stage.bus, &stage.targets, options.patience).await?;
+        Ok(repositories)
+    };
+    let repositories = stage.supervised(worked).await?;
+    let checked = stage.check(&repositories, options.patience).await?;
+    let left = stage.fleet.fail_points_left();
+    Ok(Crashes { reached: points.difference(&left).cloned().collect(), checked })
 }
 
 /// Only the rules of what was planted: what is tested here is not the rules, and all of them take the oracle long.

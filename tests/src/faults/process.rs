@@ -58,6 +58,12 @@ impl Process {
         Ok(())
     }
 
+    /// The fail point at which it crashed, if it did.
+    pub(super) fn fail_point(&self) -> anyhow::Result<Option<String>> {
+        let log = std::fs::read_to_string(&self.log)?;
+        Ok(log.lines().find_map(|line| line.strip_prefix("fail point ")).map(str::to_owned))
+    }
+
     /// What it had counted, as far as it was read.
     pub(super) fn into_counters(self) -> Counters {
         self.counters

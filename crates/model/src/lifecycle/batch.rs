@@ -252,7 +252,8 @@ pub enum BatchEvent {
 }
 
 impl BatchEvent {
-    fn name(&self) -> &'static str {
+    /// The name.
+    pub fn name(&self) -> &'static str {
         match self {
             Self::StartValidation => "StartValidation",
             Self::Admit { .. } => "Admit",
