@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, kv, object_store};
 use secretscan_model::Priority;
 
@@ -182,6 +182,8 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
         name: name.to_owned(),
         subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
         retention: RetentionPolicy::WorkQueue,
+        // If somebody sets a limit: what is new waits at its publisher, and what is stored is never thrown away.
+        discard: DiscardPolicy::New,
         storage: StorageType::File,
         duplicate_window: DUPLICATE_WINDOW,
         num_replicas: replicas,
@@ -193,11 +195,13 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
         work_queue(COMMIT_BATCHES, &[NEW_BATCH, "secretscan.commit-batch.waiting.*", SCHEDULED_BATCH]),
         stream::Config {
             retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::Old,
             max_age: EVENTS_MAX_AGE,
             ..work_queue(EVENTS, &["secretscan.event.>"])
         },
         stream::Config {
             retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::Old,
             ..work_queue(DEAD_LETTERS, &["secretscan.dead-letter.>"])
         },
     ]

@@ -138,7 +138,8 @@ impl Agent {
             }
             Class::Transient => {
                 tracing::warn!(batch_id = %key, attempt, error = reason, "given back");
-                self.bus.apply_batch(key, &[BatchEvent::GiveBack { claim, error: Some(reason) }]).await?;
+                let error = (!error.is_outage()).then_some(reason);
+                self.bus.apply_batch(key, &[BatchEvent::GiveBack { claim, error }]).await?;
                 Ok(Verdict::RetryAfter(RETRY_AFTER * attempt))
             }
             Class::Permanent => {

@@ -94,7 +94,7 @@ impl Agent {
         let max_attempts = self.config.agent.max_attempts;
         let event = ScanEvent::Claim { agent: self.presence.id(), max_attempts };
         let scan = self.bus.apply_scan(id, &[event]).await?;
-        if scan.attempts > 1 {
+        if scan.was_claimed_before() {
             self.bus.delete_stray_packs(&scan).await?;
         }
         let claim = Claim { agent: self.presence.id(), attempt: scan.attempts };
@@ -123,7 +123,8 @@ impl Agent {
             }
             Class::Transient => {
                 tracing::warn!(request_id = %id, attempt, error = reason, "given back");
-                self.bus.apply_scan(id, &[ScanEvent::GiveBack { claim, error: Some(reason) }]).await?;
+                let error = (!error.is_outage()).then_some(reason);
+                self.bus.apply_scan(id, &[ScanEvent::GiveBack { claim, error }]).await?;
                 Ok(Verdict::RetryAfter(RETRY_AFTER * attempt))
             }
             Class::Permanent => {
@@ -181,7 +182,7 @@ impl Agent {
         mut open: watch::Receiver<usize>,
     ) -> Result<Listing, WorkError> {
         let repository = scan.repository.clone().ok_or(WorkError::NoRepository)?;
-        if scan.attempts > 1 {
+        if scan.was_claimed_before() {
             self.announce_again(scan, &repository).await?;
         }
         let mirror = Arc::new(self.fetch(scan, &repository, halt).await?);

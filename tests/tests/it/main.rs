@@ -6,4 +6,5 @@ mod credentials;
 mod deploy;
 mod faults;
 mod on_demand;
+mod server;
 mod sharing;

@@ -230,7 +230,7 @@ pub enum BatchEvent {
     GiveBack {
         /// The claim it held.
         claim: Claim,
-        /// Why; `None` when the agent merely stops, which is not an attempt.
+        /// Why; `None` when it was not the work that failed, which is not an attempt.
         error: Option<String>,
     },
     /// The agent has scanned it: findings and ledger are written.

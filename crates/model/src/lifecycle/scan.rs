@@ -227,6 +227,11 @@ impl RepositoryScan {
         self.trail.iter().rposition(|entry| entry.state == "InProgress").map_or(0, |index| index + 1)
     }
 
+    /// Whether there was a claim before the latest. Attempts don't tell: a claim that is given back may not count as one.
+    pub fn was_claimed_before(&self) -> bool {
+        self.trail.iter().filter(|entry| entry.state == "InProgress").count() > 1
+    }
+
     /// The id of a batch that the latest claim cuts; `content` tells its batches apart.
     ///
     /// # Errors
@@ -341,7 +346,7 @@ pub enum ScanEvent {
     GiveBack {
         /// The claim it held.
         claim: Claim,
-        /// Why; `None` when the agent merely stops, which is not an attempt.
+        /// Why; `None` when it was not the work that failed, which is not an attempt.
         error: Option<String>,
     },
     /// The agent has compared the history with the ledger.
