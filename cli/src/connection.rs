@@ -92,9 +92,9 @@ impl ConnectionArguments {
                 certificate_file: self.tls_certificate.clone(),
                 key_file: self.tls_key.clone(),
             },
-            replicas: 1,
             is_provisioned: true,
             name: identity.name().to_owned(),
+            ..NatsConfig::default()
         }
     }
 

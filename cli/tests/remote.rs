@@ -83,8 +83,12 @@ impl System {
         }
         self.bus.create_batch(&batch, repository, Priority::OnDemand, 2, 1_000).await.unwrap();
         let commits = [commit(1), commit(2)];
-        let admitted =
-            self.bus.ledger(repository).admit(&batch, &commits, &LedgerCache::default()).await.unwrap();
+        let admitted = self
+            .bus
+            .ledger(repository)
+            .admit(&batch, &commits, &LedgerCache::default(), false)
+            .await
+            .unwrap();
         let events = [
             BatchEvent::StartValidation,
             BatchEvent::Admit { commits: admitted },

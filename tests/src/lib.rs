@@ -1,5 +1,8 @@
 //! The whole system in one test: every service for real, on a real nats-server.
 
+pub mod faults;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,11 +10,11 @@ use anyhow::Context;
 use futures::TryStreamExt;
 use secretscan_bus::access::{Identity, Keys, Limits, seed_file};
 use secretscan_bus::{Bus, NatsConfig, Stop};
-use secretscan_detect::HashKey;
+use secretscan_detect::{HashKey, RuleSet, Secret};
 use secretscan_model::{Finding, RepositoryId, RepositoryScan, RequestId};
 use secretscan_proto::v1;
 use secretscan_repo_agent::CredentialSettings;
-use secretscan_testkit::{TestServer, eventually};
+use secretscan_testkit::{TestServer, eventually, oracle};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -257,6 +260,43 @@ impl System {
             .await;
         }
     }
+}
+
+/// What must be equal of a finding: rule, path, hash of the secret, introducing commit.
+pub type Key = (String, Vec<u8>, String, String);
+
+/// Findings as they are compared.
+pub fn keys(findings: &[Finding]) -> BTreeSet<Key> {
+    findings
+        .iter()
+        .map(|finding| {
+            let introduced = finding.introduced().commit.to_string();
+            (finding.rule_id.to_string(), finding.path.clone(), finding.secret_hash.0.clone(), introduced)
+        })
+        .collect()
+}
+
+/// What must be found in a repository with the built-in rules.
+///
+/// # Panics
+/// When the oracle can't read it.
+pub fn expected(key: &HashKey, path: impl AsRef<Path>) -> BTreeSet<Key> {
+    expected_by(&secretscan_rules::builtin(), key, path.as_ref())
+}
+
+/// What must be found in a repository with these rules.
+///
+/// # Panics
+/// When the oracle can't read it.
+pub fn expected_by(rules: &RuleSet, key: &HashKey, path: &Path) -> BTreeSet<Key> {
+    oracle(path, rules)
+        .expect("the oracle reads the repository")
+        .into_iter()
+        .map(|found| {
+            let hash = Secret::new(found.secret).hash(key);
+            (found.rule_id.to_string(), found.path, hash, found.introduced.to_string())
+        })
+        .collect()
 }
 
 async fn connect(server: &TestServer, keys: &Path, identity: Identity) -> anyhow::Result<Bus> {

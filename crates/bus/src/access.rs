@@ -1,7 +1,7 @@
 //! Who may do what: the permissions of each role on a NATS server.
 //!
 //! Each role has a user of its own, which may use just the subjects that the role's code uses. The decision worth knowing:
-//! no service may create a consumer. The server does not ask whether the creator may publish to the subject that a
+//! no service may create a consumer, but that of its own queues, which hold what it can't write. The server does not ask whether the creator may publish to the subject that a
 //! consumer delivers to, so who may write a bucket and read it by consumers may write anywhere. What services read, they
 //! read with direct gets and plain subscriptions; see [`crate::Bucket`].
 
@@ -270,11 +270,13 @@ impl Permissions {
         self.subscribe.extend(subjects.iter().map(|subject| (*subject).to_owned()));
     }
 
-    /// To take messages of queues and settle them.
+    /// To take messages of queues and settle them, and to make the consumer again when somebody has deleted it: what
+    /// it delivers, the role can't write.
     fn pull(&mut self, queues: &[Queue]) {
         self.look_at(queues);
         for queue in queues {
             let (stream, consumer) = (queue.stream(), queue.consumer());
+            self.publish.push(format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{}", queue.subject()));
             self.publish.push(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"));
             // The second form has the domain and the account before the stream: newer servers use it.
             self.publish.push(format!("$JS.ACK.{stream}.{consumer}.>"));
@@ -333,5 +335,31 @@ impl Permissions {
         self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}.>"));
         self.publish.push(format!("$JS.API.STREAM.PURGE.OBJ_{PACKS}"));
         self.publish.push(format!("$O.{PACKS}.M.*"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may_publish(permissions: &Permissions, subject: &str) -> bool {
+        permissions.publish.iter().any(|allowed| match allowed.strip_suffix(['*', '>']) {
+            Some(prefix) => subject.starts_with(prefix),
+            None => subject == allowed,
+        })
+    }
+
+    #[test]
+    fn nobody_writes_what_its_own_consumers_deliver() {
+        for permissions in Identity::ALL.into_iter().filter_map(Identity::permissions) {
+            for queue in Queue::all() {
+                let (stream, consumer) = (queue.stream(), queue.consumer());
+                let pull = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+                assert!(
+                    !may_publish(&permissions, &pull) || !may_publish(&permissions, &queue.subject()),
+                    "{queue:?}"
+                );
+            }
+        }
     }
 }

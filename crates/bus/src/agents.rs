@@ -8,7 +8,6 @@ use futures::StreamExt;
 use secretscan_model::{Agent, AgentId, Claim, Role};
 use tokio::sync::Notify;
 
-use crate::topology::{AGENT_TTL, HEARTBEAT_EVERY};
 use crate::{Bus, BusError, Stop, chain, now};
 
 /// An agent's presence in the `agents` bucket.
@@ -67,7 +66,7 @@ impl Presence {
 
     /// Gives signs of life until stopped, then takes the agent out of the bucket.
     pub async fn keep(&self, stop: &Stop) {
-        let mut beat = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut beat = tokio::time::interval(self.bus.sign_of_life_every());
         while !stop.is_cancelled() {
             tokio::select! {
                 _ = beat.tick() => {}
@@ -114,7 +113,7 @@ impl Presence {
         // The client has no write with a time to live that replaces a record: publish it as the bucket stores it.
         let subject = self.bus.agents.subject(&self.key());
         let mut headers = async_nats::HeaderMap::new();
-        headers.insert("Nats-TTL", format!("{}s", AGENT_TTL.as_secs()));
+        headers.insert("Nats-TTL", format!("{}s", self.bus.ack_wait.as_secs().max(1)));
         let wrap = |source| BusError::Publish { subject: subject.clone(), source };
         self.bus
             .jetstream
@@ -132,12 +131,18 @@ fn key(role: Role, id: &AgentId) -> String {
 }
 
 /// The living agents, kept up to date by [`AgentsView::keep`].
-#[derive(Default)]
 pub struct AgentsView {
+    bus: Bus,
+    /// With the time of the last sign of life: a server that restarts forgets the bucket, and tells nobody who is gone.
     agents: Mutex<HashMap<String, (Agent, Instant)>>,
 }
 
 impl AgentsView {
+    /// A view that has seen nobody yet.
+    pub fn new(bus: Bus) -> Self {
+        Self { bus, agents: Mutex::default() }
+    }
+
     /// All slots of a role.
     pub fn slots(&self, role: Role) -> u64 {
         let agents = self.agents();
@@ -150,22 +155,22 @@ impl AgentsView {
     }
 
     /// Follows the bucket until stopped, and calls `changed` after each change.
-    pub async fn keep(&self, bus: &Bus, stop: &Stop, changed: impl Fn()) {
+    pub async fn keep(&self, stop: &Stop, changed: impl Fn()) {
         while !stop.is_cancelled() {
             let followed = tokio::select! {
-                followed = self.follow(bus, &changed) => followed,
+                followed = self.follow(&changed) => followed,
                 () = stop.cancelled() => return,
             };
             if let Err(error) = followed {
                 tracing::warn!(error = chain(&error), "lost sight of the agents, looking again");
             }
-            bus.pause(stop).await;
+            self.bus.pause(stop).await;
         }
     }
 
-    async fn follow(&self, bus: &Bus, changed: &impl Fn()) -> Result<(), BusError> {
-        let mut written = std::pin::pin!(bus.agents.written().await?);
-        match bus.agents.few(">").await {
+    async fn follow(&self, changed: &impl Fn()) -> Result<(), BusError> {
+        let mut written = std::pin::pin!(self.bus.agents.written().await?);
+        match self.bus.agents.few(">").await {
             Ok(agents) => {
                 let now = Instant::now();
                 *self.agents() = agents.into_iter().map(|(key, agent)| (key, (agent, now))).collect();
@@ -173,7 +178,7 @@ impl AgentsView {
             Err(error) => tracing::warn!(error = chain(&error), "the agents show with their next heartbeat"),
         }
         changed();
-        let mut tick = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut tick = tokio::time::interval(self.bus.sign_of_life_every());
         loop {
             tokio::select! {
                 heard = written.next() => match heard {
@@ -181,7 +186,7 @@ impl AgentsView {
                     Some((key, None)) => drop(self.agents().remove(&key)),
                     None => return Ok(()),
                 },
-                _ = tick.tick() => self.agents().retain(|_, (_, seen)| seen.elapsed() < AGENT_TTL),
+                _ = tick.tick() => self.agents().retain(|_, (_, seen)| seen.elapsed() < self.bus.ack_wait),
             }
             changed();
         }

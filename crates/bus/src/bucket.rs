@@ -164,7 +164,11 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
                 .await
                 .map_err(|error| self.failed("listing", error))?;
             let before = pending;
-            while let Some(message) = page.next().await {
+            // A server that restarts forgets the listing, and never says so.
+            while let Some(message) = tokio::time::timeout(ANSWER_TIMEOUT, page.next())
+                .await
+                .map_err(|error| self.failed("listing", error))?
+            {
                 let message = message.map_err(|source| self.failed("listing", source))?;
                 pending = message.info().map_err(|source| self.failed("listing", source))?.pending;
                 if let Some(key) = message.subject.strip_prefix(&store.prefix)

@@ -68,6 +68,50 @@ impl BusError {
             Self::Step(StepError::LeaseLost { .. }) => Class::LeaseLost,
         }
     }
+
+    /// Whether the server could not be reached, or takes no more for now: no fault of the work that met it, and nothing
+    /// that an attempt should count for.
+    pub fn is_outage(&self) -> bool {
+        let mut next = std::error::Error::source(self);
+        while let Some(error) = next {
+            if says_outage(error) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
+}
+
+fn says_outage(error: &(dyn std::error::Error + 'static)) -> bool {
+    use async_nats::jetstream::context::{PublishError, PublishErrorKind, RequestError, RequestErrorKind};
+    use async_nats::jetstream::kv::{EntryError, EntryErrorKind, UpdateError, UpdateErrorKind};
+    use async_nats::jetstream::object_store::{PutError, PutErrorKind};
+    use async_nats::jetstream::{Error, ErrorCode};
+    if let Some(error) = error.downcast_ref::<PublishError>() {
+        return matches!(error.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe);
+    }
+    if let Some(error) = error.downcast_ref::<RequestError>() {
+        return matches!(error.kind(), RequestErrorKind::TimedOut | RequestErrorKind::NoResponders);
+    }
+    if let Some(error) = error.downcast_ref::<UpdateError>() {
+        return error.kind() == UpdateErrorKind::TimedOut;
+    }
+    if let Some(error) = error.downcast_ref::<EntryError>() {
+        return error.kind() == EntryErrorKind::TimedOut;
+    }
+    if let Some(error) = error.downcast_ref::<PutError>() {
+        // Its cause is a text. Pieces are of a size that every server takes.
+        return matches!(error.kind(), PutErrorKind::PublishChunks | PutErrorKind::PublishMetadata);
+    }
+    error.downcast_ref::<Error>().is_some_and(|error| {
+        [
+            ErrorCode::STREAM_STORE_FAILED,
+            ErrorCode::INSUFFICIENT_RESOURCES,
+            ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ]
+        .contains(&error.error_code())
+    })
 }
 
 /// The error and its causes in one line.

@@ -48,6 +48,7 @@ impl Bus {
                 }
             }
         };
+        crate::fail::point(format_args!("finding.written"));
         let introduced = merged.introduced();
         let event = v1::FindingRecorded {
             repository_id: repository.to_string(),

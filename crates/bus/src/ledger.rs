@@ -8,9 +8,10 @@ use prost::Message;
 use secretscan_model::ledger::{CommitState, Head, Segment, unknown};
 use secretscan_model::{BatchKey, CommitId, RepositoryId};
 use secretscan_proto::{pack_commit_ids, unpack_commit_ids, v1};
-use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
-use crate::{Bus, BusError, now};
+use crate::metrics::WriteRefusal;
+use crate::{Bus, BusError, fail, now};
 
 /// A revision race lost this often in a row is given up; the message comes back later.
 const MAX_RACES: u32 = 100;
@@ -150,7 +151,8 @@ impl Ledger<'_> {
     }
 
     /// Marks those commits of a batch as waiting that are neither scanned nor in flight; gives how many. Two batches
-    /// that race for a commit never both get it: the head is written on condition of its revision. Repeats safely.
+    /// that race for a commit never both get it: the head is written on condition of its revision. Repeats safely;
+    /// `is_repeated` says that somebody may have tried before, and left a segment that the head does not name.
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be written.
@@ -159,6 +161,7 @@ impl Ledger<'_> {
         batch: &BatchKey,
         offered: &[CommitId],
         cache: &LedgerCache,
+        is_repeated: bool,
     ) -> Result<u64, BusError> {
         let entry = cache.entry(&self.repository);
         let mut known = entry.lock().await;
@@ -167,6 +170,7 @@ impl Ledger<'_> {
             let revision = loaded.as_ref().map(|head| head.revision);
             let mut head = loaded.map(|head| head.value).unwrap_or_default();
             if let Some(segment) = head.segment(batch) {
+                self.delete_stray_segments(batch, &segment.key).await?;
                 return Ok(segment.commits);
             }
             self.refresh(&head, &mut known).await?;
@@ -177,11 +181,11 @@ impl Ledger<'_> {
             let (commit_id_length, commit_ids) = pack_commit_ids(&ids);
             let segment = v1::LedgerSegment { commit_id_length, commit_ids };
             let bytes = segment.encode_to_vec();
-            // Named by its content: a racing writer of the same batch can't change what this head will name.
-            let digest = Sha256::digest(&bytes);
-            let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            let key = format!("{batch}.{digest}");
+            // A name that nobody else uses: a racing writer of the same batch can neither change nor delete what this
+            // head will name.
+            let key = format!("{batch}.{}", Uuid::now_v7().simple());
             self.put_segment(&key, bytes).await?;
+            fail::point(format_args!("ledger.segment-written"));
             head.admit(Segment {
                 batch: batch.clone(),
                 key: key.clone(),
@@ -191,6 +195,10 @@ impl Ledger<'_> {
                 at: now(),
             });
             if self.write_head(&head, revision).await? {
+                fail::point(format_args!("ledger.admitted"));
+                if is_repeated {
+                    self.delete_stray_segments(batch, &key).await?;
+                }
                 known.segments.insert(key);
                 let count = ids.len() as u64;
                 known.ids.extend(ids);
@@ -215,12 +223,35 @@ impl Ledger<'_> {
         self.bus.heads.purge(&self.segment_key(key)).await
     }
 
+    /// Deletes the segments of a batch but for the one that the head names: no other can be named any more.
+    async fn delete_stray_segments(&self, batch: &BatchKey, named: &str) -> Result<(), BusError> {
+        let store = self.bus.heads.store().await?;
+        let failed = |source| BusError::Bucket { bucket: store.name.clone(), action: "listing", source };
+        let prefix = format!("{}{}.segment.", store.prefix, self.repository);
+        let mut subjects = store
+            .stream
+            .info_with_subjects(format!("{prefix}{batch}.*"))
+            .await
+            .map_err(|error| failed(Box::new(error)))?;
+        while let Some((subject, _)) = subjects.try_next().await.map_err(|error| failed(Box::new(error)))? {
+            if let Some(key) = subject.strip_prefix(&prefix)
+                && named != key
+            {
+                self.delete_segment(key).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn write_head(&self, head: &Head, revision: Option<u64>) -> Result<bool, BusError> {
         let key = self.head_key();
         let written = match revision {
             Some(revision) => self.bus.heads.update(&key, head, revision).await?,
             None => self.bus.heads.create(&key, head).await?,
         };
+        if written.is_none() {
+            self.bus.metrics.refused("ledger", WriteRefusal::RaceLost);
+        }
         Ok(written.is_some())
     }
 
@@ -246,6 +277,7 @@ impl Ledger<'_> {
     /// [`BusError`] when the bucket can't be written.
     pub async fn mark_scanned(&self, batch: &BatchKey, rule_set: &str) -> Result<(), BusError> {
         self.change_head(|head| head.mark_scanned(batch, rule_set, now()).then_some(())).await?;
+        fail::point(format_args!("ledger.marked"));
         Ok(())
     }
 

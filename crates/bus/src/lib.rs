@@ -12,6 +12,7 @@ mod bucket;
 pub mod dead_letters;
 pub mod door;
 mod error;
+pub mod fail;
 pub mod findings;
 pub mod ledger;
 mod metrics;
@@ -21,6 +22,7 @@ pub mod repositories;
 pub mod requests;
 pub mod topology;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,7 +30,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_nats::jetstream;
 use bytes::Bytes;
 use secretscan_model::Timestamp;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 pub use bucket::{Bucket, Versioned};
 pub use error::{BusError, Class, chain};
@@ -37,7 +39,7 @@ pub use secretscan_proto::v1;
 pub use tokio_util::sync::CancellationToken as Stop;
 
 /// How to reach NATS and as whom.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NatsConfig {
     /// `nats://host:port`, several separated by commas.
     pub url: String,
@@ -51,8 +53,16 @@ pub struct NatsConfig {
     pub replicas: usize,
     /// Whether another identity sets up the streams and buckets, so that none is created or checked here.
     pub is_provisioned: bool,
+    /// Work in hand, and the presence of its holder, outlive the holder's last sign of life this long.
+    pub ack_wait: Duration,
     /// The name of the connection and of who did what in the trail of requests.
     pub name: String,
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        NatsSettings::default().named("")
+    }
 }
 
 /// The section `[nats]` of a service's configuration.
@@ -72,6 +82,8 @@ pub struct NatsSettings {
     /// Whether `secretscan setup` has set up the streams and buckets, so that this service creates none: its identity
     /// may not.
     pub is_provisioned: bool,
+    /// Work in hand comes back so many seconds after the last sign of life of its holder; the same for all services.
+    pub ack_wait_s: NonZeroU64,
 }
 
 impl Default for NatsSettings {
@@ -83,6 +95,7 @@ impl Default for NatsSettings {
             tls: TlsSettings::default(),
             replicas: 1,
             is_provisioned: false,
+            ack_wait_s: topology::ACK_WAIT_S,
         }
     }
 }
@@ -109,6 +122,7 @@ impl NatsSettings {
             tls: self.tls.clone(),
             replicas: self.replicas,
             is_provisioned: self.is_provisioned,
+            ack_wait: Duration::from_secs(self.ack_wait_s.get()),
             name: name.to_owned(),
         }
     }
@@ -160,7 +174,9 @@ pub struct Bus {
     answered: Bucket<()>,
     heads: Bucket<secretscan_model::ledger::Head>,
     packs: Arc<OnceCell<jetstream::object_store::ObjectStore>>,
+    connections: watch::Receiver<u64>,
     metrics: BusMetrics,
+    ack_wait: Duration,
 }
 
 /// How long one attempt to connect may take.
@@ -175,7 +191,7 @@ impl Bus {
     pub async fn connect(config: &NatsConfig) -> Result<Self, BusError> {
         let bus = Self::new(connect(config).await?, config);
         if !config.is_provisioned {
-            topology::ensure(&bus.jetstream, config.replicas.max(1)).await?;
+            topology::ensure(&bus.jetstream, config.replicas.max(1), config.ack_wait).await?;
         }
         Ok(bus)
     }
@@ -192,7 +208,7 @@ impl Bus {
         }
     }
 
-    fn new(client: async_nats::Client, config: &NatsConfig) -> Self {
+    fn new((client, connections): (async_nats::Client, watch::Receiver<u64>), config: &NatsConfig) -> Self {
         let jetstream = jetstream_of(&client);
         Self {
             scans: Bucket::new(&client, &jetstream, topology::REQUESTS),
@@ -203,7 +219,9 @@ impl Bus {
             answered: Bucket::new(&client, &jetstream, topology::ANSWERED),
             heads: Bucket::new(&client, &jetstream, topology::HISTORY),
             packs: Arc::default(),
+            connections,
             metrics: BusMetrics::default(),
+            ack_wait: config.ack_wait,
             name: config.name.clone(),
             client,
             jetstream,
@@ -215,6 +233,21 @@ impl Bus {
     pub fn renamed(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
+    }
+
+    /// Work in hand, and the presence of its holder, outlive the holder's last sign of life this long.
+    pub fn ack_wait(&self) -> Duration {
+        self.ack_wait
+    }
+
+    /// A holder of work gives a sign of life this often; work that another holds is looked at again after this time.
+    pub fn sign_of_life_every(&self) -> Duration {
+        self.ack_wait / 3
+    }
+
+    /// What lost agents leave is looked for this often.
+    pub fn sweep_every(&self) -> Duration {
+        self.ack_wait * 5
     }
 
     /// What the bus counts.
@@ -274,18 +307,25 @@ fn without_credentials(urls: &str) -> String {
     urls.split(',').map(|url| shown(url.trim())).collect::<Vec<_>>().join(",")
 }
 
-async fn connect(config: &NatsConfig) -> Result<async_nats::Client, BusError> {
+/// A client, and how often it has connected.
+async fn connect(config: &NatsConfig) -> Result<(async_nats::Client, watch::Receiver<u64>), BusError> {
     let failed = |reason: String| BusError::Connect { url: without_credentials(&config.url), reason };
+    let (connected, connections) = watch::channel(0);
     let mut options = async_nats::ConnectOptions::new()
         .name(format!("secretscan {}", config.name))
         .custom_inbox_prefix(access::inbox(&config.name))
         .connection_timeout(CONNECT_TIMEOUT)
-        .event_callback(|event| async move {
-            match event {
-                async_nats::Event::ServerError(error) => tracing::error!(%error, "NATS refuses"),
-                async_nats::Event::Disconnected => tracing::warn!("NATS connection lost"),
-                async_nats::Event::Connected => tracing::debug!("NATS connected"),
-                other => tracing::debug!(event = %other, "NATS event"),
+        .event_callback(move |event| {
+            if let async_nats::Event::Connected = event {
+                connected.send_modify(|count| *count += 1);
+            }
+            async move {
+                match event {
+                    async_nats::Event::ServerError(error) => tracing::error!(%error, "NATS refuses"),
+                    async_nats::Event::Disconnected => tracing::warn!("NATS connection lost"),
+                    async_nats::Event::Connected => tracing::debug!("NATS connected"),
+                    other => tracing::debug!(event = %other, "NATS event"),
+                }
             }
         });
     if let Some(path) = &config.credentials {
@@ -316,7 +356,8 @@ async fn connect(config: &NatsConfig) -> Result<async_nats::Client, BusError> {
         .map(|url| url.trim().parse())
         .collect::<Result<_, _>>()
         .map_err(|error| failed(format!("the address can't be read: {error}")))?;
-    options.connect(servers).await.map_err(|error| failed(error.to_string()))
+    let client = options.connect(servers).await.map_err(|error| failed(error.to_string()))?;
+    Ok((client, connections))
 }
 
 /// The time now.

@@ -1,9 +1,11 @@
 //! The packs of commit batches in the object store.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::time::Instant;
 
-use async_nats::jetstream::object_store::{DeleteErrorKind, InfoErrorKind, ObjectMetadata, ObjectStore};
-use async_nats::jetstream::stream::DirectGetErrorKind;
+use async_nats::jetstream::object_store::{InfoErrorKind, ObjectInfo, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use data_encoding::BASE64URL;
 use futures::TryStreamExt;
 use secretscan_model::{BatchKey, RepositoryScan};
@@ -27,7 +29,26 @@ impl Bus {
         })
     }
 
-    /// Stores the pack of a batch from a file. Storing it again replaces it.
+    /// The stream below the store, for what the client's store does only by consumers: see [`crate::access`].
+    async fn pack_stream(&self) -> Result<Stream<()>, BusError> {
+        let name = format!("OBJ_{}", topology::PACKS);
+        self.jetstream.get_stream_no_info(&name).await.map_err(|source| BusError::Bucket {
+            bucket: name,
+            action: "opening",
+            source: Box::new(source),
+        })
+    }
+
+    /// What the store says of a pack.
+    async fn pack_info(&self, key: &BatchKey, action: &'static str) -> Result<Option<ObjectInfo>, BusError> {
+        match self.packs().await?.info(key.to_string()).await {
+            Ok(info) => Ok((!info.deleted).then_some(info)),
+            Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BusError::Pack { name: key.to_string(), action, source: Box::new(error) }),
+        }
+    }
+
+    /// Stores the pack of a batch from a file.
     ///
     /// # Errors
     /// [`BusError::Pack`] when the file can't be read or the store does not take it.
@@ -39,7 +60,16 @@ impl Bus {
             chunk_size: Some(CHUNK_SIZE),
             ..ObjectMetadata::default()
         };
-        self.packs().await?.put(metadata, &mut file).await.map_err(|error| failed(Box::new(error)))?;
+        let started = Instant::now();
+        let info =
+            self.packs().await?.put(metadata, &mut file).await.map_err(|error| failed(Box::new(error)))?;
+        // Who was frozen meanwhile may have been taken for dead, and its pieces for left over.
+        if started.elapsed() > self.ack_wait
+            && self.count_pieces().await?.get(&info.nuid).copied().unwrap_or_default() < info.chunks
+        {
+            return Err(failed("it took too long".into()));
+        }
+        crate::fail::point(format_args!("pack.stored"));
         Ok(())
     }
 
@@ -51,17 +81,11 @@ impl Bus {
     /// [`BusError::Pack`] when the store can't be read, the file can't be written or the pack is damaged.
     pub async fn get_pack(&self, key: &BatchKey, file: &Path) -> Result<bool, BusError> {
         let failed = |source: Source| BusError::Pack { name: key.to_string(), action: "bringing it", source };
-        let info = match self.packs().await?.info(key.to_string()).await {
-            Ok(info) if !info.deleted => info,
-            Ok(_) => return Ok(false),
-            Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(failed(Box::new(error))),
-        };
+        let Some(info) = self.pack_info(key, "bringing it").await? else { return Ok(false) };
         let mut file = tokio::fs::File::create(file).await.map_err(|error| failed(Box::new(error)))?;
-        let stream = self.jetstream.get_stream_no_info(format!("OBJ_{}", topology::PACKS)).await;
-        let stream = stream.map_err(|error| failed(Box::new(error)))?;
+        let stream = self.pack_stream().await?;
         let (mut read, mut next, mut digest) = (0, 1, Sha256::new());
-        let subject = format!("$O.{}.C.{}", topology::PACKS, info.nuid);
+        let subject = pieces(&info.nuid);
         while read < info.size {
             let chunk = match stream.direct_get_next_for_subject(subject.as_str(), Some(next)).await {
                 Ok(chunk) => chunk,
@@ -81,46 +105,124 @@ impl Bus {
         Ok(true)
     }
 
-    /// Deletes the packs of a request that belong to none of its batches: what an agent leaves that dies between
-    /// storing a pack and telling of it.
+    /// Deletes the packs of a request that nobody will need: what an agent leaves that dies between storing a pack and
+    /// telling of it.
     ///
     /// # Errors
     /// [`BusError::Pack`] when the store can't be asked.
     pub async fn delete_stray_packs(&self, scan: &RepositoryScan) -> Result<(), BusError> {
-        let failed = |source: Source| BusError::Pack {
-            name: scan.id.to_string(),
-            action: "listing its packs",
-            source,
-        };
-        let stream = self.jetstream.get_stream_no_info(format!("OBJ_{}", topology::PACKS)).await;
-        let stream = stream.map_err(|error| failed(Box::new(error)))?;
-        let prefix = format!("$O.{}.M.", topology::PACKS);
-        let listed = stream.info_with_subjects(format!("{prefix}>")).await;
-        let mut subjects = listed.map_err(|error| failed(Box::new(error)))?;
-        while let Some((subject, _)) = subjects.try_next().await.map_err(|error| failed(Box::new(error)))? {
-            let name = subject.strip_prefix(&prefix).and_then(|name| BASE64URL.decode(name.as_bytes()).ok());
-            if let Some(Ok(key)) =
-                name.as_deref().map(String::from_utf8_lossy).map(|name| name.parse::<BatchKey>())
-                && key.request == scan.id
-                && !scan.batches.contains_key(&key.batch)
-            {
+        for key in self.list_packs().await? {
+            if key.request == scan.id && scan.is_stray(&key.batch) {
                 self.delete_pack(&key).await?;
             }
         }
         Ok(())
     }
 
-    /// Deletes the pack of a batch, if there is one.
+    /// The names of all packs.
+    async fn list_packs(&self) -> Result<Vec<BatchKey>, BusError> {
+        let failed = |source: Source| BusError::Pack { name: "(all)".into(), action: "listing", source };
+        let listed = self.pack_stream().await?.info_with_subjects(format!("{ENTRIES}>")).await;
+        let mut subjects = listed.map_err(|error| failed(Box::new(error)))?;
+        let mut packs = Vec::new();
+        while let Some((subject, _)) = subjects.try_next().await.map_err(|error| failed(Box::new(error)))? {
+            let name = subject.strip_prefix(ENTRIES).and_then(|name| BASE64URL.decode(name.as_bytes()).ok());
+            packs.extend(name.and_then(|name| String::from_utf8_lossy(&name).parse().ok()));
+        }
+        Ok(packs)
+    }
+
+    /// Deletes the pack of a batch, if there is one. The pieces go first: an entry that names pieces which are gone can be
+    /// deleted again after a crash, pieces that no entry names would stay.
     ///
     /// # Errors
     /// [`BusError::Pack`] when the store can't be asked.
     pub async fn delete_pack(&self, key: &BatchKey) -> Result<(), BusError> {
-        match self.packs().await?.delete(key.to_string()).await {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == DeleteErrorKind::NotFound => Ok(()),
-            Err(error) => {
-                Err(BusError::Pack { name: key.to_string(), action: "deleting it", source: Box::new(error) })
+        let failed = |source| BusError::Pack { name: key.to_string(), action: "deleting it", source };
+        let Some(info) = self.pack_info(key, "deleting it").await? else { return Ok(()) };
+        let stream = self.pack_stream().await?;
+        let purge = async |subject: String| {
+            stream.purge().filter(subject).await.map_err(|error| failed(Box::new(error)))
+        };
+        purge(pieces(&info.nuid)).await?;
+        crate::fail::point(format_args!("pack.pieces-deleted"));
+        let name = BASE64URL.encode(key.to_string().as_bytes());
+        purge(format!("{ENTRIES}{name}")).await?;
+        Ok(())
+    }
+
+    /// How many messages each object's pieces take, by the id of the pieces.
+    async fn count_pieces(&self) -> Result<HashMap<String, usize>, BusError> {
+        let failed = |source: Source| BusError::Pack { name: "(all)".into(), action: "listing", source };
+        let listed = self.pack_stream().await?.info_with_subjects(pieces("*")).await;
+        let mut subjects = listed.map_err(|error| failed(Box::new(error)))?;
+        let mut counts = HashMap::new();
+        while let Some((subject, count)) =
+            subjects.try_next().await.map_err(|error| failed(Box::new(error)))?
+        {
+            if let Some(id) = subject.strip_prefix(PIECES) {
+                counts.insert(id.to_owned(), count);
             }
         }
+        Ok(counts)
     }
+}
+
+/// Finds the packs that nobody will need, and pieces of packs that were never completed.
+#[derive(Default)]
+pub struct PackSweeper {
+    /// Pieces that no entry named when they were looked at last.
+    unnamed: HashMap<String, usize>,
+}
+
+impl PackSweeper {
+    /// Looks once, and deletes what is left over. Pieces go when two looks in a row saw them unnamed and as many: a pack
+    /// that is being stored grows.
+    ///
+    /// # Errors
+    /// [`BusError`] when the store or the requests can't be asked.
+    pub async fn sweep(&mut self, bus: &Bus) -> Result<(), BusError> {
+        // Before the entries: a pack that is completed meanwhile is seen as named.
+        let mut counts = bus.count_pieces().await?;
+        if counts.is_empty() {
+            self.unnamed.clear();
+            return Ok(());
+        }
+        for key in bus.list_packs().await? {
+            if let Some(info) = bus.pack_info(&key, "looking at it").await? {
+                counts.remove(&info.nuid);
+            }
+            let is_stray = match bus.scan(&key.request).await? {
+                Some(scan) => scan.is_stray(&key.batch),
+                None => true,
+            };
+            if is_stray {
+                tracing::info!(batch_id = %key, "a pack that nobody needs is deleted");
+                bus.delete_pack(&key).await?;
+            }
+        }
+        let before = std::mem::replace(&mut self.unnamed, counts);
+        for (id, count) in &self.unnamed {
+            if before.get(id) == Some(count) {
+                tracing::info!(count, "pieces of a pack that was never completed are deleted");
+                bus.pack_stream().await?.purge().filter(pieces(id)).await.map_err(|error| {
+                    BusError::Pack {
+                        name: id.clone(),
+                        action: "deleting the pieces of",
+                        source: Box::new(error),
+                    }
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The subjects of the pieces of packs, by the id of the pieces (ADR-20 of NATS).
+const PIECES: &str = "$O.packs.C.";
+/// The subjects of the entries of packs, by their name in base64.
+const ENTRIES: &str = "$O.packs.M.";
+
+fn pieces(id: &str) -> String {
+    format!("{PIECES}{id}")
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
+use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use futures::{Stream, StreamExt};
 use secretscan_proto::DecodeError;
 use serde::de::DeserializeOwned;
 
-use crate::topology::{PROGRESS_EVERY, Queue, dead_letter};
-use crate::{Bus, BusError, Stop, chain};
+use crate::topology::{Queue, dead_letter};
+use crate::{Bus, BusError, Stop, chain, fail};
 
 /// What a handler says of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +57,9 @@ pub(crate) const ORIGIN_HEADER: &str = "Secretscan-Origin-Subject";
 /// How long work rests after an error that may go by.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// One pull waits this long for a message.
+/// A pull that goes on waits this long for a message at a time.
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// While it waits the server says this often that it is there.
+/// While a pull that goes on waits, the server says this often that it is there.
 const PULL_HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a puller rests after an error.
 const PULL_BACK_OFF: Duration = Duration::from_secs(1);
@@ -68,17 +69,22 @@ pub struct Delivery {
     message: Message,
     sequence: u64,
     published_ms: i64,
+    deliveries: i64,
+    /// In the names of fail points.
+    consumer: String,
 }
 
 impl Delivery {
     fn new(message: Message) -> Result<Self, BusError> {
-        let (sequence, published_ms) = {
+        let (sequence, published_ms, deliveries, consumer) = {
             let info = message
                 .info()
                 .map_err(|source| BusError::Pull { consumer: message.subject.to_string(), source })?;
-            (info.stream_sequence, (info.published.unix_timestamp_nanos() / 1_000_000) as i64)
+            let published_ms = (info.published.unix_timestamp_nanos() / 1_000_000) as i64;
+            (info.stream_sequence, published_ms, info.delivered, info.consumer.to_owned())
         };
-        Ok(Self { message, sequence, published_ms })
+        fail::point(format_args!("{consumer}.delivered"));
+        Ok(Self { message, sequence, published_ms, deliveries, consumer })
     }
 
     /// The subject that it was published to.
@@ -99,6 +105,11 @@ impl Delivery {
     /// When the server stored it, in milliseconds since the Unix epoch.
     pub fn published_ms(&self) -> i64 {
         self.published_ms
+    }
+
+    /// Whether it came before, by the count of the server, which is not exact after a crash.
+    pub fn is_redelivered(&self) -> bool {
+        self.deliveries > 1
     }
 
     /// The header `Nats-Msg-Id`.
@@ -124,12 +135,27 @@ impl Delivery {
     }
 }
 
+fn is_absent(error: &ConsumerError) -> bool {
+    match error.kind() {
+        ConsumerErrorKind::JetStream(reason) => reason.error_code() == ErrorCode::CONSUMER_NOT_FOUND,
+        _ => false,
+    }
+}
+
 impl Bus {
     async fn consumer(&self, queue: Queue) -> Result<PullConsumer, BusError> {
-        self.jetstream
-            .get_consumer_from_stream(queue.consumer(), queue.stream())
-            .await
-            .map_err(|source| BusError::Pull { consumer: queue.consumer(), source: Box::new(source) })
+        let failed = |source| BusError::Pull { consumer: queue.consumer(), source };
+        match self.jetstream.get_consumer_from_stream(queue.consumer(), queue.stream()).await {
+            Ok(consumer) => Ok(consumer),
+            Err(error) if is_absent(&error) => {
+                tracing::warn!(consumer = queue.consumer(), "somebody deleted it; it is made again");
+                let stream = self.jetstream.get_stream_no_info(queue.stream()).await;
+                let stream = stream.map_err(|error| failed(Box::new(error)))?;
+                let made = stream.create_consumer_strict(queue.config(self.ack_wait)).await;
+                made.map_err(|error| failed(Box::new(error)))
+            }
+            Err(error) => Err(failed(Box::new(error))),
+        }
     }
 
     /// Makes all work that is in hand waiting again, instead of after its ack deadline. Only for who knows that nobody
@@ -143,7 +169,10 @@ impl Bus {
             let stream =
                 self.jetstream.get_stream(queue.stream()).await.map_err(|error| failed(Box::new(error)))?;
             stream.delete_consumer(&queue.consumer()).await.map_err(|error| failed(Box::new(error)))?;
-            stream.create_consumer(queue.config()).await.map_err(|error| failed(Box::new(error)))?;
+            stream
+                .create_consumer(queue.config(self.ack_wait))
+                .await
+                .map_err(|error| failed(Box::new(error)))?;
         }
         Ok(())
     }
@@ -166,6 +195,7 @@ impl Bus {
     /// # Errors
     /// [`BusError`] when the server did not confirm it; the message then comes back.
     pub async fn settle(&self, delivery: &Delivery, verdict: Verdict) -> Result<(), BusError> {
+        fail::point(format_args!("{}.handled", delivery.consumer));
         let subject = delivery.message.subject.to_string();
         let failed = |reason: String| BusError::Acknowledge { subject: subject.clone(), reason };
         match verdict {
@@ -186,6 +216,7 @@ impl Bus {
             }
             Verdict::RejectWithoutBody(reason) => self.reject(delivery, &reason, bytes::Bytes::new()).await?,
         }
+        fail::point(format_args!("{}.settled", delivery.consumer));
         Ok(())
     }
 
@@ -241,7 +272,8 @@ impl Bus {
             };
             match pulled {
                 Ok(Some(delivery)) => self.handle(queue, Arc::new(delivery), handler).await,
-                Ok(None) => {}
+                // Nothing came; a consumer that somebody deleted does not say so, it is looked up again.
+                Ok(None) => consumer = None,
                 Err(error) => {
                     consumer = None;
                     self.rest_after(&error, stop).await;
@@ -260,17 +292,24 @@ impl Bus {
             None => consumer.insert(self.consumer(queue).await?),
         };
         let pull = |source| BusError::Pull { consumer: queue.consumer(), source };
+        let mut connections = self.connections.clone();
+        connections.mark_unchanged();
+        // Without heartbeats: after the first of them async-nats 0.51 sleeps through the message that follows it.
         let mut messages = consumer
             .batch()
             .max_messages(1)
-            .expires(PULL_EXPIRES)
-            .heartbeat(PULL_HEARTBEAT)
+            .expires(self.sign_of_life_every())
             .messages()
             .await
             .map_err(|source| pull(Box::new(source)))?;
-        match messages.next().await {
-            Some(message) => Delivery::new(message.map_err(pull)?).map(Some),
-            None => Ok(None),
+        tokio::select! {
+            biased;
+            message = messages.next() => match message {
+                Some(message) => Delivery::new(message.map_err(pull)?).map(Some),
+                None => Ok(None),
+            },
+            // The server has forgotten a pull of an earlier connection.
+            _ = connections.changed() => Ok(None),
         }
     }
 
@@ -280,7 +319,7 @@ impl Bus {
         F: Future<Output: Into<Settled>>,
     {
         let mut work = std::pin::pin!(handler(delivery.clone()));
-        let mut progress = tokio::time::interval(PROGRESS_EVERY);
+        let mut progress = tokio::time::interval(self.sign_of_life_every());
         progress.tick().await;
         let started = Instant::now();
         let settled: Settled = loop {
@@ -289,7 +328,7 @@ impl Bus {
                 _ = progress.tick() => delivery.progress().await,
             }
         };
-        self.metrics.handled(queue, &settled.verdict, started.elapsed());
+        self.metrics.handled(queue, &delivery, &settled.verdict, started.elapsed());
         if let Err(error) = self.settle(&delivery, settled.verdict).await {
             tracing::warn!(error = chain(&error), "a message was not settled and will come back");
         }

@@ -64,6 +64,7 @@ impl Bus {
             }
             record.value.fetching = Some(request.clone());
             if self.repositories.update(id.as_str(), &record.value, record.revision).await?.is_some() {
+                crate::fail::point(format_args!("repository.held"));
                 return Ok(true);
             }
         }
@@ -77,6 +78,7 @@ impl Bus {
             }
             record.value.fetching = None;
             if self.repositories.update(id.as_str(), &record.value, record.revision).await?.is_some() {
+                crate::fail::point(format_args!("repository.released"));
                 return Ok(());
             }
         }

@@ -14,7 +14,8 @@ use secretscan_proto::v1;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Bucket, Bus, BusError, now, topology};
+use crate::metrics::WriteRefusal;
+use crate::{Bucket, Bus, BusError, fail, now, topology};
 
 /// A revision race lost this often in a row is given up; the message comes back later.
 const MAX_RACES: u32 = 100;
@@ -24,8 +25,11 @@ trait Record: Clone + Serialize + DeserializeOwned + Send {
     type Event;
     type Effect;
     const WHAT: &'static str;
+    /// In the names of fail points.
+    const SHORT: &'static str;
     fn step(&self, event: &Self::Event, stamp: Stamp<'_>) -> Result<Step<Self, Self::Effect>, StepError>;
     fn trail(&self) -> &[TrailEntry];
+    fn name(event: &Self::Event) -> &'static str;
     fn event(&self, entry: &TrailEntry) -> (String, Vec<u8>);
 }
 
@@ -33,6 +37,7 @@ impl Record for RepositoryScan {
     type Event = ScanEvent;
     type Effect = ScanEffect;
     const WHAT: &'static str = "repository scan request";
+    const SHORT: &'static str = "scan";
 
     fn step(&self, event: &ScanEvent, stamp: Stamp<'_>) -> Result<Step<Self, ScanEffect>, StepError> {
         step_scan(self, event, stamp)
@@ -40,6 +45,10 @@ impl Record for RepositoryScan {
 
     fn trail(&self) -> &[TrailEntry] {
         &self.trail
+    }
+
+    fn name(event: &ScanEvent) -> &'static str {
+        event.name()
     }
 
     fn event(&self, entry: &TrailEntry) -> (String, Vec<u8>) {
@@ -60,6 +69,7 @@ impl Record for CommitBatch {
     type Event = BatchEvent;
     type Effect = BatchEffect;
     const WHAT: &'static str = "commit batch";
+    const SHORT: &'static str = "batch";
 
     fn step(&self, event: &BatchEvent, stamp: Stamp<'_>) -> Result<Step<Self, BatchEffect>, StepError> {
         step_batch(self, event, stamp)
@@ -67,6 +77,10 @@ impl Record for CommitBatch {
 
     fn trail(&self) -> &[TrailEntry] {
         &self.trail
+    }
+
+    fn name(event: &BatchEvent) -> &'static str {
+        event.name()
     }
 
     fn event(&self, entry: &TrailEntry) -> (String, Vec<u8>) {
@@ -164,12 +178,15 @@ impl Bus {
         }
         let scan = RepositoryScan::new(id.clone(), refs, priority, requester, self.stamp());
         match self.scans.create(id.as_str(), &scan).await? {
-            Some(_) => Ok(scan),
+            Some(_) => {
+                fail::point(format_args!("scan.created"));
+                Ok(scan)
+            }
             None => self.scan(id).await?.ok_or_else(|| missing::<RepositoryScan>(id.as_str())),
         }
     }
 
-    /// Creates the record of a batch unless it exists.
+    /// Creates the record of a batch unless it exists; `true` when it is new.
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be written.
@@ -180,11 +197,12 @@ impl Bus {
         priority: Priority,
         offered: u64,
         pack_bytes: u64,
-    ) -> Result<(), BusError> {
+    ) -> Result<bool, BusError> {
         let batch =
             CommitBatch::new(key.clone(), repository.clone(), priority, offered, pack_bytes, self.stamp());
-        self.batches.create(&key.to_string(), &batch).await?;
-        Ok(())
+        let is_new = self.batches.create(&key.to_string(), &batch).await?.is_some();
+        fail::point(format_args!("batch.created"));
+        Ok(is_new)
     }
 
     /// Applies events to a repository scan request, in one write, and performs their effects. Repeats safely.
@@ -193,8 +211,9 @@ impl Bus {
     /// [`BusError::Step`] when the event does not apply; other [`BusError`]s when the server can't be asked.
     pub async fn apply_scan(&self, id: &RequestId, events: &[ScanEvent]) -> Result<RepositoryScan, BusError> {
         let (scan, effects) = self.beats(&self.scans, id.as_str(), events).await?;
-        for effect in effects {
+        for (index, effect) in effects.into_iter().enumerate() {
             self.perform_scan(&scan, effect).await?;
+            performed::<RepositoryScan>(events, index);
         }
         Ok(scan)
     }
@@ -205,8 +224,9 @@ impl Bus {
     /// As [`Bus::apply_scan`].
     pub async fn apply_batch(&self, key: &BatchKey, events: &[BatchEvent]) -> Result<CommitBatch, BusError> {
         let (batch, effects) = self.beats(&self.batches, &key.to_string(), events).await?;
-        for effect in effects {
+        for (index, effect) in effects.into_iter().enumerate() {
             self.perform_batch(&batch, effect).await?;
+            performed::<CommitBatch>(events, index);
         }
         Ok(batch)
     }
@@ -229,7 +249,11 @@ impl Bus {
             let mut effects = Vec::new();
             let mut is_changed = false;
             for event in events {
-                let step = record.step(event, self.stamp())?;
+                let step = record.step(event, self.stamp()).inspect_err(|error| {
+                    if let StepError::LeaseLost { .. } = error {
+                        self.metrics.refused(R::WHAT, WriteRefusal::LeaseLost);
+                    }
+                })?;
                 if let Some(next) = step.next {
                     record = next;
                     is_changed = true;
@@ -237,7 +261,11 @@ impl Bus {
                 effects = step.effects;
             }
             if is_changed && bucket.update(key, &record, loaded.revision).await?.is_none() {
+                self.metrics.refused(R::WHAT, WriteRefusal::RaceLost);
                 continue;
+            }
+            if is_changed {
+                fail::point(format_args!("{}.{}.written", R::SHORT, last_name::<R>(events)));
             }
             // A step that only repeats effects may follow a crash between the write and the event: tell it again.
             let first_untold = if is_changed { before } else { before.saturating_sub(1) };
@@ -247,6 +275,7 @@ impl Bus {
                     let message_id = format!("{subject}.{index}");
                     self.publish(subject, message_id, async_nats::HeaderMap::new(), body.into()).await?;
                 }
+                fail::point(format_args!("{}.{}.told", R::SHORT, last_name::<R>(events)));
             }
             return Ok((record, effects));
         }
@@ -373,7 +402,9 @@ impl Bus {
     /// [`BusError::Publish`] when it was not stored.
     pub async fn announce_batch(&self, batch: &v1::NewCommitBatch) -> Result<(), BusError> {
         let message_id = format!("{}.{}.new", batch.request_id, batch.batch_id);
-        self.send(topology::NEW_BATCH.into(), message_id, batch).await
+        self.send(topology::NEW_BATCH.into(), message_id, batch).await?;
+        fail::point(format_args!("batch.announced"));
+        Ok(())
     }
 
     /// Whether a request may still go on: it exists and has not ended.
@@ -407,6 +438,15 @@ impl Bus {
             BatchState::Completed { .. } | BatchState::Failed { .. } | BatchState::Cancelled
         )
     }
+}
+
+fn last_name<R: Record>(events: &[R::Event]) -> &'static str {
+    events.last().map_or("nothing", R::name)
+}
+
+/// A fail point after each effect.
+fn performed<R: Record>(events: &[R::Event], index: usize) {
+    fail::point(format_args!("{}.{}.performed.{index}", R::SHORT, last_name::<R>(events)));
 }
 
 fn missing<R: Record>(key: &str) -> BusError {

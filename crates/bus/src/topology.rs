@@ -2,12 +2,13 @@
 //!
 //! Start-up creates what is missing and refuses to run on what differs; it never deletes and never changes.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, kv, object_store};
 use secretscan_model::Priority;
 
@@ -72,10 +73,8 @@ pub fn dead_letter(origin: &str) -> String {
     format!("secretscan.dead-letter.{}", origin.trim_start_matches("secretscan."))
 }
 
-/// Work in hand comes back this long after its holder has died.
-pub const ACK_WAIT: Duration = Duration::from_secs(30);
-/// A living holder says so this often.
-pub const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+/// Work in hand comes back so many seconds after its holder has died, unless configured otherwise.
+pub(crate) const ACK_WAIT_S: NonZeroU64 = NonZeroU64::new(30).expect("30 is not 0");
 /// The same message id is stored once within this time.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// Events are kept this long.
@@ -84,10 +83,6 @@ const EVENTS_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const BATCHES_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Longer than anybody waits for an answer.
 const ANSWERED_MAX_AGE: Duration = Duration::from_secs(5 * 60);
-/// An agent whose heartbeats stop is gone after this long.
-pub const AGENT_TTL: Duration = Duration::from_secs(30);
-/// How often an agent gives a sign of life.
-pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 /// Messages that the scheduler considers at a time, by kind and priority: beyond it, first come, first considered.
 pub const SCHEDULER_WINDOW: i64 = 4_096;
 /// Work in hand at a time, over all agents of a role.
@@ -176,7 +171,7 @@ impl Queue {
         }
     }
 
-    pub(crate) fn config(self) -> pull::Config {
+    pub(crate) fn config(self, ack_wait: Duration) -> pull::Config {
         let max_ack_pending = match self {
             Self::QueuedScans(_) | Self::WaitingBatches(_) => SCHEDULER_WINDOW,
             Self::NewScans
@@ -191,7 +186,7 @@ impl Queue {
             durable_name: Some(self.consumer()),
             filter_subject: self.subject(),
             ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
+            ack_wait,
             // Attempts are counted in the record: the server's count is not exact after a crash.
             max_deliver: -1,
             max_ack_pending,
@@ -205,6 +200,8 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
         name: name.to_owned(),
         subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
         retention: RetentionPolicy::WorkQueue,
+        // If somebody sets a limit: what is new waits at its publisher, and what is stored is never thrown away.
+        discard: DiscardPolicy::New,
         storage: StorageType::File,
         duplicate_window: DUPLICATE_WINDOW,
         num_replicas: replicas,
@@ -219,11 +216,13 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
         ),
         stream::Config {
             retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::Old,
             max_age: EVENTS_MAX_AGE,
             ..work_queue(EVENTS, &["secretscan.event.>"])
         },
         stream::Config {
             retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::Old,
             ..work_queue(DEAD_LETTERS, &["secretscan.dead-letter.>"])
         },
     ]
@@ -250,7 +249,7 @@ fn buckets(replicas: usize) -> Vec<kv::Config> {
 }
 
 /// Creates what is missing and checks what exists.
-pub(crate) async fn ensure(jetstream: &Context, replicas: usize) -> Result<(), BusError> {
+pub(crate) async fn ensure(jetstream: &Context, replicas: usize, ack_wait: Duration) -> Result<(), BusError> {
     for config in streams(replicas) {
         ensure_stream(jetstream, &config).await?;
     }
@@ -275,7 +274,7 @@ pub(crate) async fn ensure(jetstream: &Context, replicas: usize) -> Result<(), B
             .await
             .map_err(|error| wrong("the stream", queue.stream(), error))?;
         stream
-            .create_consumer_strict(queue.config())
+            .create_consumer_strict(queue.config(ack_wait))
             .await
             .map_err(|error| wrong("the consumer", &queue.consumer(), error))?;
     }

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use secretscan_bus::agents::{AgentsView, Presence};
 use secretscan_bus::door::Door;
 use secretscan_bus::ledger::LedgerCache;
+use secretscan_bus::packs::PackSweeper;
 use secretscan_bus::queue::Verdict;
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, NatsConfig, Stop};
@@ -103,7 +105,7 @@ async fn a_request_goes_its_whole_way_and_leaves_nothing_over() {
 
     take(&bus, Queue::NewBatches).await;
     bus.create_batch(&batch, &repository, Priority::OnDemand, 100, 2_000_000).await.unwrap();
-    let admitted = bus.ledger(&repository).admit(&batch, &ids, &LedgerCache::default()).await.unwrap();
+    let admitted = bus.ledger(&repository).admit(&batch, &ids, &LedgerCache::default(), false).await.unwrap();
     let admit = BatchEvent::Admit { commits: admitted };
     bus.apply_batch(&batch, &[BatchEvent::StartValidation, admit]).await.unwrap();
     take(&bus, Queue::WaitingBatches(Priority::OnDemand)).await;
@@ -143,8 +145,8 @@ async fn racing_batches_never_admit_a_commit_twice() {
             let offered = commits(n * 50..n * 50 + 100);
             let cache = LedgerCache::default();
             let batch = key(&format!("b{n}"));
-            let first = bus.ledger(&repository).admit(&batch, &offered, &cache).await.unwrap();
-            let again = bus.ledger(&repository).admit(&batch, &offered, &cache).await.unwrap();
+            let first = bus.ledger(&repository).admit(&batch, &offered, &cache, false).await.unwrap();
+            let again = bus.ledger(&repository).admit(&batch, &offered, &cache, false).await.unwrap();
             assert_eq!(first, again, "admitting repeats safely");
             first
         })
@@ -155,6 +157,110 @@ async fn racing_batches_never_admit_a_commit_twice() {
     }
     assert_eq!(sum, 450, "every commit once");
     assert_eq!(bus.ledger(&repository).known().await.unwrap().len(), 450);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn controllers_that_race_for_one_batch_leave_its_one_segment() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let repository: RepositoryId = "repo".parse().unwrap();
+    for round in 0..10 {
+        let batch = key(&format!("b{round}"));
+        let offered: Vec<_> = commits(round * 100..round * 100 + 100);
+        let admissions = (0..4).map(|_| {
+            let (bus, repository, batch, offered) =
+                (bus.clone(), repository.clone(), batch.clone(), offered.clone());
+            tokio::spawn(async move {
+                bus.ledger(&repository).admit(&batch, &offered, &LedgerCache::default(), true).await.unwrap()
+            })
+        });
+        for admission in admissions.collect::<Vec<_>>() {
+            assert_eq!(admission.await.unwrap(), 100);
+        }
+        let admitted = bus.ledger(&repository).commits_of(&batch).await.unwrap();
+        assert_eq!(admitted.expect("the head names a segment that is there"), offered);
+    }
+}
+
+#[tokio::test]
+async fn what_lost_agents_leave_in_the_object_store_is_swept() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let id: RequestId = "r1".parse().unwrap();
+    accepted(&bus, &id).await;
+    bus.apply_scan(&id, &[ScanEvent::StartScheduling, ScanEvent::Assign]).await.unwrap();
+    let claim = ScanEvent::Claim { agent: "lost".parse().unwrap(), max_attempts: 3 };
+    let lost = bus.apply_scan(&id, &[claim]).await.unwrap();
+    let claim = ScanEvent::Claim { agent: "next".parse().unwrap(), max_attempts: 3 };
+    let next = bus.apply_scan(&id, &[claim]).await.unwrap();
+    let of = |scan: &secretscan_model::RepositoryScan| BatchKey {
+        request: id.clone(),
+        batch: scan.batch_id("ab12").unwrap(),
+    };
+    assert_ne!(of(&lost), of(&next), "each claim names its batches apart");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [7; 1_000]).unwrap();
+    // The lost agent was only slow: it stores its pack late.
+    bus.put_pack(&of(&next), file.path()).await.unwrap();
+    bus.put_pack(&of(&lost), file.path()).await.unwrap();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let pieces = async || {
+        let stream = jetstream.get_stream("OBJ_packs").await.unwrap();
+        let found = stream.info_with_subjects("$O.packs.C.>").await.unwrap();
+        found.try_collect::<Vec<_>>().await.unwrap().len()
+    };
+    // And one died in the middle of storing.
+    jetstream.publish("$O.packs.C.half", "half".into()).await.unwrap().await.unwrap();
+    assert_eq!(pieces().await, 3);
+    let mut sweeper = PackSweeper::default();
+    sweeper.sweep(&bus).await.unwrap();
+    assert_eq!(pieces().await, 2, "what is half stored may grow");
+    jetstream.publish("$O.packs.C.half", "more".into()).await.unwrap().await.unwrap();
+    sweeper.sweep(&bus).await.unwrap();
+    assert_eq!(pieces().await, 2, "it did grow");
+    sweeper.sweep(&bus).await.unwrap();
+    assert_eq!(pieces().await, 1);
+    let copy = tempfile::NamedTempFile::new().unwrap();
+    assert!(bus.get_pack(&of(&next), copy.path()).await.unwrap(), "who holds the claim keeps its pack");
+    bus.apply_scan(&id, &[ScanEvent::Cancel { requester: "test".into() }]).await.unwrap();
+    sweeper.sweep(&bus).await.unwrap();
+    let stream = jetstream.get_stream("OBJ_packs").await.unwrap();
+    assert_eq!(stream.cached_info().state.messages, 0);
+}
+
+#[tokio::test]
+async fn a_consumer_that_somebody_deleted_is_made_again() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let stop = Stop::new();
+    let (taken, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let handler = |delivery: Arc<secretscan_bus::queue::Delivery>| {
+        taken.send(delivery.payload().to_vec()).unwrap();
+        async { Verdict::Done }
+    };
+    let test = async {
+        for queue in [Queue::NewBatches, Queue::Cancellations] {
+            let stream = jetstream.get_stream(queue.stream()).await.unwrap();
+            for body in ["first", "second"] {
+                jetstream.publish(queue.subject(), body.into()).await.unwrap();
+                // The first comes again when its consumer went before it was acknowledged.
+                while seen.recv().await.unwrap() != body.as_bytes() {}
+                let _ = stream.delete_consumer(&queue.consumer()).await;
+            }
+        }
+        stop.cancel();
+    };
+    let all = async {
+        tokio::join!(
+            bus.work(Queue::NewBatches, 1, &stop, handler),
+            bus.work_ahead(Queue::Cancellations, 4, &stop, handler),
+            test
+        )
+    };
+    tokio::time::timeout(Duration::from_secs(90), all).await.expect("work goes on");
 }
 
 #[tokio::test]
@@ -188,7 +294,7 @@ async fn agents_come_and_go() {
     let bus = bus(&server, "test").await;
     let (stop, presence_stop) = (Stop::new(), Stop::new());
     let presence = Presence::new(bus.clone(), Role::BatchAgent, 2, "host".into());
-    let view = Arc::new(AgentsView::default());
+    let view = Arc::new(AgentsView::new(bus.clone()));
     let changed = tokio::sync::Notify::new();
     let seen = async {
         while view.slots(Role::BatchAgent) != 2 {
@@ -210,7 +316,33 @@ async fn agents_come_and_go() {
         stop.cancel();
     };
     let all = async {
-        tokio::join!(presence.keep(&presence_stop), view.keep(&bus, &stop, || changed.notify_one()), seen)
+        tokio::join!(presence.keep(&presence_stop), view.keep(&stop, || changed.notify_one()), seen)
     };
     tokio::time::timeout(Duration::from_secs(20), all).await.expect("agents were seen to come and go");
+}
+
+#[tokio::test]
+async fn work_that_comes_after_a_long_rest_is_taken_at_once() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let stop = Stop::new();
+    let test = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(12)).await;
+            jetstream.publish("secretscan.commit-batch.new", "x".into()).await.unwrap();
+            let sent = std::time::Instant::now();
+            stop.cancelled().await;
+            sent.elapsed()
+        }
+    });
+    let handler = |_| async {
+        stop.cancel();
+        Verdict::Done
+    };
+    bus.work(Queue::NewBatches, 1, &stop, handler).await;
+    let waited = test.await.unwrap();
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
 }

@@ -58,6 +58,11 @@ pub(crate) enum WorkError {
 }
 
 impl WorkError {
+    /// Whether NATS failed, and not the work: no attempt is counted.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Bus(error) if error.is_outage())
+    }
+
     pub(crate) fn class(&self) -> Class {
         match self {
             Self::Git(GitError::Corrupt { .. }) | Self::NotInLedger | Self::NoPack => Class::Permanent,

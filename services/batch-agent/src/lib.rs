@@ -27,8 +27,6 @@ pub use config::{Config, SAMPLE, ScanSettings};
 pub use error::StartError;
 use error::WorkError;
 
-/// Work that another agent says to hold is looked at again after this time.
-const HELD_ELSEWHERE: Duration = Duration::from_secs(10);
 /// So many things not scanned are named in a batch's record; the rest are counted in a last entry.
 const MAX_NOT_SCANNED: usize = 1_000;
 
@@ -94,7 +92,7 @@ impl Agent {
         // A second copy of the message, while another agent lives and works on the first.
         match self.is_held_elsewhere(&key, &name).await {
             Ok(false) => {}
-            Ok(true) => return Verdict::RetryAfter(HELD_ELSEWHERE).into(),
+            Ok(true) => return Verdict::RetryAfter(self.bus.sign_of_life_every()).into(),
             Err(error) => return on_bus_error(&error).into(),
         }
         let held = self.presence.hold(name);
@@ -146,7 +144,8 @@ impl Agent {
             }
             Class::Transient => {
                 tracing::warn!(batch_id = %key, attempt, error = reason, "given back");
-                self.bus.apply_batch(key, &[BatchEvent::GiveBack { claim, error: Some(reason) }]).await?;
+                let error = (!error.is_outage()).then_some(reason);
+                self.bus.apply_batch(key, &[BatchEvent::GiveBack { claim, error }]).await?;
                 Ok(Verdict::RetryAfter(RETRY_AFTER * attempt))
             }
             Class::Permanent => {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use secretscan_bus::door::Door;
 use secretscan_bus::ledger::LedgerCache;
+use secretscan_bus::packs::PackSweeper;
 use secretscan_bus::queue::{Delivery, RETRY_AFTER, Verdict};
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
@@ -45,6 +46,7 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) {
         controller.bus.work_ahead(Queue::ReportedBatches, CONCURRENCY, &stop, |delivery| {
             controller.reported_batch(delivery)
         }),
+        controller.sweep(&stop),
     );
 }
 
@@ -86,6 +88,21 @@ impl From<Refusal> for Trouble {
 }
 
 impl Controller {
+    /// Deletes now and then what lost agents left in the object store, until stopped.
+    async fn sweep(&self, stop: &Stop) {
+        let mut sweeper = PackSweeper::default();
+        let mut looks = tokio::time::interval(self.bus.sweep_every());
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            if let Err(error) = sweeper.sweep(&self.bus).await {
+                tracing::warn!(error = chain(&error), "packs were not looked through");
+            }
+        }
+    }
+
     async fn new_scan(&self, delivery: Arc<Delivery>) -> Verdict {
         let decoded = self.decode_new_scan(&delivery);
         let id = match &decoded {
@@ -299,7 +316,8 @@ impl Controller {
         let priority = v1::Priority::try_from(batch.priority)
             .map_err(|_| Refusal::from(format!("there is no priority {}", batch.priority)))?;
         let offered = commits.len() as u64;
-        self.bus.create_batch(&key, &repository, priority.into(), offered, batch.pack_bytes).await?;
+        let is_new =
+            self.bus.create_batch(&key, &repository, priority.into(), offered, batch.pack_bytes).await?;
         if !self.bus.is_live(&key.request).await? {
             self.bus.apply_batch(&key, &[BatchEvent::Cancel]).await?;
             return Ok(());
@@ -307,7 +325,9 @@ impl Controller {
         let batch = self.bus.apply_batch(&key, &[BatchEvent::StartValidation]).await?;
         // Later deliveries must not admit what an earlier one found in flight elsewhere.
         let commits = match batch.state {
-            BatchState::Validating => self.bus.ledger(&repository).admit(&key, &commits, &self.cache).await?,
+            BatchState::Validating => {
+                self.bus.ledger(&repository).admit(&key, &commits, &self.cache, !is_new).await?
+            }
             _ => batch.admitted,
         };
         let batch = self.bus.apply_batch(&key, &[BatchEvent::Admit { commits }]).await?;

@@ -26,6 +26,11 @@ pub(crate) enum WorkError {
 }
 
 impl WorkError {
+    /// Whether NATS failed, and not the work: no attempt is counted.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Bus(error) if error.is_outage())
+    }
+
     pub(crate) fn class(&self) -> Class {
         match self {
             Self::Fetch(error) if error.is_transient() => Class::Transient,

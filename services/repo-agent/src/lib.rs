@@ -28,8 +28,6 @@ use tokio::sync::{mpsc, watch};
 pub use config::{Config, CredentialSettings, SAMPLE};
 use error::WorkError;
 
-/// Work that another agent says to hold is looked at again after this time.
-const HELD_ELSEWHERE: Duration = Duration::from_secs(10);
 /// A batch has at most this many commits, so that its messages stay below the server's limit.
 const MAX_BATCH_COMMITS: usize = 30_000;
 /// About this many batches are made of a long history: its request lists them all.
@@ -84,7 +82,7 @@ impl Agent {
         // A second copy of the message, while another agent lives and works on the first.
         match self.is_held_elsewhere(&id).await {
             Ok(false) => {}
-            Ok(true) => return Verdict::RetryAfter(HELD_ELSEWHERE).into(),
+            Ok(true) => return Verdict::RetryAfter(self.bus.sign_of_life_every()).into(),
             Err(error) => return on_bus_error(&error).into(),
         }
         let held = self.presence.hold(id.to_string());
@@ -101,7 +99,7 @@ impl Agent {
         let max_attempts = self.config.agent.max_attempts;
         let event = ScanEvent::Claim { agent: self.presence.id(), max_attempts };
         let scan = self.bus.apply_scan(id, &[event]).await?;
-        if scan.attempts > 1 {
+        if scan.was_claimed_before() {
             self.bus.delete_stray_packs(&scan).await?;
         }
         let claim = Claim { agent: self.presence.id(), attempt: scan.attempts };
@@ -130,7 +128,8 @@ impl Agent {
             }
             Class::Transient => {
                 tracing::warn!(request_id = %id, attempt, error = reason, "given back");
-                self.bus.apply_scan(id, &[ScanEvent::GiveBack { claim, error: Some(reason) }]).await?;
+                let error = (!error.is_outage()).then_some(reason);
+                self.bus.apply_scan(id, &[ScanEvent::GiveBack { claim, error }]).await?;
                 Ok(Verdict::RetryAfter(RETRY_AFTER * attempt))
             }
             Class::Permanent => {
@@ -185,7 +184,7 @@ impl Agent {
         mut open: watch::Receiver<usize>,
     ) -> Result<Listing, WorkError> {
         let repository = scan.repository.clone().ok_or(WorkError::NoRepository)?;
-        if scan.attempts > 1 {
+        if scan.was_claimed_before() {
             self.announce_again(scan, &repository).await?;
         }
         let mirror = Arc::new(self.fetch(scan, &repository, halt).await?);
@@ -285,7 +284,7 @@ impl Agent {
         batch: CutBatch,
     ) -> Result<(), WorkError> {
         let commits: Vec<CommitId> = batch.commits.iter().map(|commit| commit.id).collect();
-        let key = BatchKey { request: scan.id.clone(), batch: batch_id(&scan.id, &commits) };
+        let key = BatchKey { request: scan.id.clone(), batch: batch_id(scan, &commits) };
         self.bus.put_pack(&key, batch.archive.path()).await?;
         let event = ScanEvent::CutBatch { claim: claim.clone(), batch: key.batch.clone() };
         self.bus.apply_scan(&scan.id, &[event]).await?;
@@ -367,15 +366,14 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await?
 }
 
-/// The same commits of the same request are the same batch.
-fn batch_id(request: &RequestId, commits: &[CommitId]) -> BatchId {
+/// The same commits of the same claim are the same batch.
+fn batch_id(scan: &RepositoryScan, commits: &[CommitId]) -> BatchId {
     let mut hash = Sha256::new();
-    hash.update(request.as_str());
     for commit in commits {
         hash.update(commit.as_bytes());
     }
     let text: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    BatchId::parse(&text).expect("hexadecimal digits are an id")
+    scan.batch_id(&text).expect("hexadecimal digits are part of an id")
 }
 
 fn on_bus_error(error: &BusError) -> Verdict {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use secretscan_bus::agents::AgentsView;
 use secretscan_bus::queue::{Delivery, Verdict};
-use secretscan_bus::topology::{ACK_WAIT, Queue};
+use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
 use secretscan_model::plan::{Candidate, Rounds};
 use secretscan_model::{BatchEvent, BatchKey, IdError, Priority, RepositoryId, RequestId, Role, ScanEvent};
@@ -27,16 +27,16 @@ pub use config::{Config, SAMPLE};
 const AHEAD: usize = 256;
 /// While something waits, the plan is looked at this often even if nothing changed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// What waits longer than this without coming again is in the hands of another scheduler.
-const FORGET: Duration = ACK_WAIT.saturating_mul(2);
+/// What waits for so many ack deadlines without coming again is in the hands of another scheduler.
+const FORGET: u32 = 2;
 
 /// Runs until stopped.
 pub async fn run(bus: Bus, stop: Stop) {
     let scheduler = Scheduler {
+        agents: AgentsView::new(bus.clone()),
+        scans: Pool::new(bus.ack_wait() * FORGET),
+        batches: Pool::new(bus.ack_wait() * FORGET),
         bus,
-        agents: AgentsView::default(),
-        scans: Pool::default(),
-        batches: Pool::default(),
         changed: Notify::new(),
     };
     let scheduler = &scheduler;
@@ -47,7 +47,7 @@ pub async fn run(bus: Bus, stop: Stop) {
         ]
     });
     tokio::join!(
-        scheduler.agents.keep(&scheduler.bus, &stop, || scheduler.changed.notify_one()),
+        scheduler.agents.keep(&stop, || scheduler.changed.notify_one()),
         futures::future::join_all(queues),
         scheduler.dispatch(&stop),
     );
@@ -67,13 +67,17 @@ struct Waiting {
     since: Instant,
 }
 
-#[derive(Default)]
 struct Pool {
+    forget: Duration,
     waiting: Mutex<HashMap<Work, Waiting>>,
     rounds: Mutex<Rounds>,
 }
 
 impl Pool {
+    fn new(forget: Duration) -> Self {
+        Self { forget, waiting: Mutex::default(), rounds: Mutex::default() }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, HashMap<Work, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,7 +85,7 @@ impl Pool {
     /// Takes out what the plan chooses among what is not blocked.
     fn take(&self, blocked: &[Work]) -> Option<(Work, Waiting)> {
         let mut waiting = self.waiting();
-        waiting.retain(|_, item| item.since.elapsed() < FORGET);
+        waiting.retain(|_, item| item.since.elapsed() < self.forget);
         let works: Vec<Work> = waiting.keys().cloned().collect();
         let candidates: Vec<Candidate> = works
             .iter()

@@ -187,6 +187,7 @@ fn publications() -> Vec<String> {
             all.push(format!("$JS.API.CONSUMER.{action}.{stream}.{consumer}"));
         }
         all.push(format!("$JS.ACK.{stream}.{consumer}.1.2.3.4.5"));
+        all.push(format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{}", queue.subject()));
     }
     all
 }
@@ -238,7 +239,13 @@ async fn every_operation_outside_of_a_role_is_refused() {
             let drops_letters = subject == "$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS" && is_person;
             assert!(!changes_streams || drops_letters, "{identity:?} may {subject}");
             assert!(!subject.starts_with("$SYS"), "{identity:?} may {subject}");
-            let makes_consumers = subject.contains("CONSUMER.") && subject.contains("CREATE.");
+            let is_own = |queue: &Queue| {
+                let (stream, consumer) = (queue.stream(), queue.consumer());
+                *subject == format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{}", queue.subject())
+            };
+            let makes_consumers = subject.contains("CONSUMER.")
+                && subject.contains("CREATE.")
+                && !Queue::all().iter().any(is_own);
             assert!(!makes_consumers || is_person, "{identity:?} may {subject}: it could write anywhere");
         }
         let foreign = |subject: &&String| {

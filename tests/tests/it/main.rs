@@ -4,6 +4,8 @@
 mod bad_input;
 mod credentials;
 mod deploy;
+mod faults;
 mod least_privilege;
 mod on_demand;
+mod server;
 mod sharing;

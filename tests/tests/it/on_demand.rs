@@ -1,39 +1,12 @@
 //! The on-demand scan, end to end.
 
-use std::collections::BTreeSet;
-
 use prost::Message;
 use secretscan_bus::access::Identity;
-use secretscan_detect::Secret;
+use secretscan_model::ScanState;
 use secretscan_model::ledger::CommitState;
-use secretscan_model::{Finding, ScanState};
 use secretscan_proto::v1;
-use secretscan_testkit::{Change, eventually, generate, oracle};
-use secretscan_tests::{DEADLINE, Size, System};
-
-/// What must be equal: rule, path, hash of the secret, introducing commit.
-pub type Key = (String, Vec<u8>, String, String);
-
-pub fn keys(findings: &[Finding]) -> BTreeSet<Key> {
-    findings
-        .iter()
-        .map(|finding| {
-            let introduced = finding.introduced().commit.to_string();
-            (finding.rule_id.to_string(), finding.path.clone(), finding.secret_hash.0.clone(), introduced)
-        })
-        .collect()
-}
-
-pub fn expected(system: &System, path: impl AsRef<std::path::Path>) -> BTreeSet<Key> {
-    oracle(path.as_ref(), &secretscan_rules::builtin())
-        .unwrap()
-        .into_iter()
-        .map(|found| {
-            let hash = Secret::new(found.secret).hash(&system.key());
-            (found.rule_id.to_string(), found.path, hash, found.introduced.to_string())
-        })
-        .collect()
-}
+use secretscan_testkit::{Change, eventually, generate};
+use secretscan_tests::{DEADLINE, Size, System, expected, keys};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn findings_equal_the_oracle_and_a_second_request_scans_nothing() {
@@ -51,7 +24,7 @@ async fn findings_equal_the_oracle_and_a_second_request_scans_nothing() {
     assert_eq!((found.commits, scan.totals().commits), (found.unknown, found.unknown));
     assert!(scan.batches.len() >= 6, "{} batches", scan.batches.len());
     let findings = system.findings(&repository).await.unwrap();
-    assert_eq!(keys(&findings), expected(&system, &path));
+    assert_eq!(keys(&findings), expected(&system.key(), &path));
     assert!(findings.len() >= generated.planted.len());
     let stored = system.everything_stored().await.unwrap();
     for planted in &generated.planted {
@@ -70,7 +43,7 @@ async fn findings_equal_the_oracle_and_a_second_request_scans_nothing() {
     let (id, _) = system.request(&uri).await.unwrap();
     let pushed = system.ended(&id).await;
     assert_eq!(pushed.totals().commits, 1);
-    assert_eq!(keys(&system.findings(&repository).await.unwrap()), expected(&system, &path));
+    assert_eq!(keys(&system.findings(&repository).await.unwrap()), expected(&system.key(), &path));
 
     let head = system.bus.ledger(&repository).head().await.unwrap();
     assert_eq!(head.count(CommitState::Scanned), found.commits + 1);
@@ -143,7 +116,7 @@ async fn a_crash_in_the_middle_loses_and_repeats_nothing() {
     }
     let scan = system.ended(&id).await;
     assert_eq!(scan.state, ScanState::Completed, "{:?}", scan.trail);
-    assert_eq!(keys(&system.findings(&repository).await.unwrap()), expected(&system, path));
+    assert_eq!(keys(&system.findings(&repository).await.unwrap()), expected(&system.key(), path));
     let head = system.bus.ledger(&repository).head().await.unwrap();
     assert_eq!(head.count(CommitState::Scanned), scan.found.unwrap().commits);
     system.drained().await;
@@ -173,7 +146,7 @@ async fn a_cancelled_request_stops_and_can_be_asked_again() {
 
     let (id, _) = system.request(path.to_str().unwrap()).await.unwrap();
     assert_eq!(system.ended(&id).await.state, ScanState::Completed);
-    assert_eq!(keys(&system.findings(&repository).await.unwrap()), expected(&system, path));
+    assert_eq!(keys(&system.findings(&repository).await.unwrap()), expected(&system.key(), path));
     let late = v1::CancelRepositoryScan { request_id: id.to_string(), ..cancel };
     assert_eq!(
         system.bus.cancel_scan(&late).await.unwrap().error,

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use secretscan_model::ScanState;
 use secretscan_model::ledger::CommitState;
 use secretscan_testkit::generate;
-use secretscan_tests::{Size, System};
-
-use crate::on_demand::{expected, keys};
+use secretscan_tests::{Size, System, expected, keys};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_requests_at_once_scan_each_commit_once() {
@@ -22,7 +20,7 @@ async fn two_requests_at_once_scan_each_commit_once() {
     assert_eq!((&first.state, &second.state), (&ScanState::Completed, &ScanState::Completed));
     let commits = first.found.as_ref().unwrap().commits;
     assert_eq!(first.totals().commits + second.totals().commits, commits);
-    assert_eq!(keys(&system.findings(&repository).await.unwrap()), expected(&system, path));
+    assert_eq!(keys(&system.findings(&repository).await.unwrap()), expected(&system.key(), path));
     let head = system.bus.ledger(&repository).head().await.unwrap();
     assert_eq!(head.count(CommitState::Scanned), commits);
     system.drained().await;
@@ -43,7 +41,7 @@ async fn three_agents_of_each_kind_share_five_thousand_commits_and_small_reposit
     for (generated, (id, repository)) in requests {
         assert_eq!(system.ended(&id).await.state, ScanState::Completed);
         let found = keys(&system.findings(&repository).await.unwrap());
-        assert_eq!(found, expected(&system, generated.repository.path()));
+        assert_eq!(found, expected(&system.key(), generated.repository.path()));
     }
     let scan = system.ended(&giant).await;
     assert_eq!(scan.state, ScanState::Completed, "{:?}", scan.trail);

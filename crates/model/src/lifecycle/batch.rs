@@ -257,7 +257,7 @@ pub enum BatchEvent {
     GiveBack {
         /// The claim it held.
         claim: Claim,
-        /// Why; `None` when the agent merely stops, which is not an attempt.
+        /// Why; `None` when it was not the work that failed, which is not an attempt.
         error: Option<String>,
     },
     /// The agent has scanned it: its findings are written.
@@ -281,7 +281,8 @@ pub enum BatchEvent {
 }
 
 impl BatchEvent {
-    fn name(&self) -> &'static str {
+    /// The name.
+    pub fn name(&self) -> &'static str {
         match self {
             Self::StartValidation => "StartValidation",
             Self::Admit { .. } => "Admit",

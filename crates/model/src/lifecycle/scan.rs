@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, NotScanned, Priority, Stamp, Step, StepError, TrailEntry};
-use crate::ids::{AgentId, BatchId, RepositoryId, RequestId};
+use crate::ids::{AgentId, BatchId, IdError, RepositoryId, RequestId};
 
 /// Where a repository scan request stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,6 +236,38 @@ impl RepositoryScan {
         matches!(&self.state, ScanState::InProgress { claim: held, is_listed: false } if held == claim)
     }
 
+    /// The number of the latest claim: no two claims of a request have the same, and a later one has a greater. The ids
+    /// of the batches that a claim cuts begin with it, so nothing is ever stored under a name that another claim uses.
+    pub fn fence(&self) -> usize {
+        self.trail.iter().rposition(|entry| entry.state == "InProgress").map_or(0, |index| index + 1)
+    }
+
+    /// Whether there was a claim before the latest. Attempts don't tell: a claim that is given back may not count as one.
+    pub fn was_claimed_before(&self) -> bool {
+        self.trail.iter().filter(|entry| entry.state == "InProgress").count() > 1
+    }
+
+    /// The id of a batch that the latest claim cuts; `content` tells its batches apart.
+    ///
+    /// # Errors
+    /// [`IdError`] when the content can't be part of an id.
+    pub fn batch_id(&self, content: &str) -> Result<BatchId, IdError> {
+        BatchId::parse(&format!("{}-{content}", self.fence()))
+    }
+
+    /// Whether nobody will ever need the pack of this batch: it has ended, or it was never told to this request and can't
+    /// be any more.
+    pub fn is_stray(&self, batch: &BatchId) -> bool {
+        match self.batches.get(batch) {
+            Some(outcome) => *outcome != BatchOutcome::Open,
+            None if self.state.is_terminal() => true,
+            None => {
+                let fence = batch.as_str().split_once('-').and_then(|(fence, _)| fence.parse::<usize>().ok());
+                fence.is_some_and(|fence| fence < self.fence())
+            }
+        }
+    }
+
     fn enter(mut self, state: ScanState, stamp: Stamp<'_>, note: Option<String>) -> Self {
         self.trail.push(stamp.entry(state.name(), self.attempts, note));
         self.state = state;
@@ -330,7 +362,7 @@ pub enum ScanEvent {
     GiveBack {
         /// The claim it held.
         claim: Claim,
-        /// Why; `None` when the agent merely stops, which is not an attempt.
+        /// Why; `None` when it was not the work that failed, which is not an attempt.
         error: Option<String>,
     },
     /// The agent has compared the history with the ledger.
@@ -378,7 +410,8 @@ pub enum ScanEvent {
 }
 
 impl ScanEvent {
-    fn name(&self) -> &'static str {
+    /// The name.
+    pub fn name(&self) -> &'static str {
         match self {
             Self::StartValidation => "StartValidation",
             Self::Refuse { .. } => "Refuse",

@@ -1,0 +1,237 @@
+//! What must hold once the faults are over.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use futures::TryStreamExt;
+use secretscan_bus::topology::{self, Queue};
+use secretscan_bus::{Bus, chain};
+use secretscan_detect::{HashKey, RuleSet};
+use secretscan_model::ledger::CommitState;
+use secretscan_model::{CommitId, RepositoryId, RepositoryScan, ScanState};
+
+use super::Target;
+use super::fleet::wait;
+use crate::{expected_by, keys};
+
+/// What was compared, and was equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Checked {
+    /// Requests that were Completed.
+    pub requests: usize,
+    /// Batches that had ended.
+    pub batches: usize,
+    /// Commits that were in the ledger exactly once.
+    pub commits: usize,
+    /// Findings that were equal to the oracle's.
+    pub findings: usize,
+}
+
+/// Waits until there is no complaint, or says the last one.
+async fn until<T>(patience: Duration, mut look: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let started = Instant::now();
+    loop {
+        match look().await {
+            Ok(value) => return Ok(value),
+            Err(complaint) if started.elapsed() > patience => {
+                return Err(complaint.context(format!("not within {patience:?}")));
+            }
+            Err(_) => wait(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+/// Waits until every request has ended, and says of the first that has not where it stands.
+pub(super) async fn ended(bus: &Bus, targets: &[Target], patience: Duration) -> anyhow::Result<()> {
+    for id in targets.iter().flat_map(|target| &target.requests) {
+        let ended = until(patience, async || {
+            let scan = bus.scan(id).await?.context("there is no record")?;
+            ensure!(scan.state.is_terminal(), "{}", standing(&scan));
+            Ok(scan)
+        });
+        let scan = match ended.await {
+            Ok(scan) => scan,
+            Err(error) => {
+                return Err(
+                    error.context(format!("request {id} has not ended; {}", where_all_stands(bus).await))
+                );
+            }
+        };
+        ensure!(scan.state == ScanState::Completed, "request {id} is not Completed: {}", standing(&scan));
+    }
+    Ok(())
+}
+
+fn standing(scan: &RepositoryScan) -> String {
+    serde_json::to_string(scan).unwrap_or_default()
+}
+
+/// Every record that has not ended, and how many messages each queue holds: for whoever looks for the cause.
+async fn where_all_stands(bus: &Bus) -> String {
+    let mut lines = Vec::new();
+    for scan in bus.scans().await.unwrap_or_default() {
+        if scan.state.is_terminal() {
+            continue;
+        }
+        for batch in bus.batches_of(&scan.id).await.unwrap_or_default() {
+            if !Bus::has_ended(&batch) {
+                lines.push(format!("batch {}", serde_json::to_string(&batch).unwrap_or_default()));
+            }
+        }
+        lines.push(format!("request {}", standing(&scan)));
+    }
+    for queue in Queue::all() {
+        let count = match bus.unfinished(queue).await {
+            Ok(count) => count.to_string(),
+            Err(error) => chain(&error),
+        };
+        lines.push(format!("queue {}: {count}", queue.consumer()));
+    }
+    lines.join("\n")
+}
+
+/// Waits until no queue holds a message, and what lost agents left of packs is gone.
+pub(super) async fn drained(bus: &Bus, url: &str, patience: Duration) -> anyhow::Result<()> {
+    until(patience, async || {
+        let jetstream = async_nats::jetstream::new(async_nats::connect(url).await?);
+        let packs = jetstream.get_stream(format!("OBJ_{}", topology::PACKS)).await?;
+        let left = packs.cached_info().state.messages;
+        ensure!(left == 0, "{left} pieces and entries of packs are left");
+        Ok(())
+    })
+    .await?;
+    for queue in Queue::all() {
+        until(patience, async || {
+            let count = bus.unfinished(queue).await?;
+            ensure!(count == 0, "{count} messages are left in {}", queue.consumer());
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Everything that must hold at the end, all services stopped.
+pub(super) async fn everything(
+    bus: &Bus,
+    url: &str,
+    targets: &[Target],
+    repositories: &[RepositoryId],
+    (rules, key): (&Arc<RuleSet>, &HashKey),
+    patience: Duration,
+) -> anyhow::Result<Checked> {
+    let mut checked = Checked::default();
+    for (target, repository) in targets.iter().zip(repositories) {
+        let path: &Path = &target.generated.repository.path();
+        let context = || format!("repository {} ({repository})", path.display());
+        for id in &target.requests {
+            checked.requests += 1;
+            checked.batches += batches_have_ended(bus, id).await.with_context(context)?;
+        }
+        checked.commits += ledger_is_exact(bus, path, repository).await.with_context(context)?;
+        let found = bus.findings(Some(repository)).await?;
+        let found = keys(found.into_iter().map(|(_, finding)| finding).collect::<Vec<_>>().as_slice());
+        let (path, key, rules) = (path.to_owned(), key.clone(), rules.clone());
+        let expected = tokio::task::spawn_blocking(move || expected_by(&rules, &key, &path)).await?;
+        let lost: Vec<_> = expected.difference(&found).collect();
+        let invented: Vec<_> = found.difference(&expected).collect();
+        ensure!(
+            lost.is_empty() && invented.is_empty(),
+            "{}: findings lost: {lost:?}; not in the oracle: {invented:?}",
+            context()
+        );
+        checked.findings += found.len();
+    }
+    until(patience, async || nothing_is_left(url).await).await?;
+    Ok(checked)
+}
+
+async fn batches_have_ended(bus: &Bus, id: &secretscan_model::RequestId) -> anyhow::Result<usize> {
+    let scan = bus.scan(id).await?.context("there is no record")?;
+    let batches = bus.batches_of(id).await?;
+    ensure!(
+        batches.len() == scan.batches.len(),
+        "request {id} tells of {} batches, {} have a record",
+        scan.batches.len(),
+        batches.len()
+    );
+    for batch in &batches {
+        ensure!(Bus::has_ended(batch), "batch {} has not ended: {:?}", batch.key, batch.state);
+    }
+    Ok(batches.len())
+}
+
+/// Each commit of the repository is in exactly one segment, and scanned.
+async fn ledger_is_exact(bus: &Bus, path: &Path, repository: &RepositoryId) -> anyhow::Result<usize> {
+    let ledger = bus.ledger(repository);
+    let head = ledger.head().await?;
+    let mut listed: Vec<CommitId> = Vec::new();
+    for segment in &head.segments {
+        ensure!(segment.state == CommitState::Scanned, "{} waits for its scan", segment.batch);
+        let commits = ledger.commits_of(&segment.batch).await?;
+        let commits = commits.with_context(|| format!("the segment of {} is gone", segment.batch))?;
+        ensure!(commits.len() as u64 == segment.commits, "the segment of {} is another", segment.batch);
+        listed.extend(commits);
+    }
+    let count = listed.len();
+    let listed: BTreeSet<CommitId> = listed.into_iter().collect();
+    ensure!(listed.len() == count, "{} commits are in the ledger twice", count - listed.len());
+    let refs = secretscan_git::Refs::All;
+    let path = path.to_owned();
+    let commits =
+        tokio::task::spawn_blocking(move || secretscan_git::list(&path, &refs)).await?.context("listing")?;
+    let commits: BTreeSet<CommitId> = commits.into_iter().map(|commit| commit.id).collect();
+    ensure!(
+        listed == commits,
+        "{} commits are not in the ledger, {} in it are not in the repository",
+        commits.difference(&listed).count(),
+        listed.difference(&commits).count()
+    );
+    Ok(count)
+}
+
+/// No message of a work queue, no consumer that dies with its reader, no pack, no agent, no stray segment.
+async fn nothing_is_left(url: &str) -> anyhow::Result<()> {
+    let client = async_nats::connect(url).await?;
+    let jetstream = async_nats::jetstream::new(client);
+    let durable: BTreeSet<String> = Queue::all().into_iter().map(Queue::consumer).collect();
+    let mut streams = jetstream.streams();
+    while let Some(info) = streams.try_next().await? {
+        let name = info.config.name.clone();
+        let stream = jetstream.get_stream(&name).await?;
+        let mut consumers = stream.consumer_names();
+        while let Some(consumer) = consumers.try_next().await? {
+            ensure!(durable.contains(&consumer), "the consumer {consumer} of {name} is left");
+        }
+        let messages = info.state.messages;
+        match name.as_str() {
+            topology::REPOSITORY_SCAN_DOOR | topology::REPOSITORY_SCANS | topology::COMMIT_BATCHES => {
+                ensure!(messages == 0, "{messages} messages are left in {name}");
+            }
+            topology::DEAD_LETTERS => ensure!(messages == 0, "there are {messages} dead letters"),
+            "OBJ_packs" => ensure!(messages == 0, "{messages} pieces and entries of packs are left"),
+            "KV_agents" => {
+                let agents = jetstream.get_key_value(topology::AGENTS).await?;
+                let left: Vec<String> = agents.keys().await?.try_collect().await?;
+                ensure!(left.is_empty(), "agents are left: {left:?}");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// No process panicked.
+pub(super) fn logs(dir: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let log = std::fs::read_to_string(&path)?;
+        if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
+            anyhow::bail!("{}: {line}", path.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! A short fault run, and a crash at every beat of every handler.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use secretscan_tests::faults::{Options, crash_at, run};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_run_of_faults_loses_repeats_and_leaves_nothing() {
+    let options =
+        Options { seed: 1, repositories: 20, duration: Duration::from_secs(25), ..Options::default() };
+    let outcome = run(&options, |line| println!("{line}")).await.unwrap();
+    println!("{outcome}");
+    assert_eq!(outcome.faults.values().sum::<u64>(), 32);
+}
+
+/// The consumers that have messages in a scan that nobody cancels.
+const CONSUMERS: [&str; 8] = [
+    "controller-new",
+    "scheduler-queued-on-demand",
+    "repo-agents",
+    "controller-batches",
+    "scheduler-waiting-on-demand",
+    "batch-agents",
+    "controller-reported-scans",
+    "controller-reported-batches",
+];
+
+/// What happens to a request and to a batch, by the last event of each write, and how many effects follow.
+const EVENTS: [(&str, usize); 8] = [
+    ("scan.Accept", 1),
+    ("scan.Assign", 1),
+    ("scan.Claim", 0),
+    ("scan.FinishListing", 1),
+    ("batch.Admit", 1),
+    ("batch.Assign", 1),
+    ("batch.Claim", 0),
+    ("batch.Finish", 1),
+];
+
+/// Writes between the beats.
+const BETWEEN: [&str; 23] = [
+    "scan.created",
+    "repository.held",
+    "repository.released",
+    "scan.Compare.written",
+    "pack.stored",
+    "scan.CutBatch.written",
+    "batch.announced",
+    "batch.created",
+    "batch.StartValidation.written",
+    "ledger.segment-written",
+    "ledger.admitted",
+    "finding.written",
+    "scan.Settle.told",
+    "scan.Settle.performed.0",
+    "batch.Settle.told",
+    "batch.Settle.performed.0",
+    "batch.Settle.performed.1",
+    "batch.Settle.performed.2",
+    "ledger.marked",
+    "scan.EndBatch.written",
+    "scan.EndBatch.told",
+    "scan.EndBatch.performed.0",
+    "pack.pieces-deleted",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_after_any_beat_of_any_handler_changes_nothing() {
+    let beats = CONSUMERS
+        .into_iter()
+        .flat_map(|consumer| ["delivered", "handled", "settled"].map(|beat| format!("{consumer}.{beat}")));
+    let events = EVENTS.into_iter().flat_map(|(event, effects)| {
+        let performed = (0..effects).map(move |index| format!("{event}.performed.{index}"));
+        [format!("{event}.written"), format!("{event}.told")].into_iter().chain(performed)
+    });
+    let points: BTreeSet<String> =
+        beats.chain(events).chain(BETWEEN.into_iter().map(str::to_owned)).collect();
+    let options = Options {
+        seed: 2,
+        repositories: 12,
+        replicas: 1,
+        duration: Duration::from_secs(10),
+        ..Options::default()
+    };
+    let crashes = crash_at(points.clone(), &options, |line| println!("{line}")).await.unwrap();
+    println!("{} crash points; {:?}", crashes.reached.len(), crashes.checked);
+    let missed: Vec<_> = points.difference(&crashes.reached).collect();
+    assert!(missed.is_empty(), "no process came to {missed:?}");
+}
