@@ -15,6 +15,7 @@ use futures::StreamExt;
 use secretscan_proto::v1;
 use sha2::{Digest, Sha256};
 
+use crate::bucket::is_lost_race;
 use crate::queue::Delivery;
 use crate::requests::json;
 use crate::{Bus, BusError, Stop, chain, topology};
@@ -160,7 +161,9 @@ impl Door {
             Sha256::digest(reply.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         match self.bus.answered.create(key, bytes::Bytes::new()).await {
             Ok(_) => {}
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => return false,
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists || is_lost_race(&error) => {
+                return false;
+            }
             // Two answers are better than none.
             Err(error) => tracing::warn!(%error, "an answer may be sent twice"),
         }

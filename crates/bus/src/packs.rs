@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use async_nats::jetstream::object_store::{InfoErrorKind, ObjectMetadata};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use futures::StreamExt;
 use secretscan_model::{BatchKey, RepositoryScan};
 
@@ -48,13 +49,34 @@ impl Bus {
         let failed = |source| BusError::Pack { name: key.to_string(), action: "bringing it", source };
         let mut object = match self.packs.get(key.to_string()).await {
             Ok(object) => object,
-            Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == GetErrorKind::NotFound => {
+                return match self.has_entry(key).await? {
+                    true => Err(failed("the replica that was asked does not have it yet".into())),
+                    false => Ok(false),
+                };
+            }
             Err(error) => return Err(failed(Box::new(error))),
         };
         let mut file = tokio::fs::File::create(file).await.map_err(|error| failed(Box::new(error)))?;
         tokio::io::copy(&mut object, &mut file).await.map_err(|error| failed(Box::new(error)))?;
         tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(|error| failed(Box::new(error)))?;
         Ok(true)
+    }
+
+    /// Whether the leader of the store, which knows everything, has an entry for this pack.
+    async fn has_entry(&self, key: &BatchKey) -> Result<bool, BusError> {
+        if self.pack_stream.cached_info().config.num_replicas <= 1 {
+            return Ok(false);
+        }
+        match self.pack_stream.get_last_raw_message_by_subject(&entry(key)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
+            Err(error) => Err(BusError::Pack {
+                name: key.to_string(),
+                action: "looking for it",
+                source: Box::new(error),
+            }),
+        }
     }
 
     /// Deletes the packs of a request that nobody will need: what an agent leaves that dies between storing a pack and
@@ -102,8 +124,7 @@ impl Bus {
         };
         purge(pieces(&info.nuid)).await?;
         crate::fail::point(format_args!("pack.pieces-deleted"));
-        let name = data_encoding::BASE64URL.encode(key.to_string().as_bytes());
-        purge(format!("{ENTRIES}{name}")).await?;
+        purge(entry(key)).await?;
         Ok(())
     }
 
@@ -176,6 +197,10 @@ impl PackSweeper {
 const PIECES: &str = "$O.packs.C.";
 /// The subjects of the entries of packs, by their name in base64.
 const ENTRIES: &str = "$O.packs.M.";
+
+fn entry(key: &BatchKey) -> String {
+    format!("{ENTRIES}{}", data_encoding::BASE64URL.encode(key.to_string().as_bytes()))
+}
 
 fn pieces(id: &str) -> String {
     format!("{PIECES}{id}")

@@ -24,9 +24,7 @@ impl TestServer {
     /// # Errors
     /// When there is no usable nats-server, or it does not come up.
     pub async fn start() -> anyhow::Result<Self> {
-        static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
-        let find = || tokio::task::spawn_blocking(find_binary);
-        let binary = BINARY.get_or_try_init(async || find().await?).await?.clone();
+        let binary = server_binary().await?;
         let store = tempfile::tempdir().context("making a directory for the store of nats-server")?;
         let server = NatsServer::start(&binary, ServerOptions::new(store.path())).await?;
         Ok(Self { binary, port: server.port(), running: Some(server), store })
@@ -60,6 +58,13 @@ impl TestServer {
         self.running = Some(NatsServer::start(&self.binary, options).await?);
         Ok(())
     }
+}
+
+/// The program, installed if need be.
+pub(crate) async fn server_binary() -> anyhow::Result<PathBuf> {
+    static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
+    let find = || tokio::task::spawn_blocking(find_binary);
+    Ok(BINARY.get_or_try_init(async || find().await?).await?.clone())
 }
 
 fn find_binary() -> anyhow::Result<PathBuf> {
