@@ -294,6 +294,8 @@ impl Permissions {
     fn read(&mut self, bucket: &str) {
         self.publish.push(format!("$JS.API.STREAM.INFO.KV_{bucket}"));
         self.publish.push(format!("$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.>"));
+        // The same from the leader of a cluster.
+        self.publish.push(format!("$JS.API.STREAM.MSG.GET.KV_{bucket}"));
     }
 
     /// To read many keys of a bucket at once.
@@ -317,6 +319,7 @@ impl Permissions {
     fn live(&mut self, role: &str) {
         self.publish.push(format!("$JS.API.STREAM.INFO.KV_{AGENTS}"));
         self.publish.push(format!("$JS.API.DIRECT.GET.KV_{AGENTS}.$KV.{AGENTS}.{role}.*"));
+        self.publish.push(format!("$JS.API.STREAM.MSG.GET.KV_{AGENTS}"));
         self.write(AGENTS, &format!("{role}.*"));
     }
 
@@ -324,6 +327,7 @@ impl Permissions {
         self.publish.push(format!("$JS.API.STREAM.INFO.OBJ_{PACKS}"));
         self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}"));
         self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}.>"));
+        self.publish.push(format!("$JS.API.STREAM.MSG.GET.OBJ_{PACKS}"));
     }
 
     fn write_packs(&mut self) {
@@ -333,6 +337,7 @@ impl Permissions {
     fn delete_packs(&mut self) {
         self.publish.push(format!("$JS.API.STREAM.INFO.OBJ_{PACKS}"));
         self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}.>"));
+        self.publish.push(format!("$JS.API.STREAM.MSG.GET.OBJ_{PACKS}"));
         self.publish.push(format!("$JS.API.STREAM.PURGE.OBJ_{PACKS}"));
         self.publish.push(format!("$O.{PACKS}.M.*"));
     }

@@ -9,8 +9,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store, UpdateErrorKind};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::{Client, HeaderMap, jetstream};
 use futures::{FutureExt, StreamExt};
 use serde::Serialize;
@@ -49,6 +51,21 @@ impl<T> Clone for Bucket<T> {
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long the server may be silent in the midst of an answer of several messages.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether a conditional write was refused because of its condition. A cluster says so with a code of its own, that
+/// async-nats 0.51 does not know, while the write that won is not applied yet.
+pub(crate) fn is_lost_race(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<async_nats::jetstream::Error>() {
+            let code = error.error_code();
+            return code == ErrorCode::STREAM_WRONG_LAST_SEQUENCE
+                || code == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT;
+        }
+        next = error.source();
+    }
+    false
+}
 
 /// How many messages one pull of a listing brings.
 const LIST_PAGE: usize = 1_000;
@@ -94,13 +111,27 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     /// # Errors
     /// [`BusError::Bucket`] when the server can't be asked, [`BusError::Record`] when the value is not the record.
     pub async fn get(&self, key: &str) -> Result<Option<Versioned<T>>, BusError> {
-        let entry = self.store().await?.entry(key).await.map_err(|error| self.failed("reading", error))?;
-        match entry {
-            Some(entry) if entry.operation == Operation::Put => {
-                Ok(Some(Versioned { value: self.decode(key, &entry.value)?, revision: entry.revision }))
-            }
-            Some(_) | None => Ok(None),
+        match self.read(key).await? {
+            Some((bytes, revision)) => Ok(Some(Versioned { value: self.decode(key, &bytes)?, revision })),
+            None => Ok(None),
         }
+    }
+
+    /// The bytes of a key with their revision. On a cluster its leader is asked: any other replica may answer a direct
+    /// request, with what it knew a moment ago, and a record that seems to be missing, or to be in a state that it has
+    /// left, is an error that no attempt would mend.
+    pub(crate) async fn read(&self, key: &str) -> Result<Option<(bytes::Bytes, u64)>, BusError> {
+        let store = self.store().await?;
+        if store.stream.cached_info().config.num_replicas > 1 {
+            return match store.stream.get_last_raw_message_by_subject(&self.subject(key)).await {
+                Ok(message) if is_marker(Some(&message.headers)) => Ok(None),
+                Ok(message) => Ok(Some((message.payload, message.sequence))),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(self.failed("reading", error)),
+            };
+        }
+        let entry = store.entry(key).await.map_err(|error| self.failed("reading", error))?;
+        Ok(entry.filter(|entry| entry.operation == Operation::Put).map(|entry| (entry.value, entry.revision)))
     }
 
     /// Writes a record that must not exist; `None` when it does.
@@ -110,7 +141,7 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     pub async fn create(&self, key: &str, value: &T) -> Result<Option<u64>, BusError> {
         match self.store().await?.create(key, self.encode(key, value)?).await {
             Ok(revision) => Ok(Some(revision)),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists || is_lost_race(&error) => Ok(None),
             Err(error) => Err(self.failed("creating a record in", error)),
         }
     }
@@ -122,7 +153,9 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     pub async fn update(&self, key: &str, value: &T, revision: u64) -> Result<Option<u64>, BusError> {
         match self.store().await?.update(key, self.encode(key, value)?, revision).await {
             Ok(revision) => Ok(Some(revision)),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision || is_lost_race(&error) => {
+                Ok(None)
+            }
             Err(error) => Err(self.failed("writing", error)),
         }
     }

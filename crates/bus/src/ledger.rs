@@ -125,13 +125,7 @@ impl Ledger<'_> {
     }
 
     async fn segment(&self, key: &str) -> Result<Option<Vec<CommitId>>, BusError> {
-        let store = self.bus.heads.store().await?;
-        let bytes = store.get(self.segment_key(key)).await.map_err(|source| BusError::Bucket {
-            bucket: store.name.clone(),
-            action: "reading",
-            source: Box::new(source),
-        })?;
-        let Some(bytes) = bytes else { return Ok(None) };
+        let Some((bytes, _)) = self.bus.heads.read(&self.segment_key(key)).await? else { return Ok(None) };
         let segment = v1::LedgerSegment::decode(bytes)
             .map_err(|error| BusError::Segment { reason: error.to_string() })?;
         unpack_commit_ids(segment.commit_id_length, &segment.commit_ids)

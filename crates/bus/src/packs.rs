@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use async_nats::jetstream::object_store::{InfoErrorKind, ObjectInfo, ObjectMetadata, ObjectStore};
-use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
 use data_encoding::BASE64URL;
 use futures::TryStreamExt;
 use secretscan_model::{BatchKey, RepositoryScan};
@@ -30,22 +30,36 @@ impl Bus {
     }
 
     /// The stream below the store, for what the client's store does only by consumers: see [`crate::access`].
-    async fn pack_stream(&self) -> Result<Stream<()>, BusError> {
+    async fn pack_stream(&self) -> Result<&Stream, BusError> {
         let name = format!("OBJ_{}", topology::PACKS);
-        self.jetstream.get_stream_no_info(&name).await.map_err(|source| BusError::Bucket {
-            bucket: name,
+        let open = || self.jetstream.get_stream(&name);
+        self.pack_stream.get_or_try_init(open).await.map_err(|source| BusError::Bucket {
+            bucket: topology::PACKS.to_owned(),
             action: "opening",
             source: Box::new(source),
         })
     }
 
-    /// What the store says of a pack.
+    /// What the store says of a pack. On a cluster its leader is asked, as in [`crate::Bucket::get`].
     async fn pack_info(&self, key: &BatchKey, action: &'static str) -> Result<Option<ObjectInfo>, BusError> {
-        match self.packs().await?.info(key.to_string()).await {
-            Ok(info) => Ok((!info.deleted).then_some(info)),
-            Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(None),
-            Err(error) => Err(BusError::Pack { name: key.to_string(), action, source: Box::new(error) }),
-        }
+        let failed = |source: Source| BusError::Pack { name: key.to_string(), action, source };
+        let stream = self.pack_stream().await?;
+        let info = if stream.cached_info().config.num_replicas > 1 {
+            match stream.get_last_raw_message_by_subject(&entry(key)).await {
+                Ok(message) => {
+                    serde_json::from_slice(&message.payload).map_err(|error| failed(Box::new(error)))?
+                }
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+                Err(error) => return Err(failed(Box::new(error))),
+            }
+        } else {
+            match self.packs().await?.info(key.to_string()).await {
+                Ok(info) => info,
+                Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed(Box::new(error))),
+            }
+        };
+        Ok(Some(info).filter(|info: &ObjectInfo| !info.deleted))
     }
 
     /// Stores the pack of a batch from a file.
@@ -89,8 +103,15 @@ impl Bus {
         while read < info.size {
             let chunk = match stream.direct_get_next_for_subject(subject.as_str(), Some(next)).await {
                 Ok(chunk) => chunk,
-                // Deleted, or replaced, meanwhile.
-                Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(false),
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
+                    return match self.pack_info(key, "bringing it").await? {
+                        Some(now) if now.nuid == info.nuid => {
+                            Err(failed("the replica that was asked does not have all of it yet".into()))
+                        }
+                        // Deleted meanwhile.
+                        Some(_) | None => Ok(false),
+                    };
+                }
                 Err(error) => return Err(failed(Box::new(error))),
             };
             digest.update(&chunk.payload);
@@ -146,8 +167,7 @@ impl Bus {
         };
         purge(pieces(&info.nuid)).await?;
         crate::fail::point(format_args!("pack.pieces-deleted"));
-        let name = BASE64URL.encode(key.to_string().as_bytes());
-        purge(format!("{ENTRIES}{name}")).await?;
+        purge(entry(key)).await?;
         Ok(())
     }
 
@@ -222,6 +242,10 @@ impl PackSweeper {
 const PIECES: &str = "$O.packs.C.";
 /// The subjects of the entries of packs, by their name in base64.
 const ENTRIES: &str = "$O.packs.M.";
+
+fn entry(key: &BatchKey) -> String {
+    format!("{ENTRIES}{}", BASE64URL.encode(key.to_string().as_bytes()))
+}
 
 fn pieces(id: &str) -> String {
     format!("{PIECES}{id}")

@@ -1,13 +1,14 @@
 //! For tests only: what several crates' tests need, and nothing that runs in production.
 //!
-//! [`TestServer`] is a real nats-server of one test; [`RepositoryBuilder`] and [`generate`] make real repositories,
-//! which [`HttpRemote`] serves; [`oracle`] says what a scan of one must find; [`Browser`] shows pages; [`eventually`]
-//! waits for what happens elsewhere.
+//! [`TestServer`] is a real nats-server of one test, [`TestCluster`] are three; [`RepositoryBuilder`] and [`generate`] make
+//! real repositories, which [`HttpRemote`] serves; [`oracle`] says what a scan of one must find; [`Browser`] shows pages;
+//! [`eventually`] waits for what happens elsewhere.
 //!
 //! The decision worth knowing: nothing is mocked. The price is that tests start processes, and that the first run on a
 //! machine without nats-server installs it into `.tools` at the root of the workspace, and Chromium by apt-get.
 
 mod browser;
+mod cluster;
 mod generate;
 mod git;
 mod naive_scan;
@@ -21,6 +22,7 @@ pub mod service;
 mod wait;
 
 pub use browser::Browser;
+pub use cluster::TestCluster;
 pub use generate::{GeneratedRepository, PlantedSecret, generate};
 pub use oracle::{OracleFinding, oracle};
 pub use random::Random;

@@ -36,9 +36,7 @@ impl TestServer {
     /// # Errors
     /// When there is no usable nats-server, or it does not come up.
     pub async fn start_with(config: Config) -> anyhow::Result<Self> {
-        static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
-        let find = || tokio::task::spawn_blocking(find_binary);
-        let binary = BINARY.get_or_try_init(async || find().await?).await?.clone();
+        let binary = server_binary().await?;
         let store = tempfile::tempdir().context("making a directory for the store of nats-server")?;
         let options = ServerOptions { config: config.clone(), ..ServerOptions::new(store.path()) };
         let server = NatsServer::start(&binary, options).await?;
@@ -74,6 +72,13 @@ impl TestServer {
         self.running = Some(NatsServer::start(&self.binary, options).await?);
         Ok(())
     }
+}
+
+/// The program, installed if need be.
+pub(crate) async fn server_binary() -> anyhow::Result<PathBuf> {
+    static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
+    let find = || tokio::task::spawn_blocking(find_binary);
+    Ok(BINARY.get_or_try_init(async || find().await?).await?.clone())
 }
 
 fn find_binary() -> anyhow::Result<PathBuf> {

@@ -149,8 +149,9 @@ impl Stage {
         let temporary = tempfile::tempdir()?;
         let dir = run.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
         std::fs::create_dir_all(&dir)?;
-        let (built, to, with_points) =
-            (run.binaries.clone(), temporary.path().to_owned(), !fail_points.is_empty());
+        let (built, to) = (run.binaries.clone(), temporary.path().to_owned());
+        // One build for all tests; without points in the environment there is nothing to it.
+        let with_points = cfg!(debug_assertions) || !fail_points.is_empty();
         let binaries = tokio::task::spawn_blocking(move || match built {
             Some(from) => Ok(binaries::of(&from)),
             None => binaries::build(&to, with_points),

@@ -2,13 +2,14 @@
 
 use futures::TryStreamExt;
 use prost::Message;
+use secretscan_bus::access::Identity;
 use secretscan_model::ScanState;
 use secretscan_proto::v1;
 use secretscan_testkit::{eventually, generate};
 use secretscan_tests::{DEADLINE, Size, System, expected, keys};
 
 async fn jetstream(system: &System) -> async_nats::jetstream::Context {
-    async_nats::jetstream::new(async_nats::connect(system.server.url()).await.unwrap())
+    async_nats::jetstream::new(system.client(Identity::Setup).await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -16,7 +17,7 @@ async fn a_request_that_is_published_a_thousand_times_is_one_request() {
     let system = System::start(Size { controllers: 2, ..Size::default() }).await.unwrap();
     let generated = generate(31, 25).unwrap();
     let uri = generated.repository.path().to_str().unwrap().to_owned();
-    let client = async_nats::connect(system.server.url()).await.unwrap();
+    let client = system.client(Identity::Requester).await.unwrap();
     let door = "secretscan.repository-scan.new";
     let by_field = v1::NewRepositoryScan {
         request_id: "by-field".into(),
