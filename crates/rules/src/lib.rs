@@ -2,8 +2,7 @@
 //!
 //! They stand in `builtin/*.toml`, in gitleaks' syntax and some keys of ours, and are parsed, measured and laid out when
 //! the program is built: `build.rs` writes what a scan needs in a compact form, which lies in the program as it is. So a
-//! start costs about a millisecond, however many rules there are. Their examples, which only a check of the rules needs,
-//! lie beside.
+//! start costs a few milliseconds. Their examples, which only a check of the rules needs, lie beside.
 
 use std::sync::{Arc, OnceLock};
 
