@@ -1,9 +1,9 @@
 //! Who may do what: the permissions of each role on a NATS server.
 //!
 //! Each role has a user of its own, which may use just the subjects that the role's code uses. The decision worth knowing:
-//! no service may create a consumer, but that of its own queues, which hold what it can't write. The server does not ask whether the creator may publish to the subject that a
-//! consumer delivers to, so who may write a bucket and read it by consumers may write anywhere. What services read, they
-//! read with direct gets and plain subscriptions; see [`crate::Bucket`].
+//! no service may create a consumer, but that of its own queues, which hold what it can't write. The server does not ask
+//! whether the creator may publish to the subject that a consumer delivers to, so who may write a bucket and read it by
+//! consumers may write anywhere. What services read, they read with gets and plain subscriptions; see [`crate::Bucket`].
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -103,7 +103,8 @@ impl Identity {
                     may.read(bucket);
                     may.write(bucket, ">");
                 }
-                may.delete_packs();
+                may.look_at_packs();
+                may.purge_packs();
                 may.publish(&["secretscan.repository-scan.queued.*", "secretscan.commit-batch.waiting.*"]);
                 may.publish(&["secretscan.event.repository-scan.>", "secretscan.event.commit-batch.>"]);
                 may.publish(&["secretscan.dead-letter.>"]);
@@ -134,7 +135,7 @@ impl Identity {
                 may.live("repo-agent");
                 may.read_packs();
                 may.write_packs();
-                may.delete_packs();
+                may.purge_packs();
                 may.publish(&[NEW_BATCH, REPORTED_SCAN, "secretscan.event.repository-scan.>"]);
                 may.publish(&["secretscan.dead-letter.repository-scan.>"]);
             }
@@ -323,23 +324,25 @@ impl Permissions {
         self.write(AGENTS, &format!("{role}.*"));
     }
 
-    fn read_packs(&mut self) {
+    /// To see which packs there are. The server can't tell their entries from their pieces here.
+    fn look_at_packs(&mut self) {
         self.publish.push(format!("$JS.API.STREAM.INFO.OBJ_{PACKS}"));
-        self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}"));
-        self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}.>"));
         self.publish.push(format!("$JS.API.STREAM.MSG.GET.OBJ_{PACKS}"));
+    }
+
+    fn read_packs(&mut self) {
+        self.look_at_packs();
+        self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}"));
     }
 
     fn write_packs(&mut self) {
         self.publish.push(format!("$O.{PACKS}.>"));
+        // The client's store asks for the entry that it replaces.
+        self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}.$O.{PACKS}.M.>"));
     }
 
-    fn delete_packs(&mut self) {
-        self.publish.push(format!("$JS.API.STREAM.INFO.OBJ_{PACKS}"));
-        self.publish.push(format!("$JS.API.DIRECT.GET.OBJ_{PACKS}.>"));
-        self.publish.push(format!("$JS.API.STREAM.MSG.GET.OBJ_{PACKS}"));
+    fn purge_packs(&mut self) {
         self.publish.push(format!("$JS.API.STREAM.PURGE.OBJ_{PACKS}"));
-        self.publish.push(format!("$O.{PACKS}.M.*"));
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
-use async_nats::jetstream::object_store::{InfoErrorKind, ObjectInfo, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{ObjectInfo, ObjectMetadata, ObjectStore};
 use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
 use data_encoding::BASE64URL;
 use futures::TryStreamExt;
@@ -40,26 +40,17 @@ impl Bus {
         })
     }
 
-    /// What the store says of a pack. On a cluster its leader is asked, as in [`crate::Bucket::get`].
+    /// What the store says of a pack. Its leader is asked, for the reason in [`crate::Bucket::get`].
     async fn pack_info(&self, key: &BatchKey, action: &'static str) -> Result<Option<ObjectInfo>, BusError> {
         let failed = |source: Source| BusError::Pack { name: key.to_string(), action, source };
-        let stream = self.pack_stream().await?;
-        let info = if stream.cached_info().config.num_replicas > 1 {
-            match stream.get_last_raw_message_by_subject(&entry(key)).await {
-                Ok(message) => {
-                    serde_json::from_slice(&message.payload).map_err(|error| failed(Box::new(error)))?
-                }
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
-                Err(error) => return Err(failed(Box::new(error))),
-            }
-        } else {
-            match self.packs().await?.info(key.to_string()).await {
-                Ok(info) => info,
-                Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(failed(Box::new(error))),
-            }
+        let message = match self.pack_stream().await?.get_last_raw_message_by_subject(&entry(key)).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+            Err(error) => return Err(failed(Box::new(error))),
         };
-        Ok(Some(info).filter(|info: &ObjectInfo| !info.deleted))
+        let info: ObjectInfo =
+            serde_json::from_slice(&message.payload).map_err(|error| failed(Box::new(error)))?;
+        Ok((!info.deleted).then_some(info))
     }
 
     /// Stores the pack of a batch from a file.
