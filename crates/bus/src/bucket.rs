@@ -290,12 +290,20 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
         let subscribed = self.client.subscribe(self.subject(">")).await;
         let messages = subscribed.map_err(|error| self.failed("following", error))?;
         Ok(messages.filter_map(|message| {
-            let key = message.subject.strip_prefix(&self.subject("")).map(str::to_owned);
-            let record = match is_marker(message.headers.as_ref()) {
-                true => None,
-                false => key.as_deref().and_then(|key| self.decode(key, &message.payload).ok()),
+            let written = || {
+                let key = message.subject.strip_prefix(&self.subject(""))?;
+                if is_marker(message.headers.as_ref()) {
+                    return Some((key.to_owned(), None));
+                }
+                match self.decode(key, &message.payload) {
+                    Ok(record) => Some((key.to_owned(), Some(record))),
+                    Err(error) => {
+                        tracing::warn!(error = crate::chain(&error), "passed over");
+                        None
+                    }
+                }
             };
-            std::future::ready(key.map(|key| (key, record)))
+            std::future::ready(written())
         }))
     }
 }
