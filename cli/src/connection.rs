@@ -57,19 +57,22 @@ impl ConnectionArguments {
     }
 
     fn url(&self) -> String {
-        let of_local_system = || {
-            let data = self.data.clone().or_else(|| data_dir::default().ok())?;
-            Some(fs::read_to_string(data_dir::url_file(&data)).ok()?.trim().to_owned())
-        };
+        let of_local_system = || self.local_system().map(|(_, url)| url);
         self.nats.clone().or_else(of_local_system).unwrap_or_else(|| DEFAULT_URL.to_owned())
+    }
+
+    /// Where a running `secretscan up` keeps its data, and where its server is.
+    fn local_system(&self) -> Option<(PathBuf, String)> {
+        let data = self.data.clone().or_else(|| data_dir::default().ok())?;
+        let url = fs::read_to_string(data_dir::url_file(&data)).ok()?.trim().to_owned();
+        Some((data, url))
     }
 
     /// The key of a running `secretscan up`, if its server is the one to connect to.
     fn local_key(&self, identity: Identity) -> Option<PathBuf> {
-        let data = self.data.clone().or_else(|| data_dir::default().ok())?;
-        let local = fs::read_to_string(data_dir::url_file(&data)).ok()?;
+        let (data, url) = self.local_system()?;
         let key = seed_file(&data_dir::nats_keys(&data), identity);
-        (local.trim() == self.url() && self.creds.is_none() && key.exists()).then_some(key)
+        (url == self.url() && self.creds.is_none() && key.exists()).then_some(key)
     }
 
     /// Creates what is missing there.

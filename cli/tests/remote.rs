@@ -64,6 +64,16 @@ impl System {
         (id, repository)
     }
 
+    /// Lets an agent take a queued request and fail it.
+    async fn failed(&self, id: &RequestId) {
+        let agent: AgentId = "repo-agent-1".parse().unwrap();
+        let claim = Claim { agent: agent.clone(), attempt: 1 };
+        let fail = ScanEvent::Fail { claim, reason: "the host does not know it".into() };
+        let take = ScanEvent::Claim { agent, max_attempts: 3 };
+        let events = [ScanEvent::StartScheduling, ScanEvent::Assign, take, fail];
+        self.bus.apply_scan(id, &events).await.unwrap();
+    }
+
     /// Lets an agent take a queued request, list 3 commits, and cut one batch.
     async fn listed(&self, id: &RequestId, repository: &RepositoryId) -> BatchKey {
         let agent: AgentId = "repo-agent-1".parse().unwrap();
@@ -611,12 +621,7 @@ async fn watching_a_request_that_fails_is_an_error() {
         (scan.state == ScanState::Queued).then_some(())
     })
     .await;
-    let agent: AgentId = "repo-agent-1".parse().unwrap();
-    let claim = Claim { agent: agent.clone(), attempt: 1 };
-    let fail = ScanEvent::Fail { claim, reason: "the host does not know it".into() };
-    let take = ScanEvent::Claim { agent, max_attempts: 3 };
-    let events = [ScanEvent::StartScheduling, ScanEvent::Assign, take, fail];
-    system.bus.apply_scan(&id, &events).await.unwrap();
+    system.failed(&id).await;
     let ran = watching.await.unwrap();
     assert_eq!(ran.code, 2);
     assert_shown!(ran);
@@ -646,12 +651,7 @@ async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
     let system = System::start().await;
     assert_eq!(system.run(&["dead-letters", "list"]).out, "no dead letter\n");
     let (id, _) = system.queued("r1", "https://git.example.org/team/project").await;
-    let agent: AgentId = "repo-agent-1".parse().unwrap();
-    let claim = Claim { agent: agent.clone(), attempt: 1 };
-    let fail = ScanEvent::Fail { claim, reason: "the host does not know it".into() };
-    let take = ScanEvent::Claim { agent, max_attempts: 3 };
-    let events = [ScanEvent::StartScheduling, ScanEvent::Assign, take, fail];
-    system.bus.apply_scan(&id, &events).await.unwrap();
+    system.failed(&id).await;
     system.bus.apply_scan(&id, &[ScanEvent::Settle]).await.unwrap();
 
     let listed = system.run(&["dead-letters", "list", "--format", "json"]).json();
