@@ -1,6 +1,7 @@
 //! The whole system in one test: every service for real, on a real nats-server.
 
 pub mod faults;
+mod users;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::TryStreamExt;
-use secretscan_bus::access::{Identity, Keys, Limits, seed_file};
-use secretscan_bus::{Bus, NatsConfig, Stop};
+use secretscan_bus::access::Identity;
+use secretscan_bus::{Bus, Stop};
 use secretscan_detect::{HashKey, RuleSet, Secret};
 use secretscan_model::{Finding, RepositoryId, RepositoryScan, RequestId};
 use secretscan_proto::v1;
@@ -17,6 +18,8 @@ use secretscan_repo_agent::CredentialSettings;
 use secretscan_testkit::{TestServer, eventually, oracle};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+
+pub use users::Users;
 
 /// How long a test waits for what must come.
 pub const DEADLINE: Duration = Duration::from_secs(90);
@@ -49,6 +52,7 @@ pub struct System {
     /// A connection of the test's own.
     pub bus: Bus,
     dir: TempDir,
+    users: Users,
     size: Size,
     credentials: CredentialSettings,
     services: JoinSet<anyhow::Result<()>>,
@@ -78,12 +82,11 @@ impl System {
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("key"), KEY)?;
         // As everywhere else, each service is an identity that may do just what it needs.
-        let limits = Limits { max_memory_bytes: 1 << 30, max_store_bytes: 1 << 36 };
-        let accounts = Keys::in_dir(dir.path())?.accounts(&limits);
-        let server = TestServer::start_with(accounts.as_object().cloned().unwrap_or_default()).await?;
-        let bus = connect(&server, dir.path(), Identity::Setup).await?;
-        let mut system =
-            Self { server, bus, dir, size, credentials, services: JoinSet::new(), stop: Stop::new() };
+        let users = Users::new()?;
+        let server = TestServer::start_with(users.server_config()?).await?;
+        let bus = Bus::connect(&users.config(&server.url(), Identity::Setup)).await?;
+        let (services, stop) = (JoinSet::new(), Stop::new());
+        let mut system = Self { server, bus, dir, users, size, credentials, services, stop };
         system.start_services().await?;
         Ok(system)
     }
@@ -161,7 +164,7 @@ impl System {
     /// # Errors
     /// When it can't be made.
     pub async fn connect(&self, identity: Identity) -> anyhow::Result<Bus> {
-        connect(&self.server, self.dir.path(), identity).await
+        Ok(Bus::connect(&self.users.config(&self.server.url(), identity)).await?)
     }
 
     /// A client as one of the identities, that can try what no service does.
@@ -169,10 +172,7 @@ impl System {
     /// # Errors
     /// When it can't connect.
     pub async fn client(&self, identity: Identity) -> anyhow::Result<async_nats::Client> {
-        let seed = std::fs::read_to_string(seed_file(self.dir.path(), identity))?;
-        let options = async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
-            .custom_inbox_prefix(format!("_INBOX_{}", identity.name()));
-        Ok(options.connect(self.server.url()).await?)
+        Ok(self.users.client_options(identity)?.connect(self.server.url()).await?)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -297,15 +297,4 @@ pub fn expected_by(rules: &RuleSet, key: &HashKey, path: &Path) -> BTreeSet<Key>
             (found.rule_id.to_string(), found.path, hash, found.introduced.to_string())
         })
         .collect()
-}
-
-async fn connect(server: &TestServer, keys: &Path, identity: Identity) -> anyhow::Result<Bus> {
-    let config = NatsConfig {
-        url: server.url(),
-        nkey_seed: Some(seed_file(keys, identity)),
-        is_provisioned: identity != Identity::Setup,
-        name: identity.name().into(),
-        ..NatsConfig::default()
-    };
-    Ok(Bus::connect(&config).await?)
 }

@@ -1,4 +1,5 @@
-//! Points where a test makes a process crash. Without the feature `fail-points` there is nothing of them in the program.
+//! Points where a test makes a process crash, and the clock that it sets wrong. Without the feature `fail-points` there
+//! is nothing of them in the program.
 
 /// Ends the process as a crash would, if `FAIL_POINTS` in the environment lists this point.
 #[cfg(feature = "fail-points")]
@@ -21,3 +22,20 @@ pub fn point(name: std::fmt::Arguments<'_>) {
 #[cfg(not(feature = "fail-points"))]
 #[inline]
 pub fn point(_name: std::fmt::Arguments<'_>) {}
+
+/// By how many milliseconds the clock of this process is wrong: `CLOCK_OFFSET_S` in the environment.
+#[cfg(feature = "fail-points")]
+pub fn clock_offset_ms() -> i64 {
+    use std::sync::LazyLock;
+    static OFFSET: LazyLock<i64> = LazyLock::new(|| {
+        std::env::var("CLOCK_OFFSET_S").ok().and_then(|text| text.parse::<i64>().ok()).unwrap_or_default()
+    });
+    *OFFSET * 1_000
+}
+
+/// Nothing.
+#[cfg(not(feature = "fail-points"))]
+#[inline]
+pub fn clock_offset_ms() -> i64 {
+    0
+}

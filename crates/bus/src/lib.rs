@@ -366,5 +366,6 @@ async fn connect(config: &NatsConfig) -> Result<(async_nats::Client, watch::Rece
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock of the system")]
 pub fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    let now = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+    Timestamp(now.saturating_add(fail::clock_offset_ms()))
 }

@@ -267,16 +267,14 @@ impl Bus {
             if is_changed {
                 fail::point(format_args!("{}.{}.written", R::SHORT, last_name::<R>(events)));
             }
-            // A step that only repeats effects may follow a crash between the write and the event: tell it again.
+            // A step that changes nothing may follow a crash between the write and the event: tell it again.
             let first_untold = if is_changed { before } else { before.saturating_sub(1) };
-            if is_changed || !effects.is_empty() {
-                for (index, entry) in record.trail().iter().enumerate().skip(first_untold) {
-                    let (subject, body) = record.event(entry);
-                    let message_id = format!("{subject}.{index}");
-                    self.publish(subject, message_id, async_nats::HeaderMap::new(), body.into()).await?;
-                }
-                fail::point(format_args!("{}.{}.told", R::SHORT, last_name::<R>(events)));
+            for (index, entry) in record.trail().iter().enumerate().skip(first_untold) {
+                let (subject, body) = record.event(entry);
+                let message_id = format!("{subject}.{index}");
+                self.publish(subject, message_id, async_nats::HeaderMap::new(), body.into()).await?;
             }
+            fail::point(format_args!("{}.{}.told", R::SHORT, last_name::<R>(events)));
             return Ok((record, effects));
         }
         Err(BusError::Contended { key: key.to_owned(), attempts: MAX_RACES })

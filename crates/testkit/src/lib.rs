@@ -1,6 +1,6 @@
 //! For tests only: what several crates' tests need, and nothing that runs in production.
 //!
-//! [`TestServer`] is a real nats-server of one test, [`TestCluster`] are three; [`RepositoryBuilder`] and [`generate`] make
+//! [`TestServer`] is a real nats-server of one test, [`TestCluster`] are three, [`Certificates`] are for TLS; [`RepositoryBuilder`] and [`generate`] make
 //! real repositories, which [`HttpRemote`] serves; [`oracle`] says what a scan of one must find; [`Browser`] shows pages;
 //! [`eventually`] waits for what happens elsewhere.
 //!
@@ -8,6 +8,7 @@
 //! machine without nats-server installs it into `.tools` at the root of the workspace, and Chromium by apt-get.
 
 mod browser;
+mod certificates;
 mod cluster;
 mod generate;
 mod git;
@@ -22,6 +23,7 @@ pub mod service;
 mod wait;
 
 pub use browser::Browser;
+pub use certificates::Certificates;
 pub use cluster::TestCluster;
 pub use generate::{GeneratedRepository, PlantedSecret, generate};
 pub use oracle::{OracleFinding, oracle};
@@ -29,5 +31,5 @@ pub use random::Random;
 pub use remote::HttpRemote;
 pub use repository::{Change, Mark, Repository, RepositoryBuilder};
 pub use secret::{SecretKind, SecretText, base62, crc32};
-pub use server::TestServer;
+pub use server::{Config as ServerConfig, TestServer};
 pub use wait::eventually;

@@ -15,19 +15,18 @@ pub(super) fn of(dir: &Path) -> HashMap<&'static str, PathBuf> {
 }
 
 /// Builds the services and copies them to a directory, so that a build that comes meanwhile changes nothing.
-pub(super) fn build(to: &Path, with_fail_points: bool) -> anyhow::Result<HashMap<&'static str, PathBuf>> {
+pub(super) fn build(to: &Path) -> anyhow::Result<HashMap<&'static str, PathBuf>> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         // The whole workspace, so that features are as they are for the tests, and nothing is built twice.
         .args(["build", "--workspace", "--locked", "--message-format=json-render-diagnostics"])
+        // One build for all tests; without points in the environment there is nothing to it.
+        .args(["--features", "secretscan-bus/fail-points"])
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
         .stderr(Stdio::inherit());
     for service in SERVICES {
         cargo.arg("--bin").arg(format!("secretscan-{service}"));
-    }
-    if with_fail_points {
-        cargo.args(["--features", "secretscan-bus/fail-points"]);
     }
     if !cfg!(debug_assertions) {
         cargo.arg("--release");

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context;
 use rustix::process::Signal;
+use secretscan_bus::access::Identity;
 use secretscan_testkit::TestServer;
 use tokio::time::{Instant, sleep_until};
 
 use super::binaries::SERVICES;
 use super::plan::Fault;
-use super::process::{Counters, Process};
+use super::process::{Counters, Left, Process};
 use super::proxy::{Proxy, SharedProxy};
+use crate::Users;
 
 /// A place in the fleet: its processes follow each other.
 struct Member {
@@ -53,6 +56,7 @@ pub(super) struct FleetOptions<'a> {
     pub(super) key_file: &'a Path,
     pub(super) rules_file: &'a Path,
     pub(super) log: &'a str,
+    pub(super) users: &'a Users,
     pub(super) fail_points: BTreeSet<String>,
 }
 
@@ -72,7 +76,7 @@ impl Fleet {
                 members.push(Member {
                     service,
                     binary: options.binaries[service].clone(),
-                    variables: variables(service, &name, &proxy.url(), options)?,
+                    variables: variables(service, &name, &proxy.url(), members.len(), options)?,
                     logs: logs.clone(),
                     proxy: Arc::new(proxy),
                     slot: tokio::sync::Mutex::default(),
@@ -112,10 +116,7 @@ impl Fleet {
                 let has_ended = slot.process.as_mut().is_some_and(Process::has_ended);
                 if has_ended && let Some(process) = slot.process.take() {
                     *self.ended_by_themselves().entry(member.service).or_default() += 1;
-                    if let Some(point) = process.fail_point()? {
-                        self.fail_points.lock().unwrap_or_else(PoisonError::into_inner).remove(&point);
-                    }
-                    self.count(process.into_counters());
+                    self.note(process.kill().await?);
                 }
                 match &mut slot.process {
                     Some(process) => process.scrape().await,
@@ -133,7 +134,7 @@ impl Fleet {
                 let mut slot = member.slot.lock().await;
                 if let Some(mut process) = slot.process.take() {
                     process.scrape().await;
-                    self.count(process.kill().await?);
+                    self.note(process.kill().await?);
                 }
                 wait(down).await;
                 member.start(&mut slot)?;
@@ -143,7 +144,7 @@ impl Fleet {
                 let mut slot = member.slot.lock().await;
                 if let Some(mut process) = slot.process.take() {
                     process.scrape().await;
-                    self.count(process.terminate().await?);
+                    self.note(process.terminate().await?);
                 }
                 member.start(&mut slot)?;
             }
@@ -178,6 +179,14 @@ impl Fleet {
         Ok(())
     }
 
+    /// Makes all processes of a service stop in order, and others take their places.
+    pub(super) async fn replace(&self, service: &str) -> anyhow::Result<()> {
+        for (member, _) in self.members.iter().enumerate().filter(|(_, member)| member.service == service) {
+            self.suffer(Fault::Terminate { member }).await?;
+        }
+        Ok(())
+    }
+
     /// Stops all services as SIGTERM does.
     pub(super) async fn stop(&self) -> anyhow::Result<()> {
         let stops = self.members.iter().map(|member| async move {
@@ -185,7 +194,7 @@ impl Fleet {
             slot.is_down = true;
             if let Some(mut process) = slot.process.take() {
                 process.scrape().await;
-                self.count(process.terminate().await?);
+                self.note(process.terminate().await?);
             }
             anyhow::Ok(())
         });
@@ -193,10 +202,14 @@ impl Fleet {
         Ok(())
     }
 
-    fn count(&self, counters: Counters) {
+    /// Notes what a process has left that has ended.
+    fn note(&self, left: Left) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, value) in counters {
+        for (name, value) in left.counters {
             *counted.entry(name).or_default() += value;
+        }
+        if let Some(point) = left.fail_point {
+            self.fail_points.lock().unwrap_or_else(PoisonError::into_inner).remove(&point);
         }
     }
 
@@ -240,10 +253,16 @@ pub(super) async fn wait(time: Duration) {
     sleep_until(Instant::now() + time).await;
 }
 
+/// By how many seconds the clock of a member is wrong: up to five minutes, ahead or behind.
+fn clock_offset_s(number: usize) -> i64 {
+    (number as i64 * 137) % 601 - 300
+}
+
 fn variables(
     service: &str,
     name: &str,
     url: &str,
+    number: usize,
     options: &FleetOptions<'_>,
 ) -> anyhow::Result<Vec<(String, String)>> {
     let dir = options.dir.join(name);
@@ -257,8 +276,13 @@ fn variables(
         ("SERVICE__HEALTH_ADDRESS", "127.0.0.1:0".to_owned()),
         ("SERVICE__LOG", options.log.to_owned()),
     ];
+    let identity = Identity::ALL.into_iter().find(|identity| identity.name() == service);
+    variables.extend(options.users.variables(identity.context("a service is an identity")?));
     match service {
-        "controller" => variables.push(("POLICY__ALLOW_LOCAL", "true".to_owned())),
+        "controller" => {
+            let allowed = ["POLICY__ALLOW_LOCAL", "POLICY__ALLOW_HTTP", "POLICY__ALLOW_PRIVATE_HOSTS"];
+            variables.extend(allowed.map(|name| (name, "true".to_owned())));
+        }
         "repo-agent" => variables.extend([
             ("MIRRORS__DIR", path(&mirrors)),
             ("FETCH__ALLOW_LOCAL", "true".to_owned()),
@@ -277,5 +301,6 @@ fn variables(
         variables.push(("AGENT__SCRATCH", path(&scratch)));
         variables.push(("AGENT__HOST", name.to_owned()));
     }
-    Ok(variables.into_iter().map(|(name, value)| (format!("SECRETSCAN_{name}"), value)).collect())
+    let settings = variables.into_iter().map(|(name, value)| (format!("SECRETSCAN_{name}"), value));
+    Ok(settings.chain([("CLOCK_OFFSET_S".to_owned(), clock_offset_s(number).to_string())]).collect())
 }

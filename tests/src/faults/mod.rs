@@ -1,10 +1,12 @@
 //! Fault runs: the service binaries and a real nats-server, while processes are killed and frozen, connections cut and
-//! held, and the server killed; requests come in meanwhile. What comes out must be what comes out without faults.
+//! held, and the server killed; requests come in meanwhile, and some are refused or cancelled. What comes out must be what
+//! comes out without faults. Each process has an identity of its own, talks TLS, and its clock is wrong by minutes.
 //!
 //! The plan of the faults is a function of the seed; what they hit depends on the machine.
 
 mod binaries;
 mod check;
+mod detours;
 mod fleet;
 mod plan;
 mod process;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use secretscan_bus::access::Identity;
 use secretscan_bus::door::AskError;
 use secretscan_bus::{Bus, NatsConfig};
 use secretscan_detect::{HashKey, RuleSet};
@@ -28,6 +31,8 @@ use tokio::task::JoinSet;
 pub use check::Checked;
 pub use plan::{Fault, Planned, plan};
 
+use crate::Users;
+use detours::{Detour, give_batches_back};
 use fleet::{Fleet, FleetOptions, wait};
 
 /// What to run.
@@ -128,11 +133,23 @@ impl Target {
 /// What stands when a run begins: the server, the services, the repositories.
 struct Stage {
     bus: Bus,
+    client: async_nats::Client,
     fleet: Arc<Fleet>,
     targets: Vec<Target>,
+    /// Scanned after a scan of it was cancelled.
+    cancelled: Target,
     rules: Arc<RuleSet>,
     logs: PathBuf,
-    _temporary: tempfile::TempDir,
+    _files: (tempfile::TempDir, Users),
+}
+
+/// What came of the requests.
+struct Asked {
+    /// The ids of the repositories, of the one that was cancelled first last.
+    repositories: Vec<RepositoryId>,
+    sent_again: u64,
+    /// At most so many messages are dead letters.
+    refused: u64,
 }
 
 /// How a stage is set.
@@ -150,23 +167,23 @@ impl Stage {
         let dir = run.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
         std::fs::create_dir_all(&dir)?;
         let (built, to) = (run.binaries.clone(), temporary.path().to_owned());
-        // One build for all tests; without points in the environment there is nothing to it.
-        let with_points = cfg!(debug_assertions) || !fail_points.is_empty();
         let binaries = tokio::task::spawn_blocking(move || match built {
             Some(from) => Ok(binaries::of(&from)),
-            None => binaries::build(&to, with_points),
+            None => binaries::build(&to),
         });
         let binaries = binaries.await??;
         let (seed, count) = (run.seed, run.repositories);
-        let targets = tokio::task::spawn_blocking(move || make_targets(seed, count)).await??;
-        say(&format!("{count} repositories are made"));
-        let server = TestServer::start().await?;
-        let config =
-            NatsConfig { url: server.url(), name: "faults".into(), ack_wait, ..NatsConfig::default() };
-        let bus = Bus::connect(&config).await?;
+        let made = move || anyhow::Ok((make_targets(seed, count)?, make_cancelled(seed)?));
+        let (targets, cancelled) = tokio::task::spawn_blocking(made).await??;
+        say(&format!("{} repositories are made", count + 1));
+        let users = Users::with_tls()?;
+        let server = TestServer::start_with(users.server_config()?).await?;
+        let (url, setup) = (server.url(), Identity::Setup);
+        let bus = Bus::connect(&NatsConfig { ack_wait, ..users.config(&url, setup) }).await?;
+        let client = users.client_options(setup)?.connect(url).await?;
         let key_file = dir.join("key");
         std::fs::write(&key_file, KEY)?;
-        let (rules, rules_file) = few_rules(&targets, &dir)?;
+        let (rules, rules_file) = few_rules(targets.iter().chain([&cancelled]), &dir)?;
         let options = FleetOptions {
             binaries: &binaries,
             replicas: run.replicas,
@@ -175,10 +192,33 @@ impl Stage {
             key_file: &key_file,
             rules_file: &rules_file,
             log: &run.log,
+            users: &users,
             fail_points,
         };
         let fleet = Fleet::start(server, &options).await?;
-        Ok(Self { bus, fleet, targets, rules, logs: dir.join("logs"), _temporary: temporary })
+        let (logs, files) = (dir.join("logs"), (temporary, users));
+        Ok(Self { bus, client, fleet, targets, cancelled, rules, logs, _files: files })
+    }
+
+    fn all_targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().chain([&self.cancelled])
+    }
+
+    /// Sends all requests, those that complete and those that don't, and waits until they have ended.
+    async fn ask(&self, options: &Options) -> anyhow::Result<Asked> {
+        let detour =
+            |number| Detour { bus: &self.bus, name: format!("s{}-{number}", options.seed), refused: 0 };
+        let mut with_batches = detour(0);
+        // A process crashes once at each point, and then another goes on after it.
+        let mut without: Vec<Detour<'_>> = (1..=4).map(detour).collect();
+        let ((mut repositories, sent_again), _, cancelled) = tokio::try_join!(
+            ask(&self.bus, &self.targets, options.duration),
+            futures::future::try_join_all(without.iter_mut().map(Detour::without_history)),
+            with_batches.with_batches(&self.cancelled),
+        )?;
+        repositories.push(cancelled);
+        let refused = without.iter().chain([&with_batches]).map(|detour| detour.refused).sum();
+        Ok(Asked { repositories, sent_again, refused })
     }
 
     /// Does something while the fleet is supervised.
@@ -193,13 +233,15 @@ impl Stage {
     }
 
     /// Waits until everything is at rest, stops the services, and compares.
-    async fn check(&self, repositories: &[RepositoryId], patience: Duration) -> anyhow::Result<Checked> {
-        let url = self.fleet.server.lock().await.url();
-        self.supervised(check::drained(&self.bus, &url, patience)).await?;
+    async fn check(&self, asked: &Asked, patience: Duration) -> anyhow::Result<Checked> {
+        let jetstream = async_nats::jetstream::new(self.client.clone());
+        self.supervised(check::drained(&self.bus, &jetstream, patience)).await?;
         self.fleet.stop().await?;
         let key = HashKey::from_bytes(KEY);
         let by = (&self.rules, &key);
-        let checked = check::everything(&self.bus, &url, &self.targets, repositories, by, patience).await?;
+        let targets: Vec<_> = self.all_targets().zip(&asked.repositories).collect();
+        let checked = check::everything(&self.bus, &targets, by).await?;
+        check::nothing_is_left(&self.bus, &jetstream, asked.refused, patience).await?;
         check::logs(&self.logs)?;
         Ok(checked)
     }
@@ -214,16 +256,15 @@ pub async fn run(options: &Options, say: impl Fn(&str)) -> anyhow::Result<Outcom
     let stage = Stage::set(stage, &say).await?;
     let started = Instant::now();
     let worked = async {
-        let asked = ask(&stage.bus, &stage.targets, options.duration);
-        let (asked, faults) = tokio::try_join!(asked, inflict(&stage.fleet, options, &say))?;
+        let (asked, faults) = tokio::try_join!(stage.ask(options), inflict(&stage.fleet, options, &say))?;
         say(&format!("faults are over after {:.0} s", started.elapsed().as_secs_f64()));
-        check::ended(&stage.bus, &stage.targets, options.patience).await?;
+        check::ended(&stage.bus, stage.all_targets(), options.patience).await?;
         Ok((asked, faults))
     };
-    let ((repositories, sent_again), faults) = stage.supervised(worked).await?;
+    let (asked, faults) = stage.supervised(worked).await?;
     let elapsed = started.elapsed();
     say(&format!("all requests have ended after {:.0} s", elapsed.as_secs_f64()));
-    let checked = stage.check(&repositories, options.patience).await?;
+    let checked = stage.check(&asked, options.patience).await?;
 
     let counters = stage.fleet.counters();
     let sum = |wanted: &str| {
@@ -231,7 +272,7 @@ pub async fn run(options: &Options, say: impl Fn(&str)) -> anyhow::Result<Outcom
     };
     Ok(Outcome {
         faults,
-        sent_again,
+        sent_again: asked.sent_again,
         redeliveries: sum("redeliveries"),
         fenced: sum("lease-lost"),
         races: sum("race-lost"),
@@ -265,19 +306,32 @@ pub async fn crash_at(
     let stage = StageOptions { run: options, ack_wait, fail_points: points.clone() };
     let stage = Stage::set(stage, &say).await?;
     let worked = async {
-        let (repositories, _) = ask(&stage.bus, &stage.targets, options.duration).await?;
-        check::ended(&stage.bus, &stage.targets, options.patience).await?;
-        Ok(repositories)
+        let asked = async {
+            let asked = stage.ask(options).await?;
+            check::ended(&stage.bus, stage.all_targets(), options.patience).await?;
+            Ok(asked)
+        };
+        tokio::pin!(asked);
+        tokio::select! {
+            asked = &mut asked => asked,
+            given_back = give_batches_back(&stage.fleet, &stage.client) => {
+                given_back?;
+                asked.await
+            }
+        }
     };
-    let repositories = stage.supervised(worked).await?;
-    let checked = stage.check(&repositories, options.patience).await?;
+    let asked = stage.supervised(worked).await?;
+    let checked = stage.check(&asked, options.patience).await?;
     let left = stage.fleet.fail_points_left();
     Ok(Crashes { reached: points.difference(&left).cloned().collect(), checked })
 }
 
 /// Only the rules of what was planted: what is tested here is not the rules, and all of them take the oracle long.
-fn few_rules(targets: &[Target], dir: &Path) -> anyhow::Result<(Arc<RuleSet>, PathBuf)> {
-    let planted = targets.iter().flat_map(|target| &target.generated.planted);
+fn few_rules<'a>(
+    targets: impl Iterator<Item = &'a Target>,
+    dir: &Path,
+) -> anyhow::Result<(Arc<RuleSet>, PathBuf)> {
+    let planted = targets.flat_map(|target| &target.generated.planted);
     let wanted: BTreeSet<&str> = planted.map(|planted| planted.rule_id).collect();
     let builtin = secretscan_rules::builtin();
     let others = builtin.rules().iter().map(|rule| rule.id.to_string());
@@ -303,6 +357,12 @@ fn make_targets(seed: u64, count: usize) -> anyhow::Result<Vec<Target>> {
             Ok(Target { generated, requests })
         })
         .collect()
+}
+
+/// Many batches, so that some are on their way when it is cancelled.
+fn make_cancelled(seed: u64) -> anyhow::Result<Target> {
+    let generated = generate(seed.wrapping_mul(10_000) + 9_999, 200)?;
+    Ok(Target { generated, requests: vec![RequestId::parse(&format!("s{seed}-again"))?] })
 }
 
 /// Sends all requests, spread over most of the time, each until it is answered. Gives the repositories' ids and how

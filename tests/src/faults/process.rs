@@ -20,6 +20,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Counters by name, with the labels as the service writes them.
 pub(super) type Counters = BTreeMap<String, u64>;
 
+/// What a process has left that has ended.
+pub(super) struct Left {
+    /// What it had counted, as far as it was read.
+    pub(super) counters: Counters,
+    /// The fail point at which it crashed, if it did.
+    pub(super) fail_point: Option<String>,
+}
+
 /// A running process. Dropping it kills it.
 pub(super) struct Process {
     child: Child,
@@ -58,29 +66,24 @@ impl Process {
         Ok(())
     }
 
-    /// The fail point at which it crashed, if it did.
-    pub(super) fn fail_point(&self) -> anyhow::Result<Option<String>> {
-        let log = std::fs::read_to_string(&self.log)?;
-        Ok(log.lines().find_map(|line| line.strip_prefix("fail point ")).map(str::to_owned))
-    }
-
-    /// What it had counted, as far as it was read.
-    pub(super) fn into_counters(self) -> Counters {
-        self.counters
-    }
-
-    /// Ends it as a crash would; gives what it had counted.
-    pub(super) async fn kill(mut self) -> anyhow::Result<Counters> {
+    /// Ends it as a crash would, unless it has ended.
+    pub(super) async fn kill(mut self) -> anyhow::Result<Left> {
         self.child.kill().await.context("killing a service")?;
-        Ok(self.counters)
+        self.left()
     }
 
-    /// Ends it in order; gives what it had counted.
-    pub(super) async fn terminate(mut self) -> anyhow::Result<Counters> {
+    /// Ends it in order.
+    pub(super) async fn terminate(mut self) -> anyhow::Result<Left> {
         self.send(Signal::TERM)?;
         let ended = tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await;
         ended.with_context(|| format!("it does not stop: {}", self.log.display()))??;
-        Ok(self.counters)
+        self.left()
+    }
+
+    fn left(self) -> anyhow::Result<Left> {
+        let log = std::fs::read_to_string(&self.log)?;
+        let fail_point = log.lines().find_map(|line| line.strip_prefix("fail point ")).map(str::to_owned);
+        Ok(Left { counters: self.counters, fail_point })
     }
 
     /// Reads its counters, if it answers.

@@ -14,9 +14,10 @@ async fn a_short_run_of_faults_loses_repeats_and_leaves_nothing() {
     assert_eq!(outcome.faults.values().sum::<u64>(), 32);
 }
 
-/// The consumers that have messages in a scan that nobody cancels.
-const CONSUMERS: [&str; 8] = [
+/// The consumers that have messages.
+const CONSUMERS: [&str; 9] = [
     "controller-new",
+    "controller-cancel",
     "scheduler-queued-on-demand",
     "repo-agents",
     "controller-batches",
@@ -27,19 +28,25 @@ const CONSUMERS: [&str; 8] = [
 ];
 
 /// What happens to a request and to a batch, by the last event of each write, and how many effects follow.
-const EVENTS: [(&str, usize); 8] = [
+const EVENTS: [(&str, usize); 14] = [
+    ("scan.Refuse", 0),
     ("scan.Accept", 1),
     ("scan.Assign", 1),
     ("scan.Claim", 0),
     ("scan.FinishListing", 1),
+    ("scan.GiveBack", 0),
+    ("scan.Fail", 1),
+    ("scan.Cancel", 2),
     ("batch.Admit", 1),
     ("batch.Assign", 1),
     ("batch.Claim", 0),
+    ("batch.GiveBack", 0),
     ("batch.Finish", 1),
+    ("batch.Cancel", 3),
 ];
 
 /// Writes between the beats.
-const BETWEEN: [&str; 23] = [
+const BETWEEN: [&str; 25] = [
     "scan.created",
     "repository.held",
     "repository.released",
@@ -54,6 +61,8 @@ const BETWEEN: [&str; 23] = [
     "finding.written",
     "scan.Settle.told",
     "scan.Settle.performed.0",
+    "scan.Settle.performed.1",
+    "scan.Settle.performed.2",
     "batch.Settle.told",
     "batch.Settle.performed.0",
     "batch.Settle.performed.1",

@@ -7,7 +7,8 @@ use async_nats::{ConnectOptions, Event};
 use secretscan_bus::access::{Identity, Keys, Limits, seed_file};
 use secretscan_bus::topology::{self, Queue};
 use secretscan_bus::{Bus, BusError, NatsConfig, TlsSettings};
-use secretscan_testkit::TestServer;
+use secretscan_testkit::{Certificates, TestServer};
+use secretscan_tests::Users;
 use tokio::sync::mpsc;
 
 /// Refused to everybody but the identity that sets up.
@@ -38,44 +39,36 @@ const LIMITS: Limits = Limits { max_memory_bytes: 1 << 28, max_store_bytes: 1 <<
 
 struct Server {
     server: TestServer,
-    keys: tempfile::TempDir,
+    users: Users,
 }
 
 impl Server {
     /// A server with all identities, set up, without any service.
     async fn start() -> Self {
-        let keys = tempfile::tempdir().unwrap();
-        let accounts = Keys::in_dir(keys.path()).unwrap().accounts(&LIMITS);
-        let server = TestServer::start_with(accounts.as_object().cloned().unwrap()).await.unwrap();
-        let server = Self { server, keys };
+        Self::start_for(Users::new().unwrap()).await
+    }
+
+    async fn start_for(users: Users) -> Self {
+        let server = TestServer::start_with(users.server_config().unwrap()).await.unwrap();
+        let server = Self { server, users };
         server.bus(Identity::Setup).await.unwrap();
         server
     }
 
     async fn bus(&self, identity: Identity) -> Result<Bus, BusError> {
-        let config = NatsConfig {
-            url: self.server.url(),
-            nkey_seed: Some(seed_file(self.keys.path(), identity)),
-            is_provisioned: identity != Identity::Setup,
-            name: identity.name().into(),
-            ..NatsConfig::default()
-        };
-        Bus::connect(&config).await
+        Bus::connect(&self.users.config(&self.server.url(), identity)).await
     }
 
     async fn client(&self, identity: Identity) -> Client {
-        let seed = std::fs::read_to_string(seed_file(self.keys.path(), identity)).unwrap();
         let (sender, refusals) = mpsc::unbounded_channel();
-        let options = ConnectOptions::with_nkey(seed.trim().to_owned())
-            .custom_inbox_prefix(format!("_INBOX_{}", identity.name()))
-            .event_callback(move |event| {
-                let sender = sender.clone();
-                async move {
-                    if let Event::ServerError(error) = event {
-                        let _ = sender.send(error.to_string());
-                    }
+        let options = self.users.client_options(identity).unwrap().event_callback(move |event| {
+            let sender = sender.clone();
+            async move {
+                if let Event::ServerError(error) = event {
+                    let _ = sender.send(error.to_string());
                 }
-            });
+            }
+        });
         Client { client: options.connect(self.server.url()).await.unwrap(), refusals }
     }
 }
@@ -287,75 +280,27 @@ fn key_files_are_for_the_owner_and_stay() {
     assert!(error.contains("reading the key file") && error.ends_with("cli.nk failed"), "{error}");
 }
 
-/// Certificates of an authority of the test's own.
-struct Certificates {
-    dir: tempfile::TempDir,
-}
-
-impl Certificates {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
-        let authority_key = rcgen::KeyPair::generate().unwrap();
-        let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        write("ca.pem", authority.self_signed(&authority_key).unwrap().pem());
-        let issuer = rcgen::Issuer::from_params(&authority, &authority_key);
-        for name in ["server", "client"] {
-            let key = rcgen::KeyPair::generate().unwrap();
-            let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-            params.extended_key_usages =
-                vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-            write(&format!("{name}.pem"), params.signed_by(&key, &issuer).unwrap().pem());
-            write(&format!("{name}.key"), key.serialize_pem());
-        }
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_tls_both_sides_must_show_a_certificate() {
-    let certificates = Certificates::new();
-    let keys = tempfile::tempdir().unwrap();
-    let mut config = Keys::in_dir(keys.path()).unwrap().accounts(&LIMITS);
-    config["tls"] = serde_json::json!({
-        "cert_file": certificates.path("server.pem"),
-        "key_file": certificates.path("server.key"),
-        "ca_file": certificates.path("ca.pem"),
-        "verify": true,
-    });
-    let server = TestServer::start_with(config.as_object().cloned().unwrap()).await.unwrap();
+    // With both it is let in.
+    let server = Server::start_for(Users::with_tls().unwrap()).await;
     let connect = async |tls: TlsSettings| {
-        let config = NatsConfig {
-            url: server.url(),
-            nkey_seed: Some(seed_file(keys.path(), Identity::Setup)),
-            name: Identity::Setup.name().into(),
-            tls,
-            ..NatsConfig::default()
-        };
+        let config = NatsConfig { tls, ..server.users.config(&server.server.url(), Identity::Setup) };
         Bus::connect(&config).await.map(drop)
     };
-    let ca_file = Some(certificates.path("ca.pem"));
-    let certificate_file = Some(certificates.path("client.pem"));
-    let key_file = Some(certificates.path("client.key"));
-    let both = TlsSettings { ca_file: ca_file.clone(), certificate_file: certificate_file.clone(), key_file };
-    connect(both.clone()).await.expect("with both it is let in");
-    let without = TlsSettings { ca_file: ca_file.clone(), ..TlsSettings::default() };
+    let both = server.users.tls();
+    let without = TlsSettings { ca_file: both.ca_file.clone(), ..TlsSettings::default() };
     connect(without).await.expect_err("without a certificate it is refused");
-    let stranger = Certificates::new();
+    let stranger = Certificates::new().unwrap();
     let unknown = TlsSettings {
         certificate_file: Some(stranger.path("client.pem")),
         key_file: Some(stranger.path("client.key")),
         ..both.clone()
     };
     connect(unknown).await.expect_err("a certificate of another authority is refused");
-    let impostor = TlsSettings { ca_file: Some(stranger.path("ca.pem")), ..both };
+    let impostor = TlsSettings { ca_file: Some(stranger.path("ca.pem")), ..both.clone() };
     connect(impostor).await.expect_err("a server that another authority vouches for is refused");
-    let half = TlsSettings { ca_file, certificate_file, key_file: None };
+    let half = TlsSettings { key_file: None, ..both };
     let error = connect(half).await.expect_err("a certificate without its key").to_string();
     assert!(error.contains("go together"), "{error}");
 }

@@ -1,0 +1,139 @@
+//! Requests that do not simply complete: refused, failed, given back, cancelled. Nothing of them may be left but their
+//! records and dead letters.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use futures::StreamExt;
+use secretscan_bus::Bus;
+use secretscan_bus::door::AskError;
+use secretscan_model::{RepositoryId, RepositoryScan, RequestId, ScanState};
+use secretscan_proto::v1;
+
+use super::Target;
+use super::fleet::{Fleet, wait};
+
+/// Nobody listens there.
+const UNREACHABLE: &str = "http://127.0.0.1:1/nobody/repository";
+/// It is no repository.
+const MISSING: &str = "/nowhere/repository";
+/// How often a record is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Asks until there is an answer; counts the messages that were sent.
+async fn answered(
+    sent: &mut u64,
+    mut ask: impl AsyncFnMut() -> Result<v1::Answer, AskError>,
+) -> anyhow::Result<v1::Answer> {
+    loop {
+        *sent += 1;
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(AskError::NoAnswer { .. }) => {}
+            // No server for a moment.
+            Err(AskError::Send { .. }) => wait(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+/// What is asked beside the requests that complete.
+pub(super) struct Detour<'a> {
+    pub(super) bus: &'a Bus,
+    /// The ids of its requests begin with it.
+    pub(super) name: String,
+    /// At most so many messages end as dead letters.
+    pub(super) refused: u64,
+}
+
+impl Detour<'_> {
+    fn id(&self, name: &str) -> anyhow::Result<RequestId> {
+        RequestId::parse(&format!("{}-{name}", self.name)).context("an id")
+    }
+
+    async fn ask(&mut self, id: &RequestId, uri: &str) -> anyhow::Result<v1::Answer> {
+        let request = v1::NewRepositoryScan {
+            request_id: id.to_string(),
+            uri: uri.to_owned(),
+            ..v1::NewRepositoryScan::default()
+        };
+        let mut sent = 0;
+        let answer = answered(&mut sent, async || self.bus.request_scan(&request).await).await?;
+        self.refused += if answer.error.is_empty() { 0 } else { sent };
+        Ok(answer)
+    }
+
+    /// Cancels, and waits until it has ended.
+    async fn cancel(&mut self, id: &RequestId) -> anyhow::Result<ScanState> {
+        let cancel = v1::CancelRepositoryScan { request_id: id.to_string(), requester: "detour".into() };
+        // A second message may be refused, as the first did it.
+        answered(&mut self.refused, async || self.bus.cancel_scan(&cancel).await).await?;
+        Ok(self.when(id, |scan| scan.state.is_terminal()).await?.state)
+    }
+
+    async fn when(
+        &self,
+        id: &RequestId,
+        is_wanted: impl Fn(&RepositoryScan) -> bool,
+    ) -> anyhow::Result<RepositoryScan> {
+        loop {
+            // No server for a moment: asked again.
+            if let Ok(Some(scan)) = self.bus.scan(id).await
+                && is_wanted(&scan)
+            {
+                return Ok(scan);
+            }
+            wait(LOOK).await;
+        }
+    }
+
+    /// One that is refused, one that fails, and one that is given back and then cancelled.
+    pub(super) async fn without_history(&mut self) -> anyhow::Result<()> {
+        let refused = self.id("refused")?;
+        let answer = self.ask(&refused, "ftp://127.0.0.1/repository").await?;
+        ensure!(!answer.error.is_empty(), "it was accepted");
+        let failed = self.id("failed")?;
+        self.ask(&failed, MISSING).await?;
+        // Its dead letter.
+        self.refused += 1;
+        let scan = self.when(&failed, |scan| scan.state.is_terminal()).await?;
+        ensure!(matches!(scan.state, ScanState::Failed { .. }), "{:?}", scan.state);
+        let given_back = self.id("given-back")?;
+        self.ask(&given_back, UNREACHABLE).await?;
+        let claims =
+            |scan: &RepositoryScan| scan.trail.iter().filter(|entry| entry.state == "InProgress").count();
+        self.when(&given_back, |scan| claims(scan) >= 2).await?;
+        let state = self.cancel(&given_back).await?;
+        ensure!(state == ScanState::Cancelled, "{state:?}");
+        Ok(())
+    }
+
+    /// One that is cancelled with batches on their way; then the same repository once more, to its end.
+    pub(super) async fn with_batches(&mut self, target: &Target) -> anyhow::Result<RepositoryId> {
+        let uri = target.uri();
+        let cancelled = self.id("cancelled")?;
+        self.ask(&cancelled, &uri).await?;
+        self.when(&cancelled, |scan| scan.batches.len() >= 2).await?;
+        // It may have been quicker.
+        let state = self.cancel(&cancelled).await?;
+        ensure!(matches!(state, ScanState::Cancelled | ScanState::Completed), "{state:?}");
+        let [again] = target.requests.as_slice() else { anyhow::bail!("one request completes") };
+        let answer = self.ask(again, &uri).await?;
+        ensure!(answer.error.is_empty(), "refused: {}", answer.error);
+        Ok(answer.repository_id.parse()?)
+    }
+}
+
+/// Stops batch-agents in order each time that one has just taken a batch, so that it is given back, until a process has
+/// crashed at each point of that.
+pub(super) async fn give_batches_back(fleet: &Fleet, client: &async_nats::Client) -> anyhow::Result<()> {
+    let mut events = client.subscribe("secretscan.event.commit-batch.>").await?;
+    while let Some(event) = events.next().await {
+        if !fleet.fail_points_left().iter().any(|point| point.starts_with("batch.GiveBack")) {
+            return Ok(());
+        }
+        if memchr::memmem::find(&event.payload, b"InProgress").is_some() {
+            fleet.replace("batch-agent").await?;
+        }
+    }
+    Ok(())
+}
