@@ -75,6 +75,21 @@ impl System {
     /// # Errors
     /// When something does not come up.
     pub async fn start_with(size: Size, credentials: CredentialSettings) -> anyhow::Result<Self> {
+        let users = Users::new()?;
+        let server = TestServer::start_with(users.server_config()?).await?;
+        Self::start_on(server, users, size, credentials).await
+    }
+
+    /// Starts all services on a server of the test's own choice.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn start_on(
+        server: TestServer,
+        users: Users,
+        size: Size,
+        credentials: CredentialSettings,
+    ) -> anyhow::Result<Self> {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
@@ -82,8 +97,6 @@ impl System {
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("key"), KEY)?;
         // As everywhere else, each service is an identity that may do just what it needs.
-        let users = Users::new()?;
-        let server = TestServer::start_with(users.server_config()?).await?;
         let bus = Bus::connect(&users.config(&server.url(), Identity::Setup)).await?;
         let (services, stop) = (JoinSet::new(), Stop::new());
         let mut system = Self { server, bus, dir, users, size, credentials, services, stop };

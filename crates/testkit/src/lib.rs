@@ -20,6 +20,7 @@ mod repository;
 mod secret;
 mod server;
 pub mod service;
+mod small_disk;
 mod wait;
 
 pub use browser::Browser;
@@ -32,4 +33,5 @@ pub use remote::HttpRemote;
 pub use repository::{Change, Mark, Repository, RepositoryBuilder};
 pub use secret::{SecretKind, SecretText, base62, crc32};
 pub use server::{Config as ServerConfig, TestServer};
+pub use small_disk::SmallDisk;
 pub use wait::eventually;

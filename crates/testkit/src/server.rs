@@ -7,6 +7,8 @@ use secretscan_embedded::{NatsServer, ServerOptions, find_or_install};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+use crate::SmallDisk;
+
 /// A real nats-server with JetStream, on a port picked by the system and a temporary store. Dropping it kills it.
 #[derive(Debug)]
 pub struct TestServer {
@@ -36,7 +38,19 @@ impl TestServer {
     /// # Errors
     /// When there is no usable nats-server, or it does not come up.
     pub async fn start_with(config: Config) -> anyhow::Result<Self> {
-        let binary = server_binary().await?;
+        Self::start_program(server_binary().await?, config).await
+    }
+
+    /// The same, its store on a disk that is soon full.
+    ///
+    /// # Errors
+    /// As [`TestServer::start_with`].
+    pub async fn start_on(disk: &SmallDisk, mut config: Config) -> anyhow::Result<Self> {
+        config.insert("jetstream".into(), serde_json::json!({ "store_dir": disk.path() }));
+        Self::start_program(disk.inside(&server_binary().await?)?, config).await
+    }
+
+    async fn start_program(binary: PathBuf, config: Config) -> anyhow::Result<Self> {
         let store = tempfile::tempdir().context("making a directory for the store of nats-server")?;
         let options = ServerOptions { config: config.clone(), ..ServerOptions::new(store.path()) };
         let server = NatsServer::start(&binary, options).await?;
