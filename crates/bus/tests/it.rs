@@ -300,7 +300,7 @@ async fn agents_come_and_go() {
         while view.slots(Role::BatchAgent) != 2 {
             changed.notified().await;
         }
-        let held = presence.hold("work".into());
+        let held = presence.hold("work".into(), false).await;
         let other = Presence::new(bus.clone(), Role::BatchAgent, 2, "host".into());
         let claim = Claim { agent: presence.id(), attempt: 1 };
         while !other.is_held_by_another(Some(&claim), "work").await.unwrap() {

@@ -181,8 +181,11 @@ async fn ledger_is_exact(bus: &Bus, path: &Path, repository: &RepositoryId) -> a
     ensure!(listed.len() == count, "{} commits are in the ledger twice", count - listed.len());
     let refs = secretscan_git::Refs::All;
     let path = path.to_owned();
-    let commits =
-        tokio::task::spawn_blocking(move || secretscan_git::list(&path, &refs)).await?.context("listing")?;
+    let commits = tokio::task::spawn_blocking(move || {
+        secretscan_git::list(&path, &refs, &secretscan_git::ChildLimits::NONE)
+    })
+    .await?
+    .context("listing")?;
     let commits: BTreeSet<CommitId> = commits.into_iter().map(|commit| commit.id).collect();
     ensure!(
         listed == commits,
