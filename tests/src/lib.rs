@@ -42,6 +42,9 @@ impl Default for Size {
     }
 }
 
+/// Changes what the agents are configured with.
+pub type Adjust = fn(&mut secretscan_repo_agent::Config, &mut secretscan_batch_agent::Config);
+
 /// A running system.
 pub struct System {
     /// Its server.
@@ -51,6 +54,7 @@ pub struct System {
     dir: TempDir,
     size: Size,
     credentials: CredentialSettings,
+    adjust: Adjust,
     services: JoinSet<anyhow::Result<()>>,
     stop: Stop,
 }
@@ -63,14 +67,18 @@ impl System {
     /// # Errors
     /// When something does not come up.
     pub async fn start(size: Size) -> anyhow::Result<Self> {
-        Self::start_with(size, CredentialSettings::default()).await
+        Self::start_with(size, CredentialSettings::default(), |_, _| {}).await
     }
 
-    /// Starts the server and all services, the repo-agents with Git credentials.
+    /// Starts the server and all services, the repo-agents with Git credentials, and both agents with more settings.
     ///
     /// # Errors
     /// When something does not come up.
-    pub async fn start_with(size: Size, credentials: CredentialSettings) -> anyhow::Result<Self> {
+    pub async fn start_with(
+        size: Size,
+        credentials: CredentialSettings,
+        adjust: Adjust,
+    ) -> anyhow::Result<Self> {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
@@ -83,7 +91,7 @@ impl System {
         let server = TestServer::start_with(accounts.as_object().cloned().unwrap_or_default()).await?;
         let bus = connect(&server, dir.path(), Identity::Setup).await?;
         let mut system =
-            Self { server, bus, dir, size, credentials, services: JoinSet::new(), stop: Stop::new() };
+            Self { server, bus, dir, size, credentials, adjust, services: JoinSet::new(), stop: Stop::new() };
         system.start_services().await?;
         Ok(system)
     }
@@ -124,6 +132,7 @@ impl System {
             config.fetch.allow_local = true;
             config.credentials.clone_from(&self.credentials);
             config.batches.max_commits = self.size.batch_commits;
+            (self.adjust)(&mut config, &mut secretscan_batch_agent::Config::default());
             self.services.spawn(async move { Ok(secretscan_repo_agent::run(bus, config, stop).await?) });
         }
         for _ in 0..self.size.batch_agents {
@@ -131,6 +140,7 @@ impl System {
             let mut config = secretscan_batch_agent::Config::default();
             config.agent.slots = 1;
             config.scan.key_file = Some(self.path("key"));
+            (self.adjust)(&mut secretscan_repo_agent::Config::default(), &mut config);
             self.services.spawn(async move { Ok(secretscan_batch_agent::run(bus, config, stop).await?) });
         }
         Ok(())

@@ -322,6 +322,22 @@ async fn agents_come_and_go() {
 }
 
 #[tokio::test]
+async fn what_is_to_be_alone_waits_and_is_waited_for() {
+    let server = TestServer::start().await.unwrap();
+    let presence = Presence::new(bus(&server, "test").await, Role::BatchAgent, 3, "host".into());
+    let beside = presence.hold("beside".into(), false).await;
+    let mut alone = Box::pin(presence.hold("alone".into(), true));
+    assert!(futures::poll!(&mut alone).is_pending());
+    let mut late = Box::pin(presence.hold("late".into(), false));
+    assert!(futures::poll!(&mut late).is_pending());
+    drop(beside);
+    let alone = alone.await;
+    assert!(futures::poll!(&mut late).is_pending());
+    drop(alone);
+    drop(late.await);
+}
+
+#[tokio::test]
 async fn work_that_comes_after_a_long_rest_is_taken_at_once() {
     let server = TestServer::start().await.unwrap();
     let bus = bus(&server, "test").await;

@@ -16,6 +16,13 @@ pub struct RawRepository {
     dir: TempDir,
 }
 
+/// Kinds of objects, as packs have them.
+pub const TREE: u8 = 2;
+/// A file.
+pub const BLOB: u8 = 3;
+/// An annotated tag.
+pub const TAG: u8 = 4;
+
 /// An entry of a pack. Numbers are places in the pack.
 #[derive(Clone, Debug)]
 pub enum PackEntry {
@@ -36,6 +43,47 @@ impl RawRepository {
         let dir = tempfile::tempdir().context("making a directory for a repository")?;
         run_git(dir.path(), &["init", "--quiet", "--bare", "--initial-branch=main", "repository.git"], b"")?;
         Ok(Self { dir })
+    }
+
+    /// A file `f` with this text, if any, in so many directories, each of which stands in the next under all these names.
+    /// One commit has it.
+    ///
+    /// # Errors
+    /// When git does not make it.
+    pub fn nested(levels: usize, names: &[&[u8]], text: Option<&str>) -> anyhow::Result<Self> {
+        let repository = Self::new()?;
+        let mut objects = Vec::new();
+        let mut tree = Vec::new();
+        if let Some(text) = text {
+            let blob = object_id(BLOB, text.as_bytes())?.to_string();
+            objects.push((BLOB, text.as_bytes().to_vec()));
+            tree = tree_bytes(&[("100644", b"f", &blob)])?;
+        }
+        for _ in 0..levels {
+            let id = object_id(TREE, &tree)?.to_string();
+            objects.push((TREE, tree));
+            tree = tree_bytes(&names.iter().map(|name| ("40000", *name, id.as_str())).collect::<Vec<_>>())?;
+        }
+        let top = object_id(TREE, &tree)?.to_string();
+        objects.push((TREE, tree));
+        repository.objects(objects)?;
+        repository.set("refs/heads/main", &repository.commit(&top, &[])?)?;
+        Ok(repository)
+    }
+
+    /// One commit with a file for each of these blobs, which are in one pack, in the order of their names `f000` and so on.
+    ///
+    /// # Errors
+    /// When git does not make it.
+    pub fn packed(blobs: Vec<(PackEntry, ObjectId)>) -> anyhow::Result<Self> {
+        let repository = Self::new()?;
+        let names: Vec<(String, String)> =
+            blobs.iter().enumerate().map(|(n, (_, id))| (format!("f{n:03}"), id.to_string())).collect();
+        let files: Vec<_> = names.iter().map(|(name, id)| ("100644", name.as_bytes(), id.as_str())).collect();
+        let commit = repository.commit(&repository.tree(&files)?, &[])?;
+        repository.set("refs/heads/main", &commit)?;
+        repository.pack(&blobs)?;
+        Ok(repository)
     }
 
     /// The repository's directory.

@@ -11,7 +11,7 @@ use secretscan_bus::topology::{self, Queue};
 use secretscan_bus::{Bus, chain};
 use secretscan_detect::{HashKey, RuleSet};
 use secretscan_model::ledger::CommitState;
-use secretscan_model::{CommitId, RepositoryId, RepositoryScan, ScanState};
+use secretscan_model::{CommitId, RepositoryId, RepositoryScan, RequestId, ScanState};
 
 use super::Target;
 use super::fleet::wait;
@@ -63,6 +63,16 @@ pub(super) async fn ended(bus: &Bus, targets: &[Target], patience: Duration) -> 
         ensure!(scan.state == ScanState::Completed, "request {id} is not Completed: {}", standing(&scan));
     }
     Ok(())
+}
+
+/// Waits until a request has failed.
+pub(super) async fn failed(bus: &Bus, id: &RequestId, patience: Duration) -> anyhow::Result<RepositoryScan> {
+    until(patience, async || {
+        let scan = bus.scan(id).await?.context("there is no record")?;
+        ensure!(matches!(scan.state, ScanState::Failed { .. }), "{}", standing(&scan));
+        Ok(scan)
+    })
+    .await
 }
 
 fn standing(scan: &RepositoryScan) -> String {

@@ -7,6 +7,7 @@ mod binaries;
 mod check;
 mod fleet;
 mod plan;
+mod poison;
 mod process;
 mod proxy;
 
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 
 pub use check::Checked;
 pub use plan::{Fault, Planned, plan};
+pub use poison::{Poisoned, poison};
 
 use fleet::{Fleet, FleetOptions, wait};
 
@@ -141,17 +143,19 @@ struct StageOptions<'a> {
     ack_wait: Duration,
     /// Points at which processes crash, each once; needs services built with them.
     fail_points: BTreeSet<String>,
+    /// What makes every process crash that comes to it.
+    poison: Option<BTreeSet<String>>,
 }
 
 impl Stage {
     async fn set(options: StageOptions<'_>, say: &impl Fn(&str)) -> anyhow::Result<Self> {
-        let StageOptions { run, ack_wait, fail_points } = options;
+        let StageOptions { run, ack_wait, fail_points, poison } = options;
         let temporary = tempfile::tempdir()?;
         let dir = run.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
         std::fs::create_dir_all(&dir)?;
         let (built, to) = (run.binaries.clone(), temporary.path().to_owned());
         // One build for all tests; without points in the environment there is nothing to it.
-        let with_points = cfg!(debug_assertions) || !fail_points.is_empty();
+        let with_points = cfg!(debug_assertions) || !fail_points.is_empty() || poison.is_some();
         let binaries = tokio::task::spawn_blocking(move || match built {
             Some(from) => Ok(binaries::of(&from)),
             None => binaries::build(&to, with_points),
@@ -176,6 +180,7 @@ impl Stage {
             rules_file: &rules_file,
             log: &run.log,
             fail_points,
+            poison,
         };
         let fleet = Fleet::start(server, &options).await?;
         Ok(Self { bus, fleet, targets, rules, logs: dir.join("logs"), _temporary: temporary })
@@ -210,7 +215,7 @@ impl Stage {
 /// # Errors
 /// When something could not be started, or the system did not do what it must.
 pub async fn run(options: &Options, say: impl Fn(&str)) -> anyhow::Result<Outcome> {
-    let stage = StageOptions { run: options, ack_wait: ACK_WAIT, fail_points: BTreeSet::new() };
+    let stage = StageOptions { run: options, ack_wait: ACK_WAIT, fail_points: BTreeSet::new(), poison: None };
     let stage = Stage::set(stage, &say).await?;
     let started = Instant::now();
     let worked = async {
@@ -262,7 +267,7 @@ pub async fn crash_at(
 ) -> anyhow::Result<Crashes> {
     // The shortest that there is: after each crash the work waits this long.
     let ack_wait = Duration::from_secs(1);
-    let stage = StageOptions { run: options, ack_wait, fail_points: points.clone() };
+    let stage = StageOptions { run: options, ack_wait, fail_points: points.clone(), poison: None };
     let stage = Stage::set(stage, &say).await?;
     let worked = async {
         let (repositories, _) = ask(&stage.bus, &stage.targets, options.duration).await?;

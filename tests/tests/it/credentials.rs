@@ -14,7 +14,7 @@ async fn a_credential_helper_opens_a_repository_and_the_password_is_kept_nowhere
     let remote = HttpRemote::serve_with_password(&path, "oauth2", &password).await.unwrap();
     let helper = format!("!f() {{ echo username=oauth2; echo password={password}; }}; f");
     let credentials = CredentialSettings { helper: Some(helper), ..CredentialSettings::default() };
-    let system = System::start_with(Size::default(), credentials).await.unwrap();
+    let system = System::start_with(Size::default(), credentials, |_, _| {}).await.unwrap();
     let (id, _) = system.request(&remote.url()).await.unwrap();
     assert_eq!(system.ended(&id).await.state, ScanState::Completed);
     let stored = system.everything_stored().await.unwrap();

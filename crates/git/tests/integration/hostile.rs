@@ -11,7 +11,7 @@ use secretscan_git::{
     scan_archive, scan_history,
 };
 use secretscan_testkit::hostile::{
-    PackEntry, RawRepository, commit_bytes, delta_head, object_id, repeating_delta, tree_bytes,
+    BLOB, PackEntry, RawRepository, TAG, commit_bytes, delta_head, object_id, repeating_delta, tree_bytes,
 };
 use tempfile::tempdir;
 
@@ -51,42 +51,15 @@ fn finds(repo: &Path, secrets: usize, left_out: &[&str]) {
     }
 }
 
-const TREE: u8 = 2;
-const BLOB: u8 = 3;
-const TAG: u8 = 4;
-
-/// A file in so many directories, each in `copies` places of the next.
-fn nested(levels: usize, copies: &[&[u8]], leaf: Option<&str>) -> RawRepository {
-    let repo = RawRepository::new().unwrap();
-    let mut objects = Vec::new();
-    let mut tree = Vec::new();
-    if let Some(text) = leaf {
-        objects.push((BLOB, text.as_bytes().to_vec()));
-        let blob = object_id(BLOB, text.as_bytes()).unwrap().to_string();
-        tree = tree_bytes(&[("100644", b"f", &blob)]).unwrap();
-    }
-    for _ in 0..levels {
-        let id = object_id(TREE, &tree).unwrap().to_string();
-        objects.push((TREE, tree));
-        let entries: Vec<_> = copies.iter().map(|name| ("40000", *name, id.as_str())).collect();
-        tree = tree_bytes(&entries).unwrap();
-    }
-    let top = object_id(TREE, &tree).unwrap().to_string();
-    objects.push((TREE, tree));
-    repo.objects(objects).unwrap();
-    repo.set("refs/heads/main", &repo.commit(&top, &[]).unwrap()).unwrap();
-    repo
-}
-
 #[test]
 fn a_tree_with_endless_paths_is_scanned_once() {
-    let repo = nested(60, &[b"a", b"b"], Some(&token(1)));
+    let repo = RawRepository::nested(60, &[b"a", b"b"], Some(&token(1))).unwrap();
     finds(&repo.path(), 1, &["can't be listed"]);
 }
 
 #[test]
 fn a_tree_that_git_walks_for_ever_ends_with_the_stop_flag() {
-    let repo = nested(60, &[b"a", b"b"], None);
+    let repo = RawRepository::nested(60, &[b"a", b"b"], None).unwrap();
     let scratch = tempdir().unwrap();
     let stop = AtomicBool::new(false);
     let children = ChildLimits { stop: &stop, ..CHILDREN };
@@ -106,7 +79,7 @@ fn a_tree_that_git_walks_for_ever_ends_with_the_stop_flag() {
 
 #[test]
 fn a_tree_that_is_too_deep_for_git_is_named() {
-    let repo = nested(10_000, &[b"a"], Some(&token(1)));
+    let repo = RawRepository::nested(10_000, &[b"a"], Some(&token(1))).unwrap();
     let good = repo.object("blob", token(2).as_bytes()).unwrap();
     let tree = repo.tree(&[("100644", b"good", &good)]).unwrap();
     repo.set("refs/heads/good", &repo.commit(&tree, &[]).unwrap()).unwrap();
@@ -236,18 +209,10 @@ fn tags_of_tags_and_refs_in_circles_are_followed_to_their_end() {
     finds(&repo.path(), 1, &[]);
 }
 
-/// A repository of one commit with one file for each of these blobs, which are in one pack.
+/// Blobs by what they are stored as and what their id is made of.
 fn packed(entries: Vec<(PackEntry, Vec<u8>)>) -> RawRepository {
-    let repo = RawRepository::new().unwrap();
-    let ids: Vec<_> = entries.iter().map(|(_, bytes)| object_id(BLOB, bytes).unwrap()).collect();
-    let names: Vec<String> = (0..ids.len()).map(|n| format!("f{n:03}")).collect();
-    let hex: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let files: Vec<_> =
-        names.iter().zip(&hex).map(|(name, id)| ("100644", name.as_bytes(), id.as_str())).collect();
-    let commit = repo.commit(&repo.tree(&files).unwrap(), &[]).unwrap();
-    repo.set("refs/heads/main", &commit).unwrap();
-    repo.pack(&entries.into_iter().map(|(entry, _)| entry).zip(ids).collect::<Vec<_>>()).unwrap();
-    repo
+    let with_id = |(entry, bytes): (PackEntry, Vec<u8>)| (entry, object_id(BLOB, &bytes).unwrap());
+    RawRepository::packed(entries.into_iter().map(with_id).collect()).unwrap()
 }
 
 #[test]
@@ -321,6 +286,27 @@ fn a_pack_or_an_index_damaged_anywhere_is_an_error_or_harmless() {
         }
         fs::write(&path, &bytes).unwrap();
     }
+}
+
+#[test]
+fn a_batch_that_needs_more_disk_or_memory_than_allowed_is_refused() {
+    let dir = tempdir().unwrap();
+    let mut repo = Builder::new();
+    let noise: String =
+        (0..2_000).map(|n| format!("{:x}", object_id(BLOB, format!("{n}").as_bytes()).unwrap())).collect();
+    repo.commit(1, &[], &files(&[("f", &noise)]));
+    let repo = repo.write(dir.path());
+    let cut = |children: ChildLimits<'_>| {
+        let commits = list(&repo, &Refs::All, &CHILDREN).unwrap();
+        let mut batches =
+            BatchCutter::new(&repo, commits, BatchLimits::default(), dir.path(), &children).unwrap();
+        batches.next().unwrap().map(drop)
+    };
+    let disk = cut(ChildLimits { max_file_bytes: 10_000, ..CHILDREN });
+    assert!(matches!(disk, Err(GitError::TooMuchDisk { limit: 10_000 })), "{disk:?}");
+    let memory = list(&repo, &Refs::All, &ChildLimits { max_memory_bytes: 200_000, ..CHILDREN });
+    assert!(matches!(memory, Err(GitError::TooMuchMemory { limit: 200_000, .. })), "{memory:?}");
+    assert!(cut(CHILDREN).is_ok());
 }
 
 #[test]
