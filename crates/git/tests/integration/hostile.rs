@@ -293,7 +293,7 @@ fn a_batch_that_needs_more_disk_or_memory_than_allowed_is_refused() {
     let dir = tempdir().unwrap();
     let mut repo = Builder::new();
     let noise: String =
-        (0..2_000).map(|n| format!("{:x}", object_id(BLOB, format!("{n}").as_bytes()).unwrap())).collect();
+        (0..2_000).map(|n| format!("{}", object_id(BLOB, format!("{n}").as_bytes()).unwrap())).collect();
     repo.commit(1, &[], &files(&[("f", &noise)]));
     let repo = repo.write(dir.path());
     let cut = |children: ChildLimits<'_>| {
