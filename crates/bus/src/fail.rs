@@ -1,8 +1,8 @@
-//! Points where a test makes a process crash, and the clock that it sets wrong. Without the feature `fail-points` there
-//! is nothing of them in the program.
+//! Points where a test makes a process crash, and the clock that it sets wrong. In a release build
+//! without the feature `fail-points` there is nothing of them in the program.
 
 /// Ends the process as a crash would, if `FAIL_POINTS` in the environment lists this point.
-#[cfg(feature = "fail-points")]
+#[cfg(any(debug_assertions, feature = "fail-points"))]
 #[expect(clippy::print_stderr, reason = "the test reads which point it was")]
 pub fn point(name: std::fmt::Arguments<'_>) {
     use std::collections::HashSet;
@@ -19,12 +19,12 @@ pub fn point(name: std::fmt::Arguments<'_>) {
 }
 
 /// Nothing.
-#[cfg(not(feature = "fail-points"))]
+#[cfg(not(any(debug_assertions, feature = "fail-points")))]
 #[inline]
 pub fn point(_name: std::fmt::Arguments<'_>) {}
 
 /// By how many milliseconds the clock of this process is wrong: `CLOCK_OFFSET_S` in the environment.
-#[cfg(feature = "fail-points")]
+#[cfg(any(debug_assertions, feature = "fail-points"))]
 pub fn clock_offset_ms() -> i64 {
     use std::sync::LazyLock;
     static OFFSET: LazyLock<i64> = LazyLock::new(|| {
@@ -34,7 +34,7 @@ pub fn clock_offset_ms() -> i64 {
 }
 
 /// Nothing.
-#[cfg(not(feature = "fail-points"))]
+#[cfg(not(any(debug_assertions, feature = "fail-points")))]
 #[inline]
 pub fn clock_offset_ms() -> i64 {
     0

@@ -20,8 +20,6 @@ pub(super) fn build(to: &Path) -> anyhow::Result<HashMap<&'static str, PathBuf>>
     cargo
         // The whole workspace, so that features are as they are for the tests, and nothing is built twice.
         .args(["build", "--workspace", "--locked", "--message-format=json-render-diagnostics"])
-        // One build for all tests; without points in the environment there is nothing to it.
-        .args(["--features", "secretscan-bus/fail-points"])
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
         .stderr(Stdio::inherit());
@@ -29,7 +27,8 @@ pub(super) fn build(to: &Path) -> anyhow::Result<HashMap<&'static str, PathBuf>>
         cargo.arg("--bin").arg(format!("secretscan-{service}"));
     }
     if !cfg!(debug_assertions) {
-        cargo.arg("--release");
+        // A debug build has them, and is the one that the tests have made.
+        cargo.args(["--release", "--features", "secretscan-bus/fail-points"]);
     }
     let output = cargo.output().context("running cargo")?;
     anyhow::ensure!(output.status.success(), "the services can't be built");
