@@ -26,7 +26,7 @@ pub use config::{Config, SAMPLE};
 /// Messages pulled ahead from each queue. Beyond the pool's bound, which the server keeps, first come, first considered.
 const AHEAD: usize = 256;
 /// Handed out at once.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 256;
 /// While something waits, the line is looked at this often even if nothing changed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A repository that another request fetches is not asked for again before.
