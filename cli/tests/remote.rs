@@ -58,7 +58,7 @@ impl System {
     async fn queued(&self, id: &str, uri: &str) -> (RequestId, RepositoryId) {
         let id: RequestId = id.parse().unwrap();
         let repository = self.repository(uri).await;
-        self.bus.create_scan(&id, vec![], Priority::OnDemand, "ada".into()).await.unwrap();
+        self.bus.create_scan(&id, vec![], Priority::OnDemand, "ada".into(), &[]).await.unwrap();
         let accept = ScanEvent::Accept { repository: repository.clone(), uri: uri.into() };
         self.bus.apply_scan(&id, &[ScanEvent::StartValidation, accept]).await.unwrap();
         (id, repository)
@@ -479,7 +479,7 @@ async fn findings_of_an_unknown_repository() {
 async fn nothing_in_a_record_acts_on_a_terminal() {
     let system = System::start().await;
     let id: RequestId = "r1".parse().unwrap();
-    system.bus.create_scan(&id, vec![], Priority::OnDemand, CLEAR_SCREEN.into()).await.unwrap();
+    system.bus.create_scan(&id, vec![], Priority::OnDemand, CLEAR_SCREEN.into(), &[]).await.unwrap();
     let refuse = ScanEvent::Refuse { reason: format!("no {CLEAR_SCREEN}\u{9b}2J") };
     system.bus.apply_scan(&id, &[ScanEvent::StartValidation, refuse]).await.unwrap();
     let repository = system.repository("https://git.example.org/a").await;

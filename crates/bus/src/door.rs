@@ -18,8 +18,10 @@ use crate::queue::Delivery;
 use crate::requests::json;
 use crate::{Bus, BusError, Stop, chain, topology};
 
-/// How long one half of a pair is remembered.
-const REMEMBERED: Duration = Duration::from_secs(30);
+/// How long a question is remembered, which may wait in the stream.
+const ASKED: Duration = Duration::from_secs(30);
+/// How long an answer is remembered, whose question is heard about when it is stored. Most messages ask for none.
+const ANSWERED: Duration = Duration::from_secs(5);
 
 type Digest32 = [u8; 32];
 
@@ -32,20 +34,22 @@ struct Pairs {
 
 impl Pairs {
     fn sweep(&mut self, now: Instant) {
-        if self.swept.is_some_and(|swept| now.duration_since(swept) < REMEMBERED) {
+        if self.swept.is_some_and(|swept| now.duration_since(swept) < ANSWERED) {
             return;
         }
         self.swept = Some(now);
-        let is_fresh = |at: &Instant| now.duration_since(*at) < REMEMBERED;
-        self.askers.retain(|_, queue| {
-            queue.retain(|(_, at)| is_fresh(at));
-            !queue.is_empty()
-        });
-        self.answers.retain(|_, queue| {
-            queue.retain(|(_, at)| is_fresh(at));
-            !queue.is_empty()
-        });
+        forget(&mut self.askers, now, ASKED);
+        forget(&mut self.answers, now, ANSWERED);
     }
+}
+
+fn forget<T>(map: &mut HashMap<Digest32, VecDeque<(T, Instant)>>, now: Instant, after: Duration) {
+    map.retain(|_, queue| {
+        queue.retain(|(_, at)| now.duration_since(*at) < after);
+        !queue.is_empty()
+    });
+    // The room of a rush is given back.
+    map.shrink_to(2 * map.len());
 }
 
 fn take<T>(map: &mut HashMap<Digest32, VecDeque<(T, Instant)>>, digest: &Digest32) -> Option<T> {

@@ -1,11 +1,12 @@
 //! The ledger of scanned commits on the bus: one head and immutable segments for each repository.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+mod cache;
+
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use prost::Message;
-use secretscan_model::ledger::{CommitState, Head, Segment, unknown};
+use secretscan_model::ledger::{CommitState, Head, KnownCommits, Segment, drop_known, sorted};
 use secretscan_model::{BatchKey, CommitId, RepositoryId};
 use secretscan_proto::{pack_commit_ids, unpack_commit_ids, v1};
 use uuid::Uuid;
@@ -13,53 +14,13 @@ use uuid::Uuid;
 use crate::metrics::WriteRefusal;
 use crate::{Bus, BusError, fail, now};
 
+use cache::Ids;
+pub use cache::LedgerCache;
+
 /// A revision race lost this often in a row is given up; the message comes back later.
 const MAX_RACES: u32 = 100;
-/// Segments read at once.
+/// Segments of one ledger read at once.
 const CONCURRENCY: usize = 16;
-
-/// What was read of one repository's ledger. Segments never change, so only new ones need reading.
-#[derive(Default)]
-pub struct KnownCommits {
-    segments: HashSet<String>,
-    ids: HashSet<CommitId>,
-}
-
-impl KnownCommits {
-    /// Whether the ledger knows the commit: scanned, or in flight.
-    pub fn contains(&self, id: &CommitId) -> bool {
-        self.ids.contains(id)
-    }
-
-    /// How many commits the ledger knows.
-    pub fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Whether the ledger knows none.
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
-}
-
-/// What the controller remembers of ledgers that it reads again and again.
-#[derive(Default)]
-pub struct LedgerCache {
-    repositories: Mutex<HashMap<RepositoryId, Arc<tokio::sync::Mutex<KnownCommits>>>>,
-}
-
-/// Repositories remembered by a [`LedgerCache`] at a time.
-const MAX_CACHED: usize = 64;
-
-impl LedgerCache {
-    fn entry(&self, repository: &RepositoryId) -> Arc<tokio::sync::Mutex<KnownCommits>> {
-        let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
-        if repositories.len() >= MAX_CACHED && !repositories.contains_key(repository) {
-            repositories.clear();
-        }
-        repositories.entry(repository.clone()).or_default().clone()
-    }
-}
 
 /// The ledger of one repository.
 pub struct Ledger<'a> {
@@ -96,32 +57,54 @@ impl Ledger<'_> {
     /// # Errors
     /// [`BusError`] when the bucket can't be read.
     pub async fn known(&self) -> Result<KnownCommits, BusError> {
-        let mut known = KnownCommits::default();
-        self.refresh(&self.head().await?, &mut known).await?;
-        Ok(known)
-    }
-
-    async fn refresh(&self, head: &Head, known: &mut KnownCommits) -> Result<(), BusError> {
-        let listed: HashSet<&str> = head.segments.iter().map(|segment| segment.key.as_str()).collect();
-        if known.segments.iter().any(|key| !listed.contains(key.as_str())) {
-            *known = KnownCommits::default();
-        }
-        let missing: Vec<String> =
-            listed.into_iter().filter(|key| !known.segments.contains(*key)).map(str::to_owned).collect();
-        let mut segments = futures::stream::iter(missing)
-            .map(|key| async move {
-                let ids = self.segment(&key).await?;
-                Ok::<_, BusError>((key, ids))
-            })
-            .buffer_unordered(CONCURRENCY);
-        while let Some((key, ids)) = segments.try_next().await? {
-            // A head that was read before a release may name a segment that is gone: its commits are unknown again.
-            if let Some(ids) = ids {
-                known.ids.extend(ids);
-                known.segments.insert(key);
+        for _ in 0..MAX_RACES {
+            let head = self.head().await?;
+            let commits = head.segments.iter().map(|segment| segment.commits).sum::<u64>();
+            let mut ids = Vec::with_capacity(usize::try_from(commits).unwrap_or_default());
+            let mut segments = futures::stream::iter(keys(&head))
+                .map(|key| async move { self.segment(&key).await })
+                .buffer_unordered(CONCURRENCY);
+            let mut is_whole = true;
+            while let Some(segment) = segments.try_next().await? {
+                is_whole &= segment.is_some();
+                ids.extend(segment.unwrap_or_default());
+            }
+            // A head that was read before a release or a merger names a segment that is gone: there is another by now.
+            if is_whole {
+                return Ok(ids.into());
             }
         }
-        Ok(())
+        Err(BusError::Contended { key: self.head_key(), attempts: MAX_RACES })
+    }
+
+    /// Those of the offered commits that no segment holds: sorted, each once. `None` when a segment is gone.
+    async fn unknown(
+        &self,
+        head: &Head,
+        offered: &[CommitId],
+        cache: &LedgerCache,
+    ) -> Result<Option<Vec<CommitId>>, BusError> {
+        let mut ids = sorted(offered);
+        let mut segments = futures::stream::iter(keys(head))
+            .map(|key| async move { self.cached_segment(&key, cache).await })
+            .buffer_unordered(CONCURRENCY);
+        while let Some(segment) = segments.try_next().await? {
+            let Some(segment) = segment else { return Ok(None) };
+            drop_known(&mut ids, &segment);
+        }
+        Ok(Some(ids))
+    }
+
+    async fn cached_segment(&self, key: &str, cache: &LedgerCache) -> Result<Option<Ids>, BusError> {
+        let name = self.segment_key(key);
+        if let Some(ids) = cache.get(&name) {
+            return Ok(Some(ids));
+        }
+        let _permit = cache.reads.acquire().await.expect("it is never closed");
+        let Some(ids) = self.segment(key).await? else { return Ok(None) };
+        let ids = Arc::new(ids);
+        cache.insert(name, ids.clone());
+        Ok(Some(ids))
     }
 
     async fn segment(&self, key: &str) -> Result<Option<Vec<CommitId>>, BusError> {
@@ -157,8 +140,8 @@ impl Ledger<'_> {
         cache: &LedgerCache,
         is_repeated: bool,
     ) -> Result<u64, BusError> {
-        let entry = cache.entry(&self.repository);
-        let mut known = entry.lock().await;
+        let writer = cache.writer(&self.repository);
+        let _turn = writer.lock().await;
         for _ in 0..MAX_RACES {
             let loaded = self.bus.heads.get(&self.head_key()).await?;
             let revision = loaded.as_ref().map(|head| head.revision);
@@ -167,18 +150,15 @@ impl Ledger<'_> {
                 self.delete_stray_segments(batch, &segment.key).await?;
                 return Ok(segment.commits);
             }
-            self.refresh(&head, &mut known).await?;
-            let ids = unknown(offered, &known.ids);
+            // A segment that is gone: the head is another by now.
+            let Some(ids) = self.unknown(&head, offered, cache).await? else { continue };
             if ids.is_empty() {
                 return Ok(0);
             }
-            let (commit_id_length, commit_ids) = pack_commit_ids(&ids);
-            let segment = v1::LedgerSegment { commit_id_length, commit_ids };
-            let bytes = segment.encode_to_vec();
             // A name that nobody else uses: a racing writer of the same batch can neither change nor delete what this
             // head will name.
             let key = format!("{batch}.{}", Uuid::now_v7().simple());
-            self.put_segment(&key, bytes).await?;
+            self.put_segment(&key, &ids).await?;
             fail::point(format_args!("ledger.segment-written"));
             head.admit(Segment {
                 batch: batch.clone(),
@@ -193,9 +173,9 @@ impl Ledger<'_> {
                 if is_repeated {
                     self.delete_stray_segments(batch, &key).await?;
                 }
-                known.segments.insert(key);
                 let count = ids.len() as u64;
-                known.ids.extend(ids);
+                cache.insert(self.segment_key(&key), Arc::new(ids));
+                self.merge(cache).await?;
                 return Ok(count);
             }
             self.delete_segment(&key).await?;
@@ -203,7 +183,42 @@ impl Ledger<'_> {
         Err(BusError::Contended { key: self.head_key(), attempts: MAX_RACES })
     }
 
-    async fn put_segment(&self, key: &str, bytes: Vec<u8>) -> Result<(), BusError> {
+    /// Puts one segment in the place of several small ones that are scanned, when there are enough: the head must not
+    /// grow with every push to a repository.
+    async fn merge(&self, cache: &LedgerCache) -> Result<(), BusError> {
+        let Some(loaded) = self.bus.heads.get(&self.head_key()).await? else { return Ok(()) };
+        let mut head = loaded.value;
+        let parts = head.mergeable();
+        let Some(last) = parts.last() else { return Ok(()) };
+        let mut ids = Vec::new();
+        for part in &parts {
+            // Gone: another controller has merged it.
+            let Some(segment) = self.cached_segment(&part.key, cache).await? else { return Ok(()) };
+            ids.extend_from_slice(&segment);
+        }
+        let ids = sorted(&ids);
+        // What a controller left that died between the two writes of a merger.
+        for key in head.merged.drain(..) {
+            self.delete_segment(&key).await?;
+        }
+        let key = format!("{}.{}", last.batch, Uuid::now_v7().simple());
+        self.put_segment(&key, &ids).await?;
+        head.merge(&parts, key.clone());
+        if !self.write_head(&head, Some(loaded.revision)).await? {
+            // Another time.
+            return self.delete_segment(&key).await;
+        }
+        cache.insert(self.segment_key(&key), Arc::new(ids));
+        for part in parts {
+            cache.remove(&self.segment_key(&part.key));
+            self.delete_segment(&part.key).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_segment(&self, key: &str, ids: &[CommitId]) -> Result<(), BusError> {
+        let (commit_id_length, commit_ids) = pack_commit_ids(ids);
+        let bytes = v1::LedgerSegment { commit_id_length, commit_ids }.encode_to_vec();
         let store = self.bus.heads.store().await?;
         store.put(self.segment_key(key), bytes.into()).await.map_err(|source| BusError::Bucket {
             bucket: store.name.clone(),
@@ -285,4 +300,8 @@ impl Ledger<'_> {
         }
         Ok(())
     }
+}
+
+fn keys(head: &Head) -> Vec<String> {
+    head.segments.iter().map(|segment| segment.key.clone()).collect()
 }

@@ -299,18 +299,30 @@ impl Bus {
         &self,
         subject: String,
         message_id: String,
-        mut headers: async_nats::HeaderMap,
+        headers: async_nats::HeaderMap,
         body: Bytes,
     ) -> Result<(), BusError> {
+        self.send_off(subject, message_id, headers, body).await?.await
+    }
+
+    /// The same; the future that it gives waits until the message is stored. Messages are stored in the order in which
+    /// they are sent off.
+    async fn send_off(
+        &self,
+        subject: String,
+        message_id: String,
+        mut headers: async_nats::HeaderMap,
+        body: Bytes,
+    ) -> Result<impl Future<Output = Result<(), BusError>> + use<>, BusError> {
         headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id.as_str());
-        let wrap = |source| BusError::Publish { subject: subject.clone(), source };
-        self.jetstream
-            .publish_with_headers(subject.clone(), headers, body)
-            .await
-            .map_err(|source| wrap(Box::new(source)))?
-            .await
-            .map_err(|source| wrap(Box::new(source)))?;
-        Ok(())
+        let sent = self.jetstream.publish_with_headers(subject.clone(), headers, body).await;
+        let failed = |source| BusError::Publish { subject, source };
+        match sent {
+            Ok(stored) => {
+                Ok(async move { stored.await.map(|_| ()).map_err(|error| failed(Box::new(error))) })
+            }
+            Err(error) => Err(failed(Box::new(error))),
+        }
     }
 }
 

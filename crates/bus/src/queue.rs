@@ -182,11 +182,8 @@ impl Bus {
     /// # Errors
     /// [`BusError::Pull`] when the server can't be asked.
     pub async fn unfinished(&self, queue: Queue) -> Result<u64, BusError> {
-        let mut consumer = self.consumer(queue).await?;
-        let info = consumer
-            .info()
-            .await
-            .map_err(|source| BusError::Pull { consumer: queue.consumer(), source: Box::new(source) })?;
+        let consumer = self.consumer(queue).await?;
+        let info = consumer.cached_info();
         Ok(info.num_pending + info.num_ack_pending as u64)
     }
 

@@ -162,28 +162,21 @@ impl Bus {
         self.batches.follow(&key.to_string(), seen).await
     }
 
-    /// Creates the record of a request unless it exists; gives the record that stands.
+    /// Creates the record of a request, unless it exists, applies events to it, in one write, and performs their effects.
+    /// Repeats safely.
     ///
     /// # Errors
-    /// [`BusError`] when the bucket can't be written.
+    /// As [`Bus::apply_scan`].
     pub async fn create_scan(
         &self,
         id: &RequestId,
         refs: Vec<String>,
         priority: Priority,
         requester: String,
+        events: &[ScanEvent],
     ) -> Result<RepositoryScan, BusError> {
-        if let Some(existing) = self.scan(id).await? {
-            return Ok(existing);
-        }
-        let scan = RepositoryScan::new(id.clone(), refs, priority, requester, self.stamp());
-        match self.scans.create(id.as_str(), &scan).await? {
-            Some(_) => {
-                fail::point(format_args!("scan.created"));
-                Ok(scan)
-            }
-            None => self.scan(id).await?.ok_or_else(|| missing::<RepositoryScan>(id.as_str())),
-        }
+        let new = RepositoryScan::new(id.clone(), refs, priority, requester, self.stamp());
+        self.step_scan(id, Some(new), events).await
     }
 
     /// Creates the record of a batch unless it exists; `true` when it is new.
@@ -210,7 +203,16 @@ impl Bus {
     /// # Errors
     /// [`BusError::Step`] when the event does not apply; other [`BusError`]s when the server can't be asked.
     pub async fn apply_scan(&self, id: &RequestId, events: &[ScanEvent]) -> Result<RepositoryScan, BusError> {
-        let (scan, effects) = self.beats(&self.scans, id.as_str(), events).await?;
+        self.step_scan(id, None, events).await
+    }
+
+    async fn step_scan(
+        &self,
+        id: &RequestId,
+        new: Option<RepositoryScan>,
+        events: &[ScanEvent],
+    ) -> Result<RepositoryScan, BusError> {
+        let (scan, effects) = self.beats(&self.scans, id.as_str(), new, events).await?;
         for (index, effect) in effects.into_iter().enumerate() {
             self.perform_scan(&scan, effect).await?;
             performed::<RepositoryScan>(events, index);
@@ -223,7 +225,7 @@ impl Bus {
     /// # Errors
     /// As [`Bus::apply_scan`].
     pub async fn apply_batch(&self, key: &BatchKey, events: &[BatchEvent]) -> Result<CommitBatch, BusError> {
-        let (batch, effects) = self.beats(&self.batches, &key.to_string(), events).await?;
+        let (batch, effects) = self.beats(&self.batches, &key.to_string(), None, events).await?;
         for (index, effect) in effects.into_iter().enumerate() {
             self.perform_batch(&batch, effect).await?;
             performed::<CommitBatch>(events, index);
@@ -235,53 +237,84 @@ impl Bus {
         Stamp { now: now(), by: &self.name }
     }
 
-    /// The first three beats. Gives the record as it stands and the effects still to be performed.
+    /// The first three beats. Gives the record as it stands and the effects still to be performed. A record that may be
+    /// new is not looked for first: most are.
     async fn beats<R: Record>(
         &self,
         bucket: &Bucket<R>,
         key: &str,
+        mut new: Option<R>,
         events: &[R::Event],
     ) -> Result<(R, Vec<R::Effect>), BusError> {
         for _ in 0..MAX_RACES {
-            let loaded = bucket.get(key).await?.ok_or_else(|| missing::<R>(key))?;
-            let mut record = loaded.value;
-            let before = record.trail().len();
-            let mut effects = Vec::new();
-            let mut is_changed = false;
-            for event in events {
-                let step = record.step(event, self.stamp()).inspect_err(|error| {
-                    if let StepError::LeaseLost { .. } = error {
-                        self.metrics.refused(R::WHAT, WriteRefusal::LeaseLost);
-                    }
-                })?;
-                if let Some(next) = step.next {
-                    record = next;
-                    is_changed = true;
+            let (loaded, revision) = match new.take() {
+                Some(new) => (new, None),
+                None => {
+                    let loaded = bucket.get(key).await?.ok_or_else(|| missing::<R>(key))?;
+                    (loaded.value, Some(loaded.revision))
                 }
-                effects = step.effects;
-            }
-            if is_changed && bucket.update(key, &record, loaded.revision).await?.is_none() {
-                self.metrics.refused(R::WHAT, WriteRefusal::RaceLost);
-                continue;
+            };
+            let before = loaded.trail().len();
+            let (next, effects) = self.steps(&loaded, events)?;
+            let is_changed = next.is_some();
+            let record = next.unwrap_or(loaded);
+            match revision {
+                None if bucket.create(key, &record).await?.is_none() => continue,
+                None => fail::point(format_args!("{}.created", R::SHORT)),
+                Some(revision) if is_changed && bucket.update(key, &record, revision).await?.is_none() => {
+                    self.metrics.refused(R::WHAT, WriteRefusal::RaceLost);
+                    continue;
+                }
+                Some(_) => {}
             }
             if is_changed {
-                let written = format!("{}.{}.written", R::SHORT, last_name::<R>(events));
-                fail::point(format_args!("{written}"));
+                let (short, event) = (R::SHORT, last_name::<R>(events));
+                fail::point(format_args!("{short}.{event}.written"));
                 // Of one request alone; the key of a batch begins with its request.
                 let request = key.split('.').next().unwrap_or_default();
-                fail::point(format_args!("{written}@{request}"));
+                fail::point(format_args!("{short}.{event}.written@{request}"));
             }
             // A step that changes nothing may follow a crash between the write and the event: tell it again.
             let first_untold = if is_changed { before } else { before.saturating_sub(1) };
-            for (index, entry) in record.trail().iter().enumerate().skip(first_untold) {
-                let (subject, body) = record.event(entry);
-                let message_id = format!("{subject}.{index}");
-                self.publish(subject, message_id, async_nats::HeaderMap::new(), body.into()).await?;
-            }
+            self.tell(&record, first_untold).await?;
             fail::point(format_args!("{}.{}.told", R::SHORT, last_name::<R>(events)));
             return Ok((record, effects));
         }
         Err(BusError::Contended { key: key.to_owned(), attempts: MAX_RACES })
+    }
+
+    /// The record after these events, if it is another, and the effects of the last.
+    fn steps<R: Record>(
+        &self,
+        loaded: &R,
+        events: &[R::Event],
+    ) -> Result<(Option<R>, Vec<R::Effect>), BusError> {
+        let (mut next, mut effects): (Option<R>, _) = (None, Vec::new());
+        for event in events {
+            let record = next.as_ref().unwrap_or(loaded);
+            let step = record.step(event, self.stamp()).inspect_err(|error| {
+                if let StepError::LeaseLost { .. } = error {
+                    self.metrics.refused(R::WHAT, WriteRefusal::LeaseLost);
+                }
+            })?;
+            next = step.next.or(next);
+            effects = step.effects;
+        }
+        Ok((next, effects))
+    }
+
+    /// Publishes what happened to a record, from an entry of its trail on.
+    async fn tell<R: Record>(&self, record: &R, first: usize) -> Result<(), BusError> {
+        let mut sent = Vec::new();
+        for (index, entry) in record.trail().iter().enumerate().skip(first) {
+            let (subject, body) = record.event(entry);
+            let message_id = format!("{subject}.{index}");
+            sent.push(self.send_off(subject, message_id, async_nats::HeaderMap::new(), body.into()).await?);
+        }
+        for stored in sent {
+            stored.await?;
+        }
+        Ok(())
     }
 
     async fn send(

@@ -42,7 +42,7 @@ fn key(batch: &str) -> BatchKey {
 async fn accepted(bus: &Bus, id: &RequestId) -> RepositoryId {
     let uri = RepositoryUri::parse("https://h.example/a/b", UriPolicy::default()).unwrap();
     let repository = bus.know_repository(&uri).await.unwrap();
-    bus.create_scan(id, vec![], Priority::OnDemand, "test".into()).await.unwrap();
+    bus.create_scan(id, vec![], Priority::OnDemand, "test".into(), &[]).await.unwrap();
     let accept = ScanEvent::Accept { repository: repository.clone(), uri: uri.fetch().into() };
     bus.apply_scan(id, &[ScanEvent::StartValidation, accept]).await.unwrap();
     repository
@@ -157,6 +157,37 @@ async fn racing_batches_never_admit_a_commit_twice() {
     }
     assert_eq!(sum, 450, "every commit once");
     assert_eq!(bus.ledger(&repository).known().await.unwrap().len(), 450);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_segments_are_merged_while_readers_and_writers_go_on() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let repository: RepositoryId = "repo".parse().unwrap();
+    // Two controllers, each with a cache of its own, scan a push after the other.
+    let controllers = (0..2_u32).map(|controller| {
+        let (bus, repository) = (bus.clone(), repository.clone());
+        tokio::spawn(async move {
+            let (ledger, cache) = (bus.ledger(&repository), LedgerCache::default());
+            for push in (controller..80).step_by(2) {
+                let batch = key(&format!("b{push}"));
+                let offered = commits(push * 5..push * 5 + 10);
+                ledger.admit(&batch, &offered, &cache, false).await.unwrap();
+                ledger.mark_scanned(&batch, "r1-test").await.unwrap();
+                let known = ledger.known().await.unwrap();
+                assert!(offered.iter().all(|id| known.contains(id)), "push {push}");
+            }
+        })
+    });
+    for controller in controllers.collect::<Vec<_>>() {
+        controller.await.unwrap();
+    }
+    let (ledger, cache) = (bus.ledger(&repository), LedgerCache::default());
+    let head = ledger.head().await.unwrap();
+    assert!(head.segments.len() < 40, "{} segments", head.segments.len());
+    assert_eq!(head.count(CommitState::Scanned), 405, "every commit once");
+    assert_eq!(ledger.known().await.unwrap().len(), 405);
+    assert_eq!(ledger.admit(&key("again"), &commits(0..405), &cache, false).await.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -177,15 +177,16 @@ impl Controller {
         };
         let priority = v1::Priority::try_from(request.priority)
             .map_err(|_| Refusal::from(format!("there is no priority {}", request.priority)))?;
-        let scan = self.bus.create_scan(id, request.refs, priority.into(), request.requester).await?;
+        let repository = self.bus.know_repository(&uri).await?;
+        let accept = ScanEvent::Accept { repository: repository.clone(), uri: uri.fetch().to_owned() };
+        let events = [ScanEvent::StartValidation, accept];
+        let (refs, requester) = (request.refs, request.requester);
+        let scan = self.bus.create_scan(id, refs, priority.into(), requester, &events).await?;
         if let ScanState::Failed { reason } = &scan.state
             && scan.repository.is_none()
         {
             return Err(Refusal::from(format!("the request {id} was refused before: {reason}")).into());
         }
-        let repository = self.bus.know_repository(&uri).await?;
-        let accept = ScanEvent::Accept { repository: repository.clone(), uri: uri.fetch().to_owned() };
-        let scan = self.bus.apply_scan(id, &[ScanEvent::StartValidation, accept]).await?;
         Ok(scan.repository.unwrap_or(repository))
     }
 
@@ -223,9 +224,9 @@ impl Controller {
     }
 
     async fn record_refusal(&self, id: &RequestId, reason: &str) -> Result<(), BusError> {
-        self.bus.create_scan(id, vec![], secretscan_model::Priority::OnDemand, String::new()).await?;
-        let refuse = ScanEvent::Refuse { reason: reason.to_owned() };
-        match self.bus.apply_scan(id, &[ScanEvent::StartValidation, refuse]).await {
+        let events = [ScanEvent::StartValidation, ScanEvent::Refuse { reason: reason.to_owned() }];
+        let priority = secretscan_model::Priority::OnDemand;
+        match self.bus.create_scan(id, vec![], priority, String::new(), &events).await {
             // The id belongs to a request that was accepted before: that one goes on.
             Err(BusError::Step(StepError::Illegal { .. })) => Ok(()),
             applied => applied.map(|_| ()),

@@ -3,7 +3,7 @@
 //! It holds what waits in memory, unacknowledged, so nothing is lost when it dies, and decides with the model's pure plan.
 //! Any number may run: conditional writes decide. The decision worth knowing: free slots are the slots of living agents
 //! minus the unfinished messages of their queue, a number that all schedulers share and that needs no reservation. Two
-//! schedulers may overshoot by one, and what is over waits in the queue of the agents.
+//! schedulers that look at the same time may both fill them, and what is over waits in the queue of the agents.
 
 mod config;
 
@@ -16,7 +16,7 @@ use secretscan_bus::agents::AgentsView;
 use secretscan_bus::queue::{Delivery, Verdict};
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
-use secretscan_model::plan::{Candidate, Rounds};
+use secretscan_model::plan::{Chosen, Line};
 use secretscan_model::{BatchEvent, BatchKey, IdError, Priority, RepositoryId, RequestId, Role, ScanEvent};
 use secretscan_proto::{DecodeError, v1};
 use tokio::sync::Notify;
@@ -25,8 +25,12 @@ pub use config::{Config, SAMPLE};
 
 /// Messages pulled ahead from each queue. Beyond the pool's bound, which the server keeps, first come, first considered.
 const AHEAD: usize = 256;
-/// While something waits, the plan is looked at this often even if nothing changed.
+/// Handed out at once.
+const AT_ONCE: usize = 256;
+/// While something waits, the line is looked at this often even if nothing changed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A repository that another request fetches is not asked for again before.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// What waits for so many ack deadlines without coming again is in the hands of another scheduler.
 const FORGET: u32 = 2;
 
@@ -34,8 +38,8 @@ const FORGET: u32 = 2;
 pub async fn run(bus: Bus, stop: Stop) {
     let scheduler = Scheduler {
         agents: AgentsView::new(bus.clone()),
-        scans: Pool::new(bus.ack_wait() * FORGET),
-        batches: Pool::new(bus.ack_wait() * FORGET),
+        scans: Pool::new(Role::RepoAgent, Queue::ScheduledScans, bus.ack_wait() * FORGET),
+        batches: Pool::new(Role::BatchAgent, Queue::ScheduledBatches, bus.ack_wait() * FORGET),
         bus,
         changed: Notify::new(),
     };
@@ -54,55 +58,59 @@ pub async fn run(bus: Bus, stop: Stop) {
 }
 
 /// What is to be handed out: the same for scans and batches but for the record behind it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Work {
     Scan(RequestId),
     Batch(BatchKey),
 }
 
 struct Waiting {
+    work: Work,
     delivery: Delivery,
-    priority: Priority,
-    repository: RepositoryId,
     since: Instant,
 }
 
+/// What waits for the agents of a role.
 struct Pool {
+    role: Role,
+    queue: Queue,
     forget: Duration,
-    waiting: Mutex<HashMap<Work, Waiting>>,
-    rounds: Mutex<Rounds>,
+    line: Mutex<Line<Waiting>>,
+    /// Repositories that others fetched when they were asked last.
+    blocked: Mutex<HashMap<RepositoryId, Instant>>,
 }
 
 impl Pool {
-    fn new(forget: Duration) -> Self {
-        Self { forget, waiting: Mutex::default(), rounds: Mutex::default() }
+    fn new(role: Role, queue: Queue, forget: Duration) -> Self {
+        let is_exclusive = role == Role::RepoAgent;
+        let line = Mutex::new(Line::new(is_exclusive));
+        Self { role, queue, forget, line, blocked: Mutex::default() }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Work, Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn line(&self) -> MutexGuard<'_, Line<Waiting>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out what the plan chooses among what is not blocked.
-    fn take(&self, blocked: &[Work]) -> Option<(Work, Waiting)> {
-        let mut waiting = self.waiting();
-        waiting.retain(|_, item| item.since.elapsed() < self.forget);
-        let works: Vec<Work> = waiting.keys().cloned().collect();
-        let candidates: Vec<Candidate> = works
-            .iter()
-            .map(|work| {
-                let item = &waiting[work];
-                Candidate {
-                    priority: item.priority,
-                    repository: item.repository.clone(),
-                    sequence: item.delivery.sequence(),
-                    is_blocked: blocked.contains(work),
-                }
-            })
-            .collect();
-        let chosen = self.rounds.lock().unwrap_or_else(PoisonError::into_inner).pick(&candidates)?;
-        let work = works[chosen].clone();
-        let item = waiting.remove(&work)?;
-        Some((work, item))
+    fn blocked(&self) -> MutexGuard<'_, HashMap<RepositoryId, Instant>> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes out what is to go next.
+    fn take(&self, count: usize) -> Vec<Chosen<Waiting>> {
+        let blocked = self.blocked();
+        self.line().take(count, |repository| blocked.contains_key(repository))
+    }
+
+    /// Puts back what must wait for another fetch of its repository.
+    fn block(&self, chosen: Chosen<Waiting>) {
+        self.blocked().insert(chosen.repository.clone(), Instant::now());
+        self.line().put_back(chosen);
+    }
+
+    /// Forgets what others have in hand by now, and which repositories were blocked long enough ago to ask again.
+    fn sweep(&self) {
+        self.line().retain(|waiting| waiting.since.elapsed() < self.forget);
+        self.blocked().retain(|_, asked| asked.elapsed() < ASK_AGAIN);
     }
 }
 
@@ -153,9 +161,10 @@ impl Scheduler {
                         Work::Scan(_) => &self.scans,
                         Work::Batch(_) => &self.batches,
                     };
-                    let item = Waiting { delivery, priority, repository, since: Instant::now() };
+                    let sequence = delivery.sequence();
+                    let waiting = Waiting { work, delivery, since: Instant::now() };
                     // A redelivery takes the place of what came before: only its acknowledgement counts.
-                    pool.waiting().insert(work, item);
+                    pool.line().insert(priority, &repository, sequence, waiting);
                     self.changed.notify_one();
                 }
                 Err(Unreadable(reason)) => self.settle(&delivery, Verdict::Reject(reason)).await,
@@ -171,59 +180,74 @@ impl Scheduler {
 
     /// Hands out what waits, each time something changed, until stopped.
     async fn dispatch(&self, stop: &Stop) {
+        let mut swept = Instant::now();
         loop {
-            let is_idle = self.scans.waiting().is_empty() && self.batches.waiting().is_empty();
-            let changed = self.changed.notified();
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = changed => {}
-                () = look_again(), if !is_idle => {}
+                () = self.changed.notified() => {}
+                () = self.look_again() => {}
             }
-            for (pool, role, queue) in [
-                (&self.batches, Role::BatchAgent, Queue::ScheduledBatches),
-                (&self.scans, Role::RepoAgent, Queue::ScheduledScans),
-            ] {
-                if let Err(error) = self.hand_out(pool, role, queue).await {
+            let is_due = swept.elapsed() >= ASK_AGAIN;
+            if is_due {
+                swept = Instant::now();
+            }
+            for pool in [&self.batches, &self.scans] {
+                if is_due {
+                    pool.sweep();
+                }
+                if let Err(error) = self.hand_out(pool).await {
                     tracing::warn!(error = chain(&error), "handing out stopped for a moment");
                 }
             }
         }
     }
 
-    async fn hand_out(&self, pool: &Pool, role: Role, queue: Queue) -> Result<(), BusError> {
-        let slots = self.agents.slots(role);
-        if slots == 0 || pool.waiting().is_empty() {
+    async fn hand_out(&self, pool: &Pool) -> Result<(), BusError> {
+        let slots = self.agents.slots(pool.role);
+        if slots == 0 || pool.line().is_empty() {
             return Ok(());
         }
-        let mut free = slots.saturating_sub(self.bus.unfinished(queue).await?);
-        let mut blocked = Vec::new();
+        let free = slots.saturating_sub(self.bus.unfinished(pool.queue).await?);
+        let mut free = usize::try_from(free).unwrap_or(usize::MAX);
         while free > 0 {
-            let Some((work, item)) = pool.take(&blocked) else { break };
-            match self.assign(&work, &item).await {
-                Ok(true) => {
-                    pool.rounds.lock().unwrap_or_else(PoisonError::into_inner).served(&item.repository);
-                    self.settle(&item.delivery, Verdict::Done).await;
-                    free -= 1;
-                }
-                Ok(false) => {
-                    blocked.push(work.clone());
-                    pool.waiting().entry(work).or_insert(item);
-                }
-                Err(error) if error.class() == Class::Permanent => {
-                    self.settle(&item.delivery, Verdict::Reject(chain(&error))).await;
-                }
-                // Dropped here, it comes back by itself.
-                Err(error) => return Err(error),
+            let chosen = pool.take(free.min(AT_ONCE));
+            if chosen.is_empty() {
+                break;
+            }
+            let handed = chosen.into_iter().map(|chosen| self.hand_out_one(pool, chosen));
+            for is_out in futures::future::join_all(handed).await {
+                free -= usize::from(is_out?);
             }
         }
         Ok(())
     }
 
+    /// Whether it took a slot.
+    async fn hand_out_one(&self, pool: &Pool, chosen: Chosen<Waiting>) -> Result<bool, BusError> {
+        let Waiting { work, delivery, .. } = &chosen.work;
+        match self.assign(work, &chosen.repository).await {
+            Ok(true) => {
+                self.settle(delivery, Verdict::Done).await;
+                Ok(true)
+            }
+            Ok(false) => {
+                pool.block(chosen);
+                Ok(false)
+            }
+            Err(error) if error.class() == Class::Permanent => {
+                self.settle(delivery, Verdict::Reject(chain(&error))).await;
+                Ok(false)
+            }
+            // Dropped here, it comes back by itself.
+            Err(error) => Err(error),
+        }
+    }
+
     /// Moves work to Scheduled; `false` when it must wait for another fetch of its repository.
-    async fn assign(&self, work: &Work, item: &Waiting) -> Result<bool, BusError> {
+    async fn assign(&self, work: &Work, repository: &RepositoryId) -> Result<bool, BusError> {
         match work {
             Work::Scan(id) => {
-                if !self.bus.hold_fetch(&item.repository, id).await? {
+                if !self.bus.hold_fetch(repository, id).await? {
                     return Ok(false);
                 }
                 let scan = self.bus.apply_scan(id, &[ScanEvent::StartScheduling, ScanEvent::Assign]).await?;
@@ -237,9 +261,16 @@ impl Scheduler {
         }
         Ok(true)
     }
-}
 
-#[expect(clippy::disallowed_methods, reason = "a look at what waits, in case a change was missed")]
-async fn look_again() {
-    tokio::time::sleep(LOOK_AGAIN).await;
+    /// In case a change was missed, or a repository is free again; never when nothing waits.
+    #[expect(clippy::disallowed_methods, reason = "a look at what waits")]
+    async fn look_again(&self) {
+        let is_idle = self.scans.line().is_empty() && self.batches.line().is_empty();
+        let is_any_blocked = !self.scans.blocked().is_empty();
+        match (is_idle, is_any_blocked) {
+            (true, _) => std::future::pending().await,
+            (false, true) => tokio::time::sleep(ASK_AGAIN).await,
+            (false, false) => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
 }

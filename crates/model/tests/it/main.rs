@@ -6,7 +6,7 @@ mod states;
 use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
-use secretscan_model::ledger::{CommitState, Head, Segment, unknown};
+use secretscan_model::ledger::{CommitState, Head, Segment, drop_known, sorted};
 use secretscan_model::lifecycle::{step_batch, step_scan};
 use secretscan_model::{
     BatchEvent, BatchId, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch, CommitId,
@@ -107,17 +107,19 @@ proptest! {
     }
 
     #[test]
-    fn a_commit_is_in_one_segment(steps in prop::collection::vec((0..4_u8, 0..6_u8, 0..40_u8, 0..20_u8), 0..40)) {
+    fn a_commit_is_in_one_segment(steps in prop::collection::vec((0..5_u8, 0..6_u8, 0..40_u8, 0..20_u8), 0..40)) {
         let mut head = Head::default();
         let mut contents: BTreeMap<String, Vec<CommitId>> = BTreeMap::new();
-        for (action, batch, start, length) in steps {
+        for (step, (action, batch, start, length)) in steps.into_iter().enumerate() {
             let batch = BatchKey { request: "r1".parse().unwrap(), batch: format!("b{batch}").parse().unwrap() };
             match action {
                 0 | 1 if head.segment(&batch).is_none() => {
                     let offered: Vec<CommitId> =
                         (start..start + length).map(|n| CommitId::from_bytes(&[n; 20]).unwrap()).collect();
-                    let known: HashSet<CommitId> = contents.values().flatten().copied().collect();
-                    let ids = unknown(&offered, &known);
+                    let mut ids = sorted(&offered);
+                    for segment in contents.values() {
+                        drop_known(&mut ids, segment);
+                    }
                     head.admit(Segment {
                         key: batch.to_string(),
                         batch: batch.clone(),
@@ -130,11 +132,25 @@ proptest! {
                 }
                 2 => { head.mark_scanned(&batch, "v", Timestamp(1)); }
                 3 => if let Some(segment) = head.release(&batch) { contents.remove(&segment.key); },
+                4 => {
+                    // Whatever is scanned, were it enough or not.
+                    let is_scanned = |segment: &&Segment| segment.state == CommitState::Scanned;
+                    let parts: Vec<Segment> = head.segments.iter().filter(is_scanned).cloned().collect();
+                    let ids = parts.iter().flat_map(|part| contents.remove(&part.key).unwrap()).collect::<Vec<_>>();
+                    if !parts.is_empty() {
+                        let key = format!("m{step}");
+                        head.merge(&parts, key.clone());
+                        contents.insert(key, sorted(&ids));
+                    }
+                }
                 _ => {}
             }
             let all: Vec<CommitId> = contents.values().flatten().copied().collect();
             let distinct: HashSet<CommitId> = all.iter().copied().collect();
             prop_assert_eq!(all.len(), distinct.len());
+            for segment in &head.segments {
+                prop_assert_eq!(segment.commits as usize, contents[&segment.key].len());
+            }
             let counted = head.count(CommitState::Scanned) + head.count(CommitState::WaitingForScan);
             prop_assert_eq!(counted, all.len() as u64);
         }
