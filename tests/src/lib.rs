@@ -71,6 +71,18 @@ impl System {
     /// # Errors
     /// When something does not come up.
     pub async fn start_with(size: Size, credentials: CredentialSettings) -> anyhow::Result<Self> {
+        Self::start_on(serde_json::Map::new(), size, credentials).await
+    }
+
+    /// The same, the server with more configuration.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub async fn start_on(
+        mut server: serde_json::Map<String, serde_json::Value>,
+        size: Size,
+        credentials: CredentialSettings,
+    ) -> anyhow::Result<Self> {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
@@ -80,7 +92,8 @@ impl System {
         // As everywhere else, each service is an identity that may do just what it needs.
         let limits = Limits { max_memory_bytes: 1 << 30, max_store_bytes: 1 << 36 };
         let accounts = Keys::in_dir(dir.path())?.accounts(&limits);
-        let server = TestServer::start_with(accounts.as_object().cloned().unwrap_or_default()).await?;
+        server.extend(accounts.as_object().cloned().unwrap_or_default());
+        let server = TestServer::start_with(server).await?;
         let bus = connect(&server, dir.path(), Identity::Setup).await?;
         let mut system =
             Self { server, bus, dir, size, credentials, services: JoinSet::new(), stop: Stop::new() };
@@ -141,19 +154,12 @@ impl System {
     /// # Errors
     /// When they can't be read.
     pub fn files(&self) -> anyhow::Result<Vec<u8>> {
-        let mut all = Vec::new();
-        let mut dirs = vec![self.path("mirrors")];
-        while let Some(dir) = dirs.pop() {
-            for entry in std::fs::read_dir(dir)? {
-                let path = entry?.path();
-                if path.is_dir() {
-                    dirs.push(path);
-                } else {
-                    all.extend(std::fs::read(path)?);
-                }
-            }
-        }
-        Ok(all)
+        Ok(files_below(&self.path("mirrors"))?.into_iter().flat_map(|(_, content)| content).collect())
+    }
+
+    /// Where keys and everything of the services is.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// A connection as one of the identities.
@@ -260,6 +266,26 @@ impl System {
             .await;
         }
     }
+}
+
+/// All files below a directory, with their contents.
+///
+/// # Errors
+/// When they can't be read.
+pub fn files_below(dir: &Path) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let (mut files, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                let content = std::fs::read(&path)?;
+                files.push((path, content));
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// What must be equal of a finding: rule, path, hash of the secret, introducing commit.

@@ -16,6 +16,7 @@ use secretscan_detect::Secret;
 use thiserror::Error;
 
 use crate::command::git;
+use crate::said::OwnWords;
 
 /// How often a running fetch looks at the stop flag and the clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -62,7 +63,7 @@ pub struct FetchProgress {
     pub line: String,
 }
 
-/// Why a fetch failed. Error output of Git is kept with its credentials taken out.
+/// Why a fetch failed. Of Git's error output its own words are kept.
 #[derive(Debug, Error)]
 #[allow(missing_docs)]
 pub enum FetchError {
@@ -282,13 +283,13 @@ pub(crate) fn run(
     mut command: Command,
     mirror: &Path,
     bounds: &Bounds<'_>,
-    credentials: &Credentials,
+    mut words: OwnWords<'_>,
     progress: &mut dyn FnMut(FetchProgress),
 ) -> Result<(), FetchError> {
     let spawned = command.stdout(Stdio::null()).process_group(0).spawn();
     let mut group = Group(spawned.map_err(FetchError::io("run git in", mirror))?);
     let stderr = group.0.stderr.take().expect("stderr is piped");
-    let mut tail = String::new();
+    let (mut all, mut kept) = (String::new(), String::new());
     let mut failure = None;
     thread::scope(|scope| {
         let (sender, lines) = mpsc::channel();
@@ -297,9 +298,11 @@ pub(crate) fn run(
         loop {
             match lines.recv_timeout(TICK) {
                 Ok(line) => {
-                    let line = redact(&line, credentials);
-                    keep_tail(&mut tail, &line);
-                    progress(FetchProgress { line });
+                    keep_tail(&mut all, &line);
+                    if let Some(line) = words.of(&line) {
+                        keep_tail(&mut kept, &line);
+                        progress(FetchProgress { line });
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -323,11 +326,12 @@ pub(crate) fn run(
         return Err(error);
     }
     if !status.success() {
-        return Err(classify(tail));
+        let is_silent = kept.is_empty();
+        return Err(classify(&all, if is_silent { "Git gives no reason".to_owned() } else { kept }));
     }
     // Git gets over a damaged pack by fetching again what was in it, but the pack stays.
-    if tail.contains("error: packfile") {
-        return Err(FetchError::Corrupt { stderr: tail });
+    if all.contains("error: packfile") {
+        return Err(FetchError::Corrupt { stderr: kept });
     }
     bounds.check_size(mirror)
 }
@@ -368,36 +372,11 @@ fn keep_tail(tail: &mut String, line: &str) {
     }
 }
 
-/// Takes out tokens, and whatever stands between `://` and `@`.
-fn redact(line: &str, credentials: &Credentials) -> String {
-    let mut line = line.to_owned();
-    for token in &credentials.tokens {
-        if let Ok(token) = std::str::from_utf8(token.token.expose())
-            && !token.is_empty()
-        {
-            line = line.replace(token, "****");
-        }
-    }
-    let mut parts = line.split("://");
-    let mut clean = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        clean.push_str("://");
-        let authority = part.find(['/', ' ', '\'', '"']).unwrap_or(part.len());
-        match part[..authority].rfind('@') {
-            Some(at) => clean.push_str(&part[at + 1..]),
-            None => clean.push_str(part),
-        }
-    }
-    clean
-}
-
 /// Git says only in words why it failed; they are English because of `LC_ALL=C`. The order matters: a cut connection
-/// also makes for a damaged pack, and a refused key for an unreadable repository.
-fn classify(stderr: String) -> FetchError {
-    let says = |texts: &[&str]| {
-        let lower = stderr.to_ascii_lowercase();
-        texts.iter().any(|text| lower.contains(text))
-    };
+/// also makes for a damaged pack, and a refused key for an unreadable repository. `stderr` is what may be told of it.
+fn classify(all: &str, stderr: String) -> FetchError {
+    let lower = all.to_ascii_lowercase();
+    let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
     if says(&["mismatched algorithms", "unsupported object format", "unknown object format"]) {
         FetchError::UnsupportedObjectFormat
     } else if says(&["returned error: 30", "unable to update url base from redirection"]) {
@@ -515,16 +494,8 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_taken_out_of_messages() {
-        let clean = |line| redact(line, &with_token());
-        assert_eq!(clean("fatal: 'https://me:pw@h/r' x"), "fatal: 'https://h/r' x");
-        assert_eq!(clean("https://a@b@h/r and ssh://git@h/r"), "https://h/r and ssh://h/r");
-        assert_eq!(clean("token swordfish, mail a@b"), "token ****, mail a@b");
-    }
-
-    #[test]
     fn failures_are_told_apart() {
-        let of = |text: &str| classify(text.to_owned());
+        let of = |text: &str| classify(text, text.to_owned());
         assert!(of("fatal: unable to access 'https://h/': Could not resolve host: h").is_transient());
         assert!(
             of("fatal: unable to access 'https://h/': The requested URL returned error: 503").is_transient()
