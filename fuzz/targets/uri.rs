@@ -44,7 +44,8 @@ fn is_private(host_and_port: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host_and_port.split(':').next().unwrap_or_default(),
     };
-    let host = host.trim_end_matches('.');
+    // One dot at the end says that the name is whole; no name has two.
+    let host = host.strip_suffix('.').unwrap_or(host);
     let address = host.parse::<IpAddr>().ok().or_else(|| numbers(host).map(IpAddr::V4));
     host.eq_ignore_ascii_case("localhost") || address.is_some_and(is_private_address)
 }

@@ -127,6 +127,11 @@ impl RepositoryUri {
         // The url crate does not lower-case or parse the host of schemes it does not know, such as ssh.
         let host = Host::parse(&host.to_string().to_ascii_lowercase())
             .map_err(|error| UriError::Unreadable { reason: error.to_string() })?;
+        let user = url.username().to_ascii_lowercase();
+        if host.to_string().starts_with('-') || user.starts_with('-') || user.starts_with("%2d") {
+            let reason = "its host or user begins with a dash, as options of programs do".into();
+            return Err(UriError::Unreadable { reason });
+        }
         if !policy.allow_private_hosts && is_private(&host) {
             return Err(UriError::PrivateHost { host: host.to_string() });
         }
@@ -301,6 +306,9 @@ mod tests {
         assert!(matches!(refused("http://h.example/a/b"), UriError::Scheme { .. }));
         assert!(matches!(refused("owner/repository"), UriError::Unreadable { .. }));
         assert!(matches!(refused("https://h.example/a\nb"), UriError::Unreadable { .. }));
+        for option in ["-f:a/b", "https://-f/a", "ssh://-oX@h.example/a", "ssh://%2DoX@h.example/a"] {
+            assert!(matches!(refused(option), UriError::Unreadable { .. }), "{option}");
+        }
         for host in [
             "localhost",
             "127.0.0.1",
