@@ -53,8 +53,11 @@ fn is_private(host_and_port: &str) -> bool {
 /// One to four numbers, decimal, octal or hexadecimal, the last of which fills the rest. Source: inet_aton(3).
 fn numbers(host: &str) -> Option<Ipv4Addr> {
     let number = |text: &str| match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
-        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        Some(hex) if !hex.starts_with('+') => u32::from_str_radix(hex, 16).ok(),
+        Some(_) => None,
         None if text.len() > 1 && text.starts_with('0') => u32::from_str_radix(text, 8).ok(),
+        // Rust would take a sign.
+        None if text.starts_with('+') => None,
         None => text.parse().ok(),
     };
     let numbers = host.split('.').map(number).collect::<Option<Vec<u32>>>()?;

@@ -98,7 +98,8 @@ impl RepositoryUri {
             return Err(UriError::NoPath);
         }
         let name = url.as_str().trim_end_matches('/').to_owned();
-        let fetch = url.to_file_path().map_err(not_absolute)?.to_string_lossy().into_owned();
+        let fetch = url.to_file_path().map_err(not_absolute)?;
+        let fetch = fetch.to_string_lossy().trim_end_matches('/').to_owned();
         Ok(Self { name, fetch })
     }
 
@@ -111,7 +112,12 @@ impl RepositoryUri {
                 let path = url.to_file_path().map_err(|()| UriError::Unreadable {
                     reason: "a file URI has no host: write file:///path".into(),
                 })?;
-                return Self::local(&path.to_string_lossy(), policy);
+                // Escapes may have hidden them.
+                let text = path.to_str().filter(|path| !path.chars().any(char::is_control));
+                let text = text.ok_or_else(|| UriError::Unreadable {
+                    reason: "its path holds control characters or is not UTF-8".into(),
+                })?;
+                return Self::local(text, policy);
             }
             other => return Err(UriError::Scheme { scheme: other.to_owned() }),
         };
@@ -344,6 +350,12 @@ mod tests {
         assert_eq!(plain.name(), url.name());
         let roundabout = RepositoryUri::parse("/srv/./other/../my repo", policy).unwrap();
         assert_eq!((roundabout.name(), roundabout.fetch()), (plain.name(), plain.fetch()));
+        let slashes = RepositoryUri::parse("file:///srv/my%20repo//", policy).unwrap();
+        assert_eq!((slashes.name(), slashes.fetch()), (plain.name(), plain.fetch()));
+        for hidden in ["file:///srv/a%0Ab", "file:///srv/%FF"] {
+            let refused = RepositoryUri::parse(hidden, policy);
+            assert!(matches!(refused, Err(UriError::Unreadable { .. })), "{hidden}");
+        }
         for root in ["/", "//", "file:", "file:///", "/.."] {
             assert_eq!(RepositoryUri::parse(root, policy), Err(UriError::NoPath), "{root}");
         }
