@@ -2,7 +2,8 @@
 //!
 //! They are generated from `proto/secretscan/v1/*.proto` and speak protobuf and canonical proto3 JSON alike: people and
 //! scripts publish JSON with the `nats` command, services publish protobuf. [`decode`] tells the two apart by the
-//! first byte, which `{` can't be in any of these messages (it would be a group with field number 15).
+//! first byte, which `{` can't be in any of these messages (it would be a group with field number 15). White space before
+//! it is tried as JSON first: a line feed also begins a protobuf message whose first field is a text.
 //! Records in KV buckets are not here: they are types of `secretscan-model`, stored as JSON.
 
 use prost::Message;
@@ -53,10 +54,15 @@ pub enum DecodeError {
 /// [`DecodeError`] says what is wrong, without repeating the bytes.
 pub fn decode<M: Message + Default + DeserializeOwned + prost::Name>(bytes: &[u8]) -> Result<M, DecodeError> {
     let text = bytes.trim_ascii_start();
+    let protobuf = || M::decode(bytes).map_err(|source| DecodeError::Protobuf { expected: M::NAME, source });
+    let is_certain = text.len() == bytes.len();
     match text.first() {
         None => Err(DecodeError::Empty),
-        Some(b'{') => serde_json::from_slice(text).map_err(|error| DecodeError::Json(error.to_string())),
-        Some(_) => M::decode(bytes).map_err(|source| DecodeError::Protobuf { expected: M::NAME, source }),
+        Some(b'{') => {
+            let json = serde_json::from_slice(text).map_err(|error| DecodeError::Json(error.to_string()));
+            if is_certain { json } else { json.or_else(|error| protobuf().map_err(|_| error)) }
+        }
+        Some(_) => protobuf(),
     }
 }
 
@@ -114,6 +120,17 @@ mod tests {
         assert_eq!(json.uri, "https://h/a/b");
         let again: v1::NewRepositoryScan = decode(&json.encode_to_vec()).unwrap();
         assert_eq!(json, again);
+    }
+
+    #[test]
+    fn a_protobuf_message_may_begin_like_json_after_a_line_feed() {
+        // The tag of the first field is a line feed, and 123, the length of the text, an opening brace.
+        let message = v1::CancelRepositoryScan { request_id: "i".repeat(123), ..Default::default() };
+        assert_eq!(decode::<v1::CancelRepositoryScan>(&message.encode_to_vec()).unwrap(), message);
+        let json = decode::<v1::CancelRepositoryScan>(b"\n{\"requestId\": \"r\"}").unwrap();
+        assert_eq!(json.request_id, "r");
+        let wrong = decode::<v1::CancelRepositoryScan>(b"\n{\"requestId\"}");
+        assert!(matches!(wrong, Err(DecodeError::Json(_))), "{wrong:?}");
     }
 
     #[test]

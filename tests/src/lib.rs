@@ -160,19 +160,17 @@ impl System {
     /// # Errors
     /// When they can't be read.
     pub fn files(&self) -> anyhow::Result<Vec<u8>> {
-        let mut all = Vec::new();
-        let mut dirs = vec![self.path("mirrors")];
-        while let Some(dir) = dirs.pop() {
-            for entry in std::fs::read_dir(dir)? {
-                let path = entry?.path();
-                if path.is_dir() {
-                    dirs.push(path);
-                } else {
-                    all.extend(std::fs::read(path)?);
-                }
-            }
-        }
-        Ok(all)
+        Ok(files_below(&self.path("mirrors"))?.into_iter().flat_map(|(_, content)| content).collect())
+    }
+
+    /// Where keys and everything of the services is.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Who may connect.
+    pub fn users(&self) -> &Users {
+        &self.users
     }
 
     /// A connection as one of the identities.
@@ -276,6 +274,26 @@ impl System {
             .await;
         }
     }
+}
+
+/// All files below a directory, with their contents.
+///
+/// # Errors
+/// When they can't be read.
+pub fn files_below(dir: &Path) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let (mut files, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                let content = std::fs::read(&path)?;
+                files.push((path, content));
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// What must be equal of a finding: rule, path, hash of the secret, introducing commit.

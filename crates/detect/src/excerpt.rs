@@ -1,5 +1,7 @@
 //! The line around a match, fit to be shown: short, every secret in it masked, no control characters.
 
+use std::ops::Range;
+
 use crate::content::line_end;
 use crate::secret::mask;
 
@@ -8,6 +10,9 @@ const AROUND: usize = 85;
 /// The greatest length of an excerpt, in characters.
 const MAX_CHARS: usize = 200;
 const CUT: &str = "…";
+
+/// What stands again on the line is masked too, from this length on: shorter secrets stand in words by chance.
+const REPEATED_FROM_LEN: usize = 4;
 
 /// Byte ranges that must not be shown: every secret that any rule saw, sorted, not overlapping.
 pub(crate) struct MaskedRanges(Vec<MaskedRange>);
@@ -27,7 +32,10 @@ impl MaskedRanges {
         encoded: impl Iterator<Item = (usize, usize)>,
     ) -> Self {
         let range = |is_whole| move |(start, end)| MaskedRange { start, end, is_whole };
-        let mut ranges: Vec<MaskedRange> = plain.map(range(false)).chain(encoded.map(range(true))).collect();
+        Self::merge(plain.map(range(false)).chain(encoded.map(range(true))).collect())
+    }
+
+    fn merge(mut ranges: Vec<MaskedRange>) -> Self {
         ranges.sort_unstable();
         let mut merged: Vec<MaskedRange> = Vec::with_capacity(ranges.len());
         for range in ranges {
@@ -42,16 +50,30 @@ impl MaskedRanges {
         Self(merged)
     }
 
-    /// The ranges that end after `from`.
-    fn after(&self, from: usize) -> &[MaskedRange] {
-        &self.0[self.0.partition_point(|range| range.end <= from)..]
+    /// Those in a part of the content, and where one of them, or the secret, stands there once more: what a rule looks for
+    /// around a secret may be around but one of them.
+    fn within(&self, content: &[u8], part: Range<usize>, secret: &[u8]) -> Self {
+        let first = self.0.partition_point(|range| range.end <= part.start);
+        let known = self.0[first..].iter().take_while(|range| range.start < part.end);
+        let mut ranges: Vec<MaskedRange> = known.clone().copied().collect();
+        let texts = known.map(|range| (&content[range.start..range.end], range.is_whole));
+        for (text, is_whole) in texts.chain([(secret, false)]) {
+            if text.len() >= REPEATED_FROM_LEN {
+                ranges.extend(memchr::memmem::find_iter(&content[part.clone()], text).map(|at| {
+                    let start = part.start + at;
+                    MaskedRange { start, end: start + text.len(), is_whole }
+                }));
+            }
+        }
+        Self::merge(ranges)
     }
 }
 
-/// The lines of the secret at `start..end`, where `line_start` is the start of the first one.
+/// The lines of the secret, which is written at `start..end`; `line_start` is the start of the first one.
 pub(crate) fn excerpt(
     content: &[u8],
     masked: &MaskedRanges,
+    secret: &[u8],
     (start, end): (usize, usize),
     line_start: usize,
 ) -> String {
@@ -61,10 +83,7 @@ pub(crate) fn excerpt(
     if from > line_start {
         shown.push_str(CUT);
     }
-    for range in masked.after(from) {
-        if range.start >= to {
-            break;
-        }
+    for range in masked.within(content, from..to, secret).0 {
         push_clean(&mut shown, &content[from..range.start.max(from)]);
         shown.push_str(&mask(if range.is_whole { b"" } else { &content[range.start..range.end] }));
         from = range.end;
@@ -115,7 +134,15 @@ mod tests {
         let masked = MaskedRanges::new(secrets.iter().map(|secret| range(secret)), [].into_iter());
         let (start, end) = range(secrets[which]);
         let line_start = content[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        excerpt(content.as_bytes(), &masked, (start, end), line_start)
+        excerpt(content.as_bytes(), &masked, secrets[which].as_bytes(), (start, end), line_start)
+    }
+
+    #[test]
+    fn a_secret_that_stands_again_where_no_rule_sees_it_is_masked_too() {
+        assert_eq!(
+            excerpt_of("key=SECRET # was SECRET, not SECRE", &["SECRET"], 0),
+            "key=**** # was ****, not SECRE"
+        );
     }
 
     #[test]

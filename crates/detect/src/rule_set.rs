@@ -15,7 +15,7 @@ use crate::pattern::{LazyRegex, Pattern, PatternError};
 use crate::rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Required, Rule, RuleIndex};
 use crate::rules::Rules;
 use crate::search::Search;
-use crate::syntax::{AllowlistSyntax, ExamplesSyntax, RequiredSyntax, RuleSyntax, Source};
+use crate::syntax::{AllowlistSyntax, ExamplesSyntax, RequiredSyntax, RuleSyntax, Source, read_file};
 
 /// Raised when the engine finds something else with unchanged rules.
 const ENGINE_VERSION: u32 = 1;
@@ -198,8 +198,7 @@ struct Surroundings<'a> {
 
 impl Draft {
     fn load(path: &Path, default: Option<&RuleSet>, depth: usize) -> Result<Self, RuleError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| RuleError::Read { path: path.to_owned(), source })?;
+        let text = read_file(path).map_err(|source| RuleError::Read { path: path.to_owned(), source })?;
         let folder = Some(path.parent().unwrap_or(Path::new("")));
         Self::parse(&text, &Surroundings { origin: &path.display().to_string(), folder, default, depth })
     }

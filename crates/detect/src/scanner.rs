@@ -349,7 +349,7 @@ impl Scanner {
                 end_line: end.line(),
                 end_column: end.next_column(),
                 secret: Secret::from_written(&hit.secret),
-                excerpt: excerpt(content, &masked, (range.start, range.end), start.line_start()),
+                excerpt: excerpt(content, &masked, &hit.secret, (range.start, range.end), start.line_start()),
                 decoded_from: (!forms.is_empty()).then(|| forms.join(">")),
                 member: None,
                 excluded_by: hit.excluded_by,

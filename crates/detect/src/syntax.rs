@@ -1,6 +1,10 @@
 //! The rule file as written: the TOML keys of gitleaks as its README documents them, and a few of ours (`severity`,
 //! `confidence`, `documentation`, `checksum`, `reject`, `generic`, `examples`, `verify`).
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -9,6 +13,9 @@ use crate::error::{Place, RuleError};
 use crate::http_check::HttpCheckSyntax;
 use crate::rule::{Confidence, Severity};
 use crate::shape::Shape;
+
+/// No rule file is larger.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// A whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -153,4 +160,14 @@ impl<'a> Source<'a> {
             (key.trim() == "id").then(|| value.trim().trim_matches(['"', '\'']).to_owned())
         })
     }
+}
+
+/// The text of a rule file, which in a repository of strangers may be a link to whatever never ends.
+pub(crate) fn read_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(text)
 }

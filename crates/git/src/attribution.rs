@@ -41,7 +41,7 @@ pub struct FindingSink<'a> {
     scanner: &'a Scanner,
     key: &'a HashKey,
     findings: HashMap<Fingerprint, LocatedFinding>,
-    /// What paths themselves tell. A history names a path many times.
+    /// What paths and names of people themselves tell. A history names each many times.
     of_paths: HashMap<Vec<u8>, OfPath>,
 }
 
@@ -64,9 +64,14 @@ impl<'a> FindingSink<'a> {
         !self.of_path(path).matches.is_empty()
     }
 
-    /// The path as it may be told: without what looks like a secret in it.
+    /// A path, that of a member of an archive included, as it may be told: without what looks like a secret in it.
     pub fn shown_path<'p>(&mut self, path: &'p [u8]) -> Cow<'p, [u8]> {
         self.of_path(path).masked.clone().map_or(Cow::Borrowed(path), Cow::Owned)
+    }
+
+    /// The same for the name or the address of a person.
+    fn shown_name(&mut self, name: &str) -> String {
+        String::from_utf8_lossy(&self.shown_path(name.as_bytes())).into_owned()
     }
 
     fn of_path(&mut self, path: &[u8]) -> &OfPath {
@@ -105,8 +110,12 @@ impl<'a> FindingSink<'a> {
         let scanner = self.scanner;
         let rule = &scanner.rules().rules()[usize::from(found.rule.0)];
         let secret_hash = found.secret.hash(self.key);
-        let shown = self.shown_path(path);
-        let path = &*found.path(&shown);
+        let path = &*self.shown_path(&found.path(path)).into_owned();
+        let author = Author {
+            name: self.shown_name(&origin.author.name),
+            email: self.shown_name(&origin.author.email),
+            time: origin.author.time,
+        };
         let fingerprint = Fingerprint(self.key.fingerprint(&rule.id, &secret_hash, path));
         let no_commit = || CommitId::from_bytes(&[0; 20]).expect("20 bytes are an id");
         let occurrence = Occurrence {
@@ -116,7 +125,7 @@ impl<'a> FindingSink<'a> {
             column: found.column,
             end_line: found.end_line,
             end_column: found.end_column,
-            author: origin.author.clone(),
+            author,
             excerpt: found.excerpt.clone(),
             decoded_from: found.decoded_from.clone(),
         };

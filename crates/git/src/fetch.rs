@@ -16,6 +16,7 @@ use secretscan_detect::Secret;
 use thiserror::Error;
 
 use crate::command::{ChildLimits, git, is_out_of_memory};
+use crate::said::OwnWords;
 
 /// How often a running fetch looks at the stop flag and the clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -64,7 +65,7 @@ pub struct FetchProgress {
     pub line: String,
 }
 
-/// Why a fetch failed. Error output of Git is kept with its credentials taken out.
+/// Why a fetch failed. Of Git's error output its own words are kept.
 #[derive(Debug, Error)]
 #[allow(missing_docs)]
 pub enum FetchError {
@@ -289,7 +290,7 @@ pub(crate) fn run(
     mut command: Command,
     mirror: &Path,
     bounds: &Bounds<'_>,
-    credentials: &Credentials,
+    mut words: OwnWords<'_>,
     progress: &mut dyn FnMut(FetchProgress),
 ) -> Result<(), FetchError> {
     let spawned = command.stdout(Stdio::null()).process_group(0).spawn();
@@ -297,7 +298,7 @@ pub(crate) fn run(
     let FetchLimits { max_bytes, max_memory_bytes, .. } = bounds.limits;
     ChildLimits { stop: bounds.stop, max_memory_bytes, max_file_bytes: max_bytes }.hold(&group.0);
     let stderr = group.0.stderr.take().expect("stderr is piped");
-    let mut tail = String::new();
+    let (mut all, mut kept) = (String::new(), String::new());
     let mut failure = None;
     thread::scope(|scope| {
         let (sender, lines) = mpsc::channel();
@@ -306,9 +307,11 @@ pub(crate) fn run(
         loop {
             match lines.recv_timeout(TICK) {
                 Ok(line) => {
-                    let line = redact(&line, credentials);
-                    keep_tail(&mut tail, &line);
-                    progress(FetchProgress { line });
+                    keep_tail(&mut all, &line);
+                    if let Some(line) = words.of(&line) {
+                        keep_tail(&mut kept, &line);
+                        progress(FetchProgress { line });
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -336,11 +339,13 @@ pub(crate) fn run(
         if disk_usage(mirror) >= max_bytes {
             return Err(FetchError::TooLarge { limit: max_bytes });
         }
-        return Err(classify(tail, &bounds.limits));
+        let is_silent = kept.is_empty();
+        let told = if is_silent { "Git gives no reason".to_owned() } else { kept };
+        return Err(classify(&all, told, &bounds.limits));
     }
     // Git gets over a damaged pack by fetching again what was in it, but the pack stays.
-    if tail.contains("error: packfile") {
-        return Err(FetchError::Corrupt { stderr: tail });
+    if all.contains("error: packfile") {
+        return Err(FetchError::Corrupt { stderr: kept });
     }
     bounds.check_size(mirror)
 }
@@ -381,37 +386,12 @@ fn keep_tail(tail: &mut String, line: &str) {
     }
 }
 
-/// Takes out tokens, and whatever stands between `://` and `@`.
-fn redact(line: &str, credentials: &Credentials) -> String {
-    let mut line = line.to_owned();
-    for token in &credentials.tokens {
-        if let Ok(token) = std::str::from_utf8(token.token.expose())
-            && !token.is_empty()
-        {
-            line = line.replace(token, "****");
-        }
-    }
-    let mut parts = line.split("://");
-    let mut clean = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        clean.push_str("://");
-        let authority = part.find(['/', ' ', '\'', '"']).unwrap_or(part.len());
-        match part[..authority].rfind('@') {
-            Some(at) => clean.push_str(&part[at + 1..]),
-            None => clean.push_str(part),
-        }
-    }
-    clean
-}
-
 /// Git says only in words why it failed; they are English because of `LC_ALL=C`. The order matters: a cut connection
-/// also makes for a damaged pack, and a refused key for an unreadable repository.
-fn classify(stderr: String, limits: &FetchLimits) -> FetchError {
-    let says = |texts: &[&str]| {
-        let lower = stderr.to_ascii_lowercase();
-        texts.iter().any(|text| lower.contains(text))
-    };
-    if is_out_of_memory(&stderr) {
+/// also makes for a damaged pack, and a refused key for an unreadable repository. `stderr` is what may be told of it.
+fn classify(all: &str, stderr: String, limits: &FetchLimits) -> FetchError {
+    let lower = all.to_ascii_lowercase();
+    let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
+    if is_out_of_memory(all) {
         FetchError::TooMuchMemory { limit: limits.max_memory_bytes }
     } else if says(&["mismatched algorithms", "unsupported object format", "unknown object format"]) {
         FetchError::UnsupportedObjectFormat
@@ -537,17 +517,9 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_taken_out_of_messages() {
-        let clean = |line| redact(line, &with_token());
-        assert_eq!(clean("fatal: 'https://me:pw@h/r' x"), "fatal: 'https://h/r' x");
-        assert_eq!(clean("https://a@b@h/r and ssh://git@h/r"), "https://h/r and ssh://h/r");
-        assert_eq!(clean("token swordfish, mail a@b"), "token ****, mail a@b");
-    }
-
-    #[test]
     fn failures_are_told_apart() {
         let limits = FetchLimits { timeout: Duration::MAX, max_bytes: 7, max_memory_bytes: 8 };
-        let of = |text: &str| classify(text.to_owned(), &limits);
+        let of = |text: &str| classify(text, text.to_owned(), &limits);
         let memory =
             "fatal: Out of memory, malloc failed (tried to allocate 5 bytes)\nfatal: index-pack failed";
         assert!(matches!(of(memory), FetchError::TooMuchMemory { limit: 8 }));

@@ -25,6 +25,7 @@ mod offline;
 mod pack;
 mod parallel;
 mod repository;
+mod said;
 mod scan;
 mod texts;
 mod traversal;

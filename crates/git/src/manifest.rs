@@ -1,7 +1,14 @@
 //! What a batch archive says about its pack: which commits, and which blob each introduced at which path.
+//!
+//! Paths may hold secrets, so they are compressed, as the objects of the pack are: archives travel as messages, which a
+//! server or a client may log.
 
 use std::collections::HashMap;
+use std::io::{self, Read, Write};
 
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
 use prost::Message;
 use secretscan_model::ids::{BlobId, CommitId};
 
@@ -11,7 +18,9 @@ use crate::introductions::{Introduced, Introduction};
 use crate::pack::Absent;
 
 /// Raised when a reader of the previous version would misread an archive.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The paths of a batch have no more bytes together.
+const MAX_PATH_BYTES: u64 = 1 << 30;
 
 /// A batch without its objects.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,7 +48,10 @@ struct Wire {
     introductions: Vec<WireIntroduction>,
     #[prost(message, repeated, tag = "5")]
     absent: Vec<WireAbsent>,
-    #[prost(message, repeated, tag = "6")]
+    /// The paths of the introductions one after the other, compressed (zlib).
+    #[prost(bytes = "vec", tag = "6")]
+    paths: Vec<u8>,
+    #[prost(message, repeated, tag = "7")]
     cut_off: Vec<WireCutOff>,
 }
 
@@ -55,8 +67,8 @@ struct WireCommit {
 struct WireIntroduction {
     #[prost(uint32, tag = "1")]
     commit: u32,
-    #[prost(bytes = "vec", tag = "2")]
-    path: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    path_bytes: u32,
     #[prost(uint32, tag = "3")]
     blob: u32,
 }
@@ -100,7 +112,7 @@ impl Manifest {
             .map(|c| WireCommit { id: c.id.as_bytes().to_vec(), corrected_date: c.corrected_date });
         let introductions = self.introductions.iter().map(|i| WireIntroduction {
             commit: i.commit,
-            path: i.path.to_vec(),
+            path_bytes: i.path.len() as u32,
             blob: place(&i.blob),
         });
         let introductions = introductions.collect();
@@ -115,6 +127,7 @@ impl Manifest {
             blobs,
             introductions,
             absent,
+            paths: compress(self.introductions.iter().map(|i| &*i.path)).expect("memory takes it"),
             cut_off: cut_off.collect(),
         }
         .encode_to_vec()
@@ -141,11 +154,15 @@ impl Manifest {
             .map_err(bad_id)?;
         let outside = || GitError::corrupt("the manifest refers to something that it does not list");
         let blob = |place: u32| blobs.get(place as usize).copied().ok_or_else(outside);
+        let all_paths =
+            decompress(&wire.paths).map_err(|e| GitError::corrupt(format!("the manifest: {e}")))?;
+        let mut paths = &all_paths[..];
         let introduction = |i: WireIntroduction| {
+            let path = paths.split_off(..i.path_bytes as usize).ok_or_else(outside)?;
             if i.commit as usize >= commits.len() {
                 return Err(outside());
             }
-            Ok(Introduction { commit: i.commit, path: i.path.into(), blob: blob(i.blob)? })
+            Ok(Introduction { commit: i.commit, path: path.into(), blob: blob(i.blob)? })
         };
         let introductions = wire.introductions.into_iter().map(introduction).collect::<Result<_, _>>()?;
         let absent = wire
@@ -160,6 +177,20 @@ impl Manifest {
         }
         Ok(Self { commits, introductions, absent, cut_off })
     }
+}
+
+fn compress<'a>(paths: impl Iterator<Item = &'a [u8]>) -> io::Result<Vec<u8>> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    for path in paths {
+        encoder.write_all(path)?;
+    }
+    encoder.finish()
+}
+
+fn decompress(compressed: &[u8]) -> io::Result<Vec<u8>> {
+    let mut paths = Vec::new();
+    ZlibDecoder::new(compressed).take(MAX_PATH_BYTES).read_to_end(&mut paths)?;
+    Ok(paths)
 }
 
 #[cfg(test)]
@@ -184,11 +215,26 @@ mod tests {
     }
 
     #[test]
+    fn paths_do_not_stand_in_it_as_they_are() {
+        let path = b"a path with a secret in it";
+        let introductions = vec![Introduction { commit: 0, path: path[..].into(), blob: blob(1) }];
+        let encoded = Manifest { introductions, ..Manifest::default() }.encode();
+        assert!(memchr::memmem::find(&encoded, &path[7..]).is_none());
+    }
+
+    #[test]
     fn a_damaged_manifest_is_refused() {
         let introductions = vec![Introduction { commit: 3, path: b"a"[..].into(), blob: blob(1) }];
         let manifest = Manifest { introductions, ..Manifest::default() };
         assert!(matches!(Manifest::decode(&manifest.encode()), Err(GitError::Corrupt { .. })));
         assert!(matches!(Manifest::decode(b"\xff\xff"), Err(GitError::Corrupt { .. })));
         assert!(matches!(Manifest::decode(b""), Err(GitError::Corrupt { .. })));
+        let id = CommitId::from_bytes(&[7; 20]).unwrap();
+        let commits = vec![CommitEntry { corrected_date: 0, id }];
+        let introductions = vec![Introduction { commit: 0, path: b"abc"[..].into(), blob: blob(1) }];
+        let mut wire =
+            Wire::decode(&*Manifest { commits, introductions, ..Manifest::default() }.encode()).unwrap();
+        wire.introductions[0].path_bytes = 4;
+        assert!(matches!(Manifest::decode(&wire.encode_to_vec()), Err(GitError::Corrupt { .. })));
     }
 }

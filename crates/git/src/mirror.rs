@@ -21,6 +21,7 @@ use crate::fetch::{
     run,
 };
 use crate::repository::open;
+use crate::said::OwnWords;
 
 /// With more packs than this a mirror is repacked: every fetch that brings something adds one, and each costs time at
 /// every look-up.
@@ -245,7 +246,8 @@ impl Fetch<'_> {
         }
         let mut repack = git_in(mirror);
         repack.args(["repack", "-d", "-q", "--geometric=2"]);
-        match run(repack, mirror, &self.bounds, self.credentials, self.progress) {
+        let words = OwnWords::new(self.uri, self.credentials);
+        match run(repack, mirror, &self.bounds, words, self.progress) {
             // The fetch that follows finds out whether the mirror is damaged.
             Err(FetchError::Git { stderr } | FetchError::Corrupt { stderr }) => {
                 tracing::warn!(mirror = %mirror.display(), stderr, "the mirror could not be repacked");
@@ -280,7 +282,7 @@ impl Fetch<'_> {
             fs::write(&trusted, "[safe]\n\tdirectory = *\n").map_err(FetchError::io("write", &trusted))?;
             command.env("GIT_CONFIG_GLOBAL", &trusted);
         }
-        run(command, mirror, &self.bounds, self.credentials, self.progress)
+        run(command, mirror, &self.bounds, OwnWords::new(uri, self.credentials), self.progress)
     }
 }
 

@@ -322,10 +322,10 @@ impl<'a> Scan<'a> {
     }
 
     fn leave_out_members(&mut self, path: &[u8], unread: &[Unread]) {
-        let path = self.sink.shown_path(path);
         for Unread { member, reason } in unread {
-            let what = if member.is_empty() { path.to_vec() } else { [&*path, member].join(&b'!') };
-            self.leave_out(String::from_utf8_lossy(&what), reason);
+            let what = if member.is_empty() { path.to_vec() } else { [path, member].join(&b'!') };
+            let shown = self.sink.shown_path(&what).into_owned();
+            self.leave_out(String::from_utf8_lossy(&shown), reason);
         }
     }
 

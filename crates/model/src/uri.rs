@@ -1,7 +1,7 @@
 //! Repository URIs: what is accepted, and when two of them name one repository.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 use url::{Host, Url};
@@ -91,8 +91,15 @@ impl RepositoryUri {
         }
         let not_absolute = |()| UriError::Unreadable { reason: "it is not an absolute path".into() };
         let url = Url::from_file_path(path).map_err(not_absolute)?;
+        // Only what is parsed has no `.` and `..` left.
+        let url =
+            Url::parse(url.as_str()).map_err(|error| UriError::Unreadable { reason: error.to_string() })?;
+        if url.path().bytes().all(|byte| byte == b'/') {
+            return Err(UriError::NoPath);
+        }
         let name = url.as_str().trim_end_matches('/').to_owned();
-        let fetch = url.to_file_path().map_err(not_absolute)?.to_string_lossy().into_owned();
+        let fetch = url.to_file_path().map_err(not_absolute)?;
+        let fetch = fetch.to_string_lossy().trim_end_matches('/').to_owned();
         Ok(Self { name, fetch })
     }
 
@@ -105,7 +112,12 @@ impl RepositoryUri {
                 let path = url.to_file_path().map_err(|()| UriError::Unreadable {
                     reason: "a file URI has no host: write file:///path".into(),
                 })?;
-                return Self::local(&path.to_string_lossy(), policy);
+                // Escapes may have hidden them.
+                let text = path.to_str().filter(|path| !path.chars().any(char::is_control));
+                let text = text.ok_or_else(|| UriError::Unreadable {
+                    reason: "its path holds control characters or is not UTF-8".into(),
+                })?;
+                return Self::local(text, policy);
             }
             other => return Err(UriError::Scheme { scheme: other.to_owned() }),
         };
@@ -121,6 +133,11 @@ impl RepositoryUri {
         // The url crate does not lower-case or parse the host of schemes it does not know, such as ssh.
         let host = Host::parse(&host.to_string().to_ascii_lowercase())
             .map_err(|error| UriError::Unreadable { reason: error.to_string() })?;
+        let user = url.username().to_ascii_lowercase();
+        if host.to_string().starts_with('-') || user.starts_with('-') || user.starts_with("%2d") {
+            let reason = "its host or user begins with a dash, as options of programs do".into();
+            return Err(UriError::Unreadable { reason });
+        }
         if !policy.allow_private_hosts && is_private(&host) {
             return Err(UriError::PrivateHost { host: host.to_string() });
         }
@@ -197,8 +214,8 @@ fn is_private(host: &Host<String>) -> bool {
     }
 }
 
-/// Whether an address is not a public host: loopback, private, link-local, unspecified, shared (RFC 6598) or
-/// unique local, also when mapped into IPv6.
+/// Whether an address is not a public host: loopback, private, link-local, unspecified, shared (RFC 6598),
+/// unique local or multicast, also when mapped or translated into IPv6 (RFC 4291, 6052, 3056).
 pub fn is_private_address(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -208,16 +225,30 @@ pub fn is_private_address(address: IpAddr) -> bool {
                 || v4.is_link_local()
                 || v4.is_unspecified()
                 || v4.is_broadcast()
+                || v4.is_multicast()
                 || a == 0
                 || (a == 100 && (64..128).contains(&b))
         }
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => is_private_address(IpAddr::V4(v4)),
-            None => {
-                v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() || v6.is_unicast_link_local()
-            }
-        },
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || v6.is_multicast()
+                || inner_address(v6).is_some_and(|v4| is_private_address(IpAddr::V4(v4)))
+        }
     }
+}
+
+/// The IPv4 address that an IPv6 address stands for: mapped, compatible, of the well-known prefix for translation, or of 6to4.
+fn inner_address(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let (high, low) = match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0 | 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => (g, h),
+        [0x2002, high, low, ..] => (high, low),
+        _ => return None,
+    };
+    Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
 }
 
 #[cfg(test)]
@@ -281,6 +312,9 @@ mod tests {
         assert!(matches!(refused("http://h.example/a/b"), UriError::Scheme { .. }));
         assert!(matches!(refused("owner/repository"), UriError::Unreadable { .. }));
         assert!(matches!(refused("https://h.example/a\nb"), UriError::Unreadable { .. }));
+        for option in ["-f:a/b", "https://-f/a", "ssh://-oX@h.example/a", "ssh://%2DoX@h.example/a"] {
+            assert!(matches!(refused(option), UriError::Unreadable { .. }), "{option}");
+        }
         for host in [
             "localhost",
             "127.0.0.1",
@@ -288,7 +322,13 @@ mod tests {
             "169.254.169.254",
             "[::1]",
             "[::ffff:10.0.0.1]",
+            "[::10.0.0.1]",
+            "[64:ff9b::10.0.0.1]",
+            "[2002:0a00:0001::]",
+            "[ff02::1]",
             "100.64.0.1",
+            "224.0.0.1",
+            "0x7f.1",
         ] {
             assert!(
                 matches!(refused(&format!("https://{host}/a/b")), UriError::PrivateHost { .. }),
@@ -308,6 +348,17 @@ mod tests {
         let url = RepositoryUri::parse("file:///srv/my%20repo/", policy).unwrap();
         assert_eq!(plain.name(), "file:///srv/my%20repo");
         assert_eq!(plain.name(), url.name());
+        let roundabout = RepositoryUri::parse("/srv/./other/../my repo", policy).unwrap();
+        assert_eq!((roundabout.name(), roundabout.fetch()), (plain.name(), plain.fetch()));
+        let slashes = RepositoryUri::parse("file:///srv/my%20repo//", policy).unwrap();
+        assert_eq!((slashes.name(), slashes.fetch()), (plain.name(), plain.fetch()));
+        for hidden in ["file:///srv/a%0Ab", "file:///srv/%FF"] {
+            let refused = RepositoryUri::parse(hidden, policy);
+            assert!(matches!(refused, Err(UriError::Unreadable { .. })), "{hidden}");
+        }
+        for root in ["/", "//", "file:", "file:///", "/.."] {
+            assert_eq!(RepositoryUri::parse(root, policy), Err(UriError::NoPath), "{root}");
+        }
     }
 
     proptest::proptest! {

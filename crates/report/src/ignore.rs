@@ -5,7 +5,8 @@
 //! starts a comment.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use secretscan_model::{CommitId, Finding, Occurrence};
@@ -13,6 +14,8 @@ use thiserror::Error;
 
 /// How a fingerprint starts.
 const FINGERPRINT: &str = "v1-";
+/// No ignore file is larger: one in a repository of strangers may be a link to whatever never ends.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 /// How many hexadecimal digits follow.
 const FINGERPRINT_DIGITS: usize = 32;
 
@@ -66,7 +69,13 @@ impl IgnoreList {
     /// # Errors
     /// See [`IgnoreError`].
     pub fn read(path: &Path, rule_id: impl Fn(&str) -> &str) -> Result<Self, IgnoreError> {
-        let text = fs::read(path).map_err(|source| IgnoreError::Read { path: path.to_path_buf(), source })?;
+        let mut text = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text));
+        let checked = read.and_then(|_| match text.len() as u64 > MAX_FILE_BYTES {
+            true => Err(io::Error::other(format!("it has more than {MAX_FILE_BYTES} bytes"))),
+            false => Ok(()),
+        });
+        checked.map_err(|source| IgnoreError::Read { path: path.to_path_buf(), source })?;
         Self::parse(&text, &path.display().to_string(), rule_id)
     }
 
@@ -242,5 +251,7 @@ mod tests {
         }
         let missing = IgnoreList::read(Path::new("no/such/file"), |id| id).unwrap_err();
         assert!(matches!(missing, IgnoreError::Read { .. }));
+        let endless = IgnoreList::read(Path::new("/dev/zero"), |id| id).unwrap_err();
+        assert!(matches!(endless, IgnoreError::Read { .. }));
     }
 }

@@ -68,6 +68,11 @@ impl HttpRemote {
         Ok(Self { address, name, accepting: tokio::spawn(accept(listener, host)) })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where the repository is, without user and password.
     pub fn url(&self) -> String {
         format!("http://{}/{}", self.address, self.name)

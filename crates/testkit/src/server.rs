@@ -62,6 +62,11 @@ impl TestServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// The directory of its store, its log and its configuration.
+    pub fn store_dir(&self) -> &Path {
+        self.store.path()
+    }
+
     /// Kills the server as a crash would. [`TestServer::restart`] brings it back.
     ///
     /// # Errors

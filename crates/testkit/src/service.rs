@@ -8,6 +8,7 @@ use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use crate::{TestServer, eventually};
 
@@ -19,6 +20,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub struct ServiceProcess {
     child: Child,
     health: String,
+    /// Gives what it logged, once it has ended.
+    reading: JoinHandle<String>,
 }
 
 impl ServiceProcess {
@@ -41,10 +44,13 @@ impl ServiceProcess {
             .with_context(|| format!("starting {binary}"))?;
         let stderr = child.stderr.take().context("its standard error")?;
         let mut lines = BufReader::new(stderr).lines();
+        let mut log = String::new();
         let health = loop {
             let line =
                 tokio::time::timeout(DEADLINE, lines.next_line()).await.context("it says nothing")??;
-            let line = line.context("it ended before it was ready")?;
+            let line = line.with_context(|| format!("it ended before it was ready: {log}"))?;
+            log.push_str(&line);
+            log.push('\n');
             if line.contains("health endpoint")
                 && let Some((_, rest)) = line.split_once(r#""address":""#)
                 && let Some((address, _)) = rest.split_once('"')
@@ -53,8 +59,14 @@ impl ServiceProcess {
             }
         };
         // Goes on reading, so that the service never waits for a full pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let service = Self { child, health };
+        let reading = tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                log.push_str(&line);
+                log.push('\n');
+            }
+            log
+        });
+        let service = Self { child, health, reading };
         eventually(DEADLINE, "the service is ready", async || {
             let (status, _) = service.get("/readyz").await.ok()?;
             (status == 200).then_some(())
@@ -82,11 +94,21 @@ impl ServiceProcess {
     ///
     /// # Errors
     /// When it does not end in time.
-    pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
+    pub async fn terminate(self) -> anyhow::Result<ExitStatus> {
+        Ok(self.finish().await?.0)
+    }
+
+    /// The same; gives everything that it logged, too.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn finish(mut self) -> anyhow::Result<(ExitStatus, String)> {
         let pid = self.child.id().context("it has ended")?;
         let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
         anyhow::ensure!(sent.success(), "the signal was not sent");
-        Ok(tokio::time::timeout(DEADLINE, self.child.wait()).await.context("it does not stop")??)
+        let status =
+            tokio::time::timeout(DEADLINE, self.child.wait()).await.context("it does not stop")??;
+        Ok((status, self.reading.await.context("reading what it logs")?))
     }
 
     /// Ends it as a crash would.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 
 /// The services.
-pub(super) const SERVICES: [&str; 4] = ["controller", "scheduler", "repo-agent", "batch-agent"];
+pub const SERVICES: [&str; 4] = ["controller", "scheduler", "repo-agent", "batch-agent"];
 
 /// The services in a directory.
 pub(super) fn of(dir: &Path) -> HashMap<&'static str, PathBuf> {
@@ -15,7 +15,30 @@ pub(super) fn of(dir: &Path) -> HashMap<&'static str, PathBuf> {
 }
 
 /// Builds the services and copies them to a directory, so that a build that comes meanwhile changes nothing.
-pub(super) fn build(to: &Path) -> anyhow::Result<HashMap<&'static str, PathBuf>> {
+///
+/// # Errors
+/// When they can't be built or copied.
+pub fn build(to: &Path) -> anyhow::Result<HashMap<&'static str, PathBuf>> {
+    let names = SERVICES.map(|service| format!("secretscan-{service}"));
+    let mut built = HashMap::new();
+    for (service, executable) in SERVICES.into_iter().zip(executables(&names)?) {
+        let copy = to.join(format!("secretscan-{service}"));
+        std::fs::copy(&executable, &copy).with_context(|| format!("copying {}", executable.display()))?;
+        built.insert(service, copy);
+    }
+    Ok(built)
+}
+
+/// Builds the command `secretscan`.
+///
+/// # Errors
+/// When it can't be built.
+pub fn command() -> anyhow::Result<PathBuf> {
+    Ok(executables(&["secretscan".to_owned()])?.remove(0))
+}
+
+/// Builds these programs, and says where they are, in the same order.
+fn executables(names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         // The whole workspace, so that features are as they are for the tests, and nothing is built twice.
@@ -23,28 +46,24 @@ pub(super) fn build(to: &Path) -> anyhow::Result<HashMap<&'static str, PathBuf>>
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
         .stderr(Stdio::inherit());
-    for service in SERVICES {
-        cargo.arg("--bin").arg(format!("secretscan-{service}"));
+    for name in names {
+        cargo.arg("--bin").arg(name);
     }
     if !cfg!(debug_assertions) {
         // A debug build has them, and is the one that the tests have made.
         cargo.args(["--release", "--features", "secretscan-bus/fail-points"]);
     }
     let output = cargo.output().context("running cargo")?;
-    anyhow::ensure!(output.status.success(), "the services can't be built");
-    let mut built = HashMap::new();
+    anyhow::ensure!(output.status.success(), "cargo can't build {names:?}");
+    let mut built: HashMap<String, PathBuf> = HashMap::new();
     for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let message: serde_json::Value = serde_json::from_slice(line).context("what cargo says")?;
-        let Some(executable) = message["executable"].as_str() else { continue };
-        let name = message["target"]["name"].as_str().unwrap_or_default();
-        if let Some(service) =
-            SERVICES.into_iter().find(|service| name.strip_prefix("secretscan-") == Some(service))
+        if let (Some(executable), Some(name)) =
+            (message["executable"].as_str(), message["target"]["name"].as_str())
         {
-            let copy = to.join(name);
-            std::fs::copy(executable, &copy).with_context(|| format!("copying {executable}"))?;
-            built.insert(service, copy);
+            built.insert(name.to_owned(), executable.into());
         }
     }
-    anyhow::ensure!(built.len() == SERVICES.len(), "cargo built {:?} only", built.keys());
-    Ok(built)
+    let one = |name: &String| built.get(name).cloned().with_context(|| format!("cargo did not build {name}"));
+    names.iter().map(one).collect()
 }

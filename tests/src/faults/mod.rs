@@ -4,7 +4,7 @@
 //!
 //! The plan of the faults is a function of the seed; what they hit depends on the machine.
 
-mod binaries;
+pub mod binaries;
 mod check;
 mod detours;
 mod fleet;

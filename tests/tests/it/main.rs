@@ -7,6 +7,7 @@ mod credentials;
 mod deploy;
 mod faults;
 mod hostile;
+mod hygiene;
 mod least_privilege;
 mod on_demand;
 mod server;

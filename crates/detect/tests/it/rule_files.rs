@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 
 use secretscan_detect::{Method, Piece, RuleError, RuleSet, Scanner, Secret};
@@ -110,6 +111,8 @@ fn files_extend_each_other_by_relative_path() {
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(matches!(too_deep, RuleError::TooDeep { .. }));
     assert!(matches!(missing, RuleError::Read { .. }));
+    let endless = RuleSet::load(Path::new("/dev/zero"), None).unwrap_err();
+    assert!(matches!(endless, RuleError::Read { .. }));
 }
 
 fn with_verify(verify: &str) -> String {
