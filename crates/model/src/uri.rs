@@ -100,6 +100,9 @@ impl RepositoryUri {
         let name = url.as_str().trim_end_matches('/').to_owned();
         let fetch = url.to_file_path().map_err(not_absolute)?;
         let fetch = fetch.to_string_lossy().trim_end_matches('/').to_owned();
+        if fetch.trim() != fetch {
+            return Err(UriError::Unreadable { reason: "its path ends with white space".into() });
+        }
         Ok(Self { name, fetch })
     }
 
@@ -352,7 +355,7 @@ mod tests {
         assert_eq!((roundabout.name(), roundabout.fetch()), (plain.name(), plain.fetch()));
         let slashes = RepositoryUri::parse("file:///srv/my%20repo//", policy).unwrap();
         assert_eq!((slashes.name(), slashes.fetch()), (plain.name(), plain.fetch()));
-        for hidden in ["file:///srv/a%0Ab", "file:///srv/%FF"] {
+        for hidden in ["file:///srv/a%0Ab", "file:///srv/%FF", "file:///srv/%20/"] {
             let refused = RepositoryUri::parse(hidden, policy);
             assert!(matches!(refused, Err(UriError::Unreadable { .. })), "{hidden}");
         }
