@@ -26,21 +26,11 @@ pub enum Selection {
     /// One range as Git writes it: `A..B`, `A...B`, `A..`, `..B`, `A^!`, `A^@`, `A^-`, or a revision for all that it
     /// reaches.
     Range(String),
-    /// What a push brings: reachable from the tips, and neither from the commits that the other side is known to have
-    /// nor from the remote-tracking refs of `remote`. Known ids that this repository lacks are passed over.
-    Pushed {
-        /// The ids that are pushed; tags are followed to their commit.
-        tips: Vec<CommitId>,
-        /// The ids that the pushed refs have now.
-        known: Vec<CommitId>,
-        /// The name of a configured remote.
-        remote: Option<String>,
-    },
 }
 
 /// Scans what the selected commits introduced; `repo` may be any path inside the repository.
 ///
-/// The dates of a [`Selection::Range`] or [`Selection::Pushed`] are corrected within the selected commits only.
+/// The dates of a [`Selection::Range`] are corrected within the selected commits only.
 ///
 /// # Errors
 /// [`GitError::UnknownRef`] or [`GitError::BadRange`] for a selection that means nothing here.
@@ -53,20 +43,9 @@ pub fn scan_history(
 ) -> Result<ScanReport, GitError> {
     let repository = discover(repo)?;
     let mut scan = Scan::new(scanner, key, *options);
-    if repository.is_shallow() {
-        let what = repository.path().join("shallow").display().to_string();
-        scan.leave_out(
-            what,
-            "a shallow clone: commits before its boundary are not here, run git fetch --unshallow",
-        );
-    }
+    note_shallow(&mut scan, &repository);
     let objects = ObjectStore::of_repository(&repository)?;
-    let history = || {
-        let commits = select(&repository, selection)?;
-        let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
-        let introductions = in_git_dir(repository.path(), &ids, options.threads.div_ceil(2))?;
-        Ok(Manifest { commits, introductions, absent: Absent::new() })
-    };
+    let history = || manifest_of(&repository, select(&repository, selection)?, options);
     if *selection == Selection::All {
         scan.add_repository(&objects, history)?;
         scan_refs(&mut scan, &repository, scanner, options)?;
@@ -85,16 +64,28 @@ fn select(repository: &Repository, selection: &Selection) -> Result<Vec<CommitEn
             rev_list(git_dir, &[], &tips)
         }
         Selection::Range(range) => rev_list(git_dir, &[], &parse_range(repository, range)?),
-        Selection::Pushed { tips, known, remote } => {
-            let oid = |id: &CommitId| git2::Oid::from_bytes(id.as_bytes()).ok();
-            let has = |id: &CommitId| oid(id).is_some_and(|oid| repository.find_object(oid, None).is_ok());
-            let tips = tips.iter().map(CommitId::to_string);
-            let known = known.iter().filter(|id| has(id)).map(|id| format!("^{id}"));
-            let options = remote
-                .iter()
-                .flat_map(|name| ["--not".to_owned(), format!("--remotes={name}"), "--not".to_owned()]);
-            rev_list(git_dir, &options.collect::<Vec<_>>(), &tips.chain(known).collect::<Vec<_>>())
-        }
+    }
+}
+
+/// What these commits introduced.
+pub(crate) fn manifest_of(
+    repository: &Repository,
+    commits: Vec<CommitEntry>,
+    options: &ScanOptions<'_>,
+) -> Result<Manifest, GitError> {
+    let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
+    let introductions = in_git_dir(repository.path(), &ids, options.threads.div_ceil(2))?;
+    Ok(Manifest { commits, introductions, absent: Absent::new() })
+}
+
+/// Says what can't be seen of a shallow clone.
+pub(crate) fn note_shallow(scan: &mut Scan<'_>, repository: &Repository) {
+    if repository.is_shallow() {
+        let what = repository.path().join("shallow").display().to_string();
+        scan.leave_out(
+            what,
+            "a shallow clone: commits before its boundary are not here, run git fetch --unshallow",
+        );
     }
 }
 
