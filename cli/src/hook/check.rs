@@ -147,8 +147,9 @@ fn tell_not_scanned(report: &ScanReport) {
     }
 }
 
-/// The ways out that the one who commits or pushes has, after how to remove the secret; `command` is what to run again.
-pub fn client_advice(remove: Vec<String>, command: &str, findings: &[&Finding]) -> Vec<Advice> {
+/// The ways out that the one who commits or pushes has, after how to remove the secret; `line` says where the comment
+/// goes, and `command` is what to run again.
+pub fn client_advice(remove: Vec<String>, line: &str, command: &str, findings: &[&Finding]) -> Vec<Advice> {
     let fingerprint = findings.first().map_or("", |finding| finding.fingerprint.0.as_str());
     let rules: BTreeSet<&str> = findings.iter().map(|finding| finding.rule_id.as_str()).collect();
     let mut rules = rules.into_iter().collect::<Vec<_>>().join(",");
@@ -157,10 +158,7 @@ pub fn client_advice(remove: Vec<String>, command: &str, findings: &[&Finding]) 
     }
     vec![
         Advice { name: "Remove", lines: remove },
-        Advice {
-            name: "Allow",
-            lines: vec!["add the comment secretscan:allow with a reason to the line".to_owned()],
-        },
+        Advice { name: "Allow", lines: vec![format!("comment secretscan:allow and a reason on {line}")] },
         Advice {
             name: "Known",
             lines: vec![

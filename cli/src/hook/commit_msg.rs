@@ -34,7 +34,7 @@ pub fn run(file: &Path, check: &Check<'_>) -> anyhow::Result<Outcome> {
         &Stop {
             place: "in the commit message; nothing was committed",
             refs: &|_| Vec::new(),
-            advice: &|findings| client_advice(remove.clone(), "git commit", findings),
+            advice: &|findings| client_advice(remove.clone(), "the line", "git commit", findings),
             columns: CLIENT_COLUMNS,
         },
     )

@@ -41,9 +41,10 @@ const OTHERS: [&str; 17] = [
 ];
 
 /// Put hooks in place; hooks that are there already stay and run first
-///
-/// Without a choice: pre-commit, commit-msg and pre-push; pre-receive in a bare repository.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Without a choice: pre-commit, commit-msg and pre-push; pre-receive in a bare repository."
+)]
 pub struct Arguments {
     /// For all repositories of this user, by core.hooksPath; their own hooks run as well
     #[arg(long)]

@@ -30,7 +30,9 @@ pub fn run(check: &Check<'_>) -> anyhow::Result<Outcome> {
         &Stop {
             place: "in what is staged; nothing was committed",
             refs: &|_| Vec::new(),
-            advice: &|findings| client_advice(remove.map(str::to_owned).to_vec(), "git commit", findings),
+            advice: &|findings| {
+                client_advice(remove.map(str::to_owned).to_vec(), "the line", "git commit", findings)
+            },
             columns: CLIENT_COLUMNS,
         },
     )

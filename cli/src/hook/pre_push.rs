@@ -45,7 +45,9 @@ pub fn run(remote: &str, url: Option<&str>, check: &Check<'_>) -> anyhow::Result
         &Stop {
             place: "in what the remote lacks; nothing was pushed",
             refs: &|finding| leaking_refs(&push, finding),
-            advice: &|findings| client_advice(remove(findings), "git push", findings),
+            advice: &|findings| {
+                client_advice(remove(findings), "the line, in that commit", "git push", findings)
+            },
             columns: CLIENT_COLUMNS,
         },
     )
