@@ -19,11 +19,13 @@ pub fn default() -> Result<PathBuf, Failure> {
 }
 
 /// The directory of the keys with which the identities of a running system log in to its nats-server.
+#[cfg(feature = "remote")]
 pub fn nats_keys(data: &Path) -> PathBuf {
     data.join("nats-keys")
 }
 
 /// The file in which a running system says where its nats-server is.
+#[cfg(feature = "remote")]
 pub fn url_file(data: &Path) -> PathBuf {
     data.join("nats.url")
 }

@@ -9,7 +9,6 @@ mod agents;
 mod completions;
 #[cfg(feature = "remote")]
 mod connection;
-#[cfg(feature = "remote")]
 mod data_dir;
 #[cfg(feature = "remote")]
 mod dead_letters;
@@ -17,6 +16,7 @@ mod exit;
 mod failure;
 #[cfg(feature = "remote")]
 mod findings;
+mod hook;
 mod ignore;
 #[cfg(feature = "remote")]
 mod lists;
@@ -88,6 +88,7 @@ enum Command {
     Setup(setup::Arguments),
     #[cfg(feature = "remote")]
     NatsConfig(nats_config::Arguments),
+    Hook(hook::Arguments),
     Rules(rules::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -124,6 +125,7 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Setup(arguments) => setup::run(&arguments),
         #[cfg(feature = "remote")]
         Command::NatsConfig(arguments) => nats_config::run(&arguments),
+        Command::Hook(arguments) => hook::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -128,7 +128,8 @@ impl ReportArguments {
     }
 }
 
-fn read_baseline(file: &Path, hash: Option<SecretHasher<'_>>) -> anyhow::Result<Baseline> {
+/// Reads a report as a baseline.
+pub fn read_baseline(file: &Path, hash: Option<SecretHasher<'_>>) -> anyhow::Result<Baseline> {
     let failure = |cause: anyhow::Error| {
         let message = format!("cannot use the baseline {}", file.display());
         Failure::caused_by(cause, message, "write one with --format json --output FILE, without --baseline")

@@ -176,7 +176,20 @@ impl RuleArguments {
 
     /// The rules for what is at `place`. Says so on standard error when a repository brings its own.
     pub fn load(&self, place: &Path) -> anyhow::Result<Arc<RuleSet>> {
-        let rules = self.load_all(place)?;
+        let (rules, file) = self.load_all(place)?;
+        if let Some(name) = file.as_deref().and_then(Path::file_name).map(OsStr::to_string_lossy) {
+            // Where standard error is closed, nobody listens.
+            let _ = writeln!(io::stderr(), "note: using the repository's rules in {name}");
+        }
+        self.filter(rules)
+    }
+
+    /// The same without a word: a hook runs all day.
+    pub fn load_quietly(&self, place: &Path) -> anyhow::Result<Arc<RuleSet>> {
+        self.filter(self.load_all(place)?.0)
+    }
+
+    fn filter(&self, rules: Arc<RuleSet>) -> anyhow::Result<Arc<RuleSet>> {
         if self.confidence == ConfidenceArgument::Low && self.only.is_empty() && self.without.is_empty() {
             return Ok(rules);
         }
@@ -190,19 +203,17 @@ impl RuleArguments {
         filtered.map(Arc::new).map_err(|cause| Failure::caused_by(cause, "cannot choose rules", hint).into())
     }
 
-    fn load_all(&self, place: &Path) -> anyhow::Result<Arc<RuleSet>> {
+    /// The rules, and the repository's file if they are from there.
+    fn load_all(&self, place: &Path) -> anyhow::Result<(Arc<RuleSet>, Option<PathBuf>)> {
         if let Some(file) = &self.rules {
             let rules = load(file, "correct the file, or leave --rules away to use the built-in rules")?;
-            return Ok(Arc::new(rules));
+            return Ok((Arc::new(rules), None));
         }
         let mut files = project::files(place, &PROJECT_FILES).into_iter();
         let Some(file) = files.next().filter(|_| !self.builtin_rules) else {
-            return Ok(secretscan_rules::builtin());
+            return Ok((secretscan_rules::builtin(), None));
         };
         let rules = load(&file, "correct the file, or choose others with --rules FILE or --builtin-rules")?;
-        let name = file.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
-        // Where standard error is closed, nobody listens.
-        let _ = writeln!(io::stderr(), "note: using the repository's rules in {name}");
-        Ok(Arc::new(rules))
+        Ok((Arc::new(rules), Some(file)))
     }
 }

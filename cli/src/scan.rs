@@ -24,9 +24,9 @@ use crate::rules::RuleArguments;
 use crate::verify;
 
 /// Larger content is reported as not scanned: it would be held in memory.
-const MAX_BLOB_BYTES: u64 = 1 << 30;
+pub const MAX_BLOB_BYTES: u64 = 1 << 30;
 /// Contents of so many bytes are held in memory together, and as much by each child process.
-const MAX_MEMORY_BYTES: u64 = 4 << 30;
+pub const MAX_MEMORY_BYTES: u64 = 4 << 30;
 
 /// Scan a repository's history, staged changes, a directory or standard input
 ///
@@ -113,7 +113,7 @@ struct ModeArguments {
 ///
 /// The price: whoever has a report can test guesses at a secret against its hash. Only weak secrets can be guessed,
 /// and the report names their place anyway.
-fn offline_hash_key() -> HashKey {
+pub fn offline_hash_key() -> HashKey {
     HashKey::from_bytes(b"secretscan offline fingerprints, version 1")
 }
 
@@ -227,7 +227,8 @@ fn read_stdin() -> anyhow::Result<Vec<u8>> {
     Ok(content)
 }
 
-fn explain(error: GitError) -> anyhow::Error {
+/// Adds advice.
+pub fn explain(error: GitError) -> anyhow::Error {
     let hint = match &error {
         GitError::NotARepository { .. } => "to scan plain files, use --directory DIR",
         GitError::BadRange { .. } | GitError::UnknownRef { .. } => {

@@ -1,116 +1,14 @@
 //! The built program on repositories made with Git in temporary directories: exit codes, standard output and error.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod support;
+
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use data_encoding::BASE64;
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// A token that the built-in rules find, put together here so that scanners of this repository don't.
-fn canary() -> String {
-    format!("gh{}_{}", "p", "R7tBq2Xw9ZkL4mNv8YcD1sFh6JgP3a2bbik3")
-}
-
-/// A directory of its own, with a Git repository in it or not.
-struct Place(TempDir);
-
-impl Place {
-    fn empty() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn repository() -> Self {
-        let place = Self::empty();
-        place.git(&["init", "--quiet", "--initial-branch=main"]);
-        place
-    }
-
-    /// A repository whose second of three commits has the token.
-    fn with_leak() -> Self {
-        let place = Self::repository();
-        place.commit("README", "hello\n");
-        place.commit("src/config.py", &format!("# settings\ntoken = \"{}\"\n", canary()));
-        place.commit("src/config.py", "# settings\n");
-        place
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn write(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, content).unwrap();
-        path
-    }
-
-    fn commit(&self, name: &str, content: &str) {
-        self.write(name, content);
-        self.git(&["add", "--all"]);
-        self.git(&["commit", "--quiet", "--message", "change"]);
-    }
-
-    fn git(&self, arguments: &[&str]) {
-        let mut git = Command::new("git");
-        git.args(arguments).current_dir(self.path());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GIT_")) {
-            git.env_remove(name);
-        }
-        for role in ["AUTHOR", "COMMITTER"] {
-            git.env(format!("GIT_{role}_NAME"), "Ada Lovelace");
-            git.env(format!("GIT_{role}_EMAIL"), "ada@example.org");
-            git.env(format!("GIT_{role}_DATE"), "1780000000 +0000");
-        }
-        git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-        assert!(git.status().unwrap().success(), "git {arguments:?}");
-    }
-
-    /// Runs `secretscan` here.
-    fn run(&self, arguments: &[&str]) -> Ran {
-        self.run_with(arguments, "")
-    }
-
-    fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
-        let mut child = command(self.path(), arguments).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        Ran::new(child.wait_with_output().unwrap())
-    }
-}
-
-fn command(directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_secretscan"));
-    command.args(arguments).current_dir(directory).env_remove("GIT_INDEX_FILE");
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn new(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
-    }
-
-    fn has_canary(&self) -> bool {
-        // Half of it is too much.
-        self.out.contains(&canary()[..20]) || self.err.contains(&canary()[..20])
-    }
-
-    /// Everything at once, for snapshots.
-    fn shown(&self) -> String {
-        format!("exit code {}\n--- stdout\n{}--- stderr\n{}", self.code, self.out, self.err)
-    }
-}
+use crate::support::*;
 
 /// Compares with a snapshot, without what differs from run to run and with every change of the rules.
 macro_rules! assert_shown {
@@ -656,7 +554,7 @@ fn rule_with_check() -> String {
 #[cfg(feature = "verify")]
 fn verify(place: &Place, arguments: &[&str]) -> Ran {
     let certificate = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let roots = TempDir::new().unwrap();
+    let roots = tempfile::TempDir::new().unwrap();
     let file = roots.path().join("roots.pem");
     fs::write(&file, certificate.cert.pem()).unwrap();
     let mut command = command(place.path(), arguments);
@@ -669,7 +567,7 @@ fn secrets_are_verified_only_when_told() {
     let place = Place::repository();
     place.commit("file", "secretword-abcdefgh\n");
     place.commit("other", "secretword-abcdefgh\nsecretword-ijklmnop\n");
-    let rules = TempDir::new().unwrap();
+    let rules = tempfile::TempDir::new().unwrap();
     let file = rules.path().join("own.toml");
     fs::write(&file, rule_with_check()).unwrap();
     let file = file.to_str().unwrap();

@@ -17,6 +17,7 @@ use crate::objects::{read, too_large};
 use crate::parallel;
 use crate::repository::{discover, open};
 use crate::scan::{Scan, ScanOptions, ScanReport};
+use crate::texts::COMMIT_MESSAGE;
 
 /// Scans the content that the index adds or changes against HEAD: what the next commit would bring, not what stands in
 /// the working tree. Submodules and entries that are only intended to be added have no content.
@@ -142,6 +143,18 @@ pub fn scan_content(
 ) -> ScanReport {
     let mut scan = Scan::new(scanner, key, *options);
     scan.add_content(name, content.len() as u64, &scanner.scan_all(content), &Origin::outside_history());
+    scan.finish()
+}
+
+/// Scans the message of a commit that is yet to be made, as the commit is scanned later.
+pub fn scan_message(
+    message: &[u8],
+    scanner: &Scanner,
+    key: &HashKey,
+    options: &ScanOptions<'_>,
+) -> ScanReport {
+    let mut scan = Scan::new(scanner, key, *options);
+    scan.add_text(COMMIT_MESSAGE, &scanner.scan(message), &Origin::outside_history());
     scan.finish()
 }
 

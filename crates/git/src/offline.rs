@@ -29,21 +29,11 @@ pub enum Selection {
     /// One range as Git writes it: `A..B`, `A...B`, `A..`, `..B`, `A^!`, `A^@`, `A^-`, or a revision for all that it
     /// reaches.
     Range(String),
-    /// What a push brings: reachable from the tips, and neither from the commits that the other side is known to have
-    /// nor from the remote-tracking refs of `remote`. Known ids that this repository lacks are passed over.
-    Pushed {
-        /// The ids that are pushed; tags are followed to their commit.
-        tips: Vec<CommitId>,
-        /// The ids that the pushed refs have now.
-        known: Vec<CommitId>,
-        /// The name of a configured remote.
-        remote: Option<String>,
-    },
 }
 
 /// Scans what the selected commits introduced; `repo` may be any path inside the repository.
 ///
-/// The dates of a [`Selection::Range`] or [`Selection::Pushed`] are corrected within the selected commits only.
+/// The dates of a [`Selection::Range`] are corrected within the selected commits only.
 ///
 /// # Errors
 /// [`GitError::UnknownRef`] or [`GitError::BadRange`] for a selection that means nothing here.
@@ -56,26 +46,10 @@ pub fn scan_history(
 ) -> Result<ScanReport, GitError> {
     let repository = discover(repo)?;
     let mut scan = Scan::new(scanner, key, *options);
-    if repository.is_shallow() {
-        let what = repository.path().join("shallow").display().to_string();
-        scan.leave_out(
-            what,
-            "a shallow clone: commits before its boundary are not here, run git fetch --unshallow",
-        );
-    }
+    note_shallow(&mut scan, &repository);
     let objects = ObjectStore::of_repository(&repository)?;
-    let history = || {
-        let max_memory_bytes = options.max_memory_bytes;
-        let limits = ChildLimits { stop: options.stop, max_memory_bytes, ..ChildLimits::NONE };
-        let commits = select(&repository, selection, &limits)?;
-        let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
-        let threads = options.threads.div_ceil(2);
-        let introduced = in_git_dir(repository.path(), &ids, threads, MAX_INTRODUCTIONS, &limits)?;
-        if introduced.commits < commits.len() {
-            return Err(GitError::TooManyFiles { limit: MAX_INTRODUCTIONS });
-        }
-        Ok(Manifest::new(commits, introduced))
-    };
+    let limits = child_limits(options);
+    let history = || manifest_of(&repository, select(&repository, selection, &limits)?, options);
     if *selection == Selection::All {
         scan.add_repository(&objects, history)?;
         scan_refs(&mut scan, &repository, scanner, options)?;
@@ -98,17 +72,37 @@ fn select(
             rev_list(git_dir, &[], &tips, limits)
         }
         Selection::Range(range) => rev_list(git_dir, &[], &parse_range(repository, range)?, limits),
-        Selection::Pushed { tips, known, remote } => {
-            let oid = |id: &CommitId| git2::Oid::from_bytes(id.as_bytes()).ok();
-            let has = |id: &CommitId| oid(id).is_some_and(|oid| repository.find_object(oid, None).is_ok());
-            let tips = tips.iter().map(CommitId::to_string);
-            let known = known.iter().filter(|id| has(id)).map(|id| format!("^{id}"));
-            let options = remote
-                .iter()
-                .flat_map(|name| ["--not".to_owned(), format!("--remotes={name}"), "--not".to_owned()]);
-            let revisions: Vec<String> = tips.chain(known).collect();
-            rev_list(git_dir, &options.collect::<Vec<_>>(), &revisions, limits)
-        }
+    }
+}
+
+/// What the children of a scan may take.
+pub(crate) fn child_limits<'a>(options: &ScanOptions<'a>) -> ChildLimits<'a> {
+    ChildLimits { stop: options.stop, max_memory_bytes: options.max_memory_bytes, ..ChildLimits::NONE }
+}
+
+/// What these commits introduced.
+pub(crate) fn manifest_of(
+    repository: &Repository,
+    commits: Vec<CommitEntry>,
+    options: &ScanOptions<'_>,
+) -> Result<Manifest, GitError> {
+    let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
+    let (threads, limits) = (options.threads.div_ceil(2), child_limits(options));
+    let introduced = in_git_dir(repository.path(), &ids, threads, MAX_INTRODUCTIONS, &limits)?;
+    if introduced.commits < commits.len() {
+        return Err(GitError::TooManyFiles { limit: MAX_INTRODUCTIONS });
+    }
+    Ok(Manifest::new(commits, introduced))
+}
+
+/// Says what can't be seen of a shallow clone.
+pub(crate) fn note_shallow(scan: &mut Scan<'_>, repository: &Repository) {
+    if repository.is_shallow() {
+        let what = repository.path().join("shallow").display().to_string();
+        scan.leave_out(
+            what,
+            "a shallow clone: commits before its boundary are not here, run git fetch --unshallow",
+        );
     }
 }
 

@@ -14,7 +14,7 @@ use crate::objects::read;
 use crate::scan::{Scan, ScanOptions};
 
 /// Stands for the path of commit messages. No tree can have it.
-pub(crate) const COMMIT_MESSAGE: &[u8] = b".git/COMMIT_MESSAGE";
+pub const COMMIT_MESSAGE: &[u8] = b".git/COMMIT_MESSAGE";
 /// Stands for the path of the names and addresses in commits.
 pub(crate) const COMMIT_AUTHOR: &[u8] = b".git/COMMIT_AUTHOR";
 
@@ -76,34 +76,46 @@ pub(crate) fn scan_refs(
     let mut command = git_in(repository.path());
     command.args(["for-each-ref", "--format=%(objecttype) %(objectname) %(refname)"]);
     let listing = output(command, "for-each-ref")?;
-    let mut seen = HashSet::new();
+    let mut of_refs = RefScan::new(repository, scanner, options);
     for line in listing.split(|byte| *byte == b'\n') {
         let mut fields = line.splitn(3, |byte| *byte == b' ');
         let (Some(kind), Some(id), Some(name)) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
-        if kind == b"commit" {
-            continue;
+        if let Some(id) = git2::Oid::from_str(&String::from_utf8_lossy(id)).ok().filter(|_| kind != b"commit")
+        {
+            of_refs.add(scan, name, id);
         }
-        let mut next = git2::Oid::from_str(&String::from_utf8_lossy(id)).ok();
+    }
+    Ok(())
+}
+
+/// Scans what refs lead to that is in no commit, each object once.
+pub(crate) struct RefScan<'a> {
+    repository: &'a Repository,
+    scanner: &'a Scanner,
+    max_bytes: u64,
+    seen: HashSet<git2::Oid>,
+}
+
+impl<'a> RefScan<'a> {
+    pub fn new(repository: &'a Repository, scanner: &'a Scanner, options: &ScanOptions<'_>) -> Self {
+        Self { repository, scanner, max_bytes: options.max_blob_bytes, seen: HashSet::new() }
+    }
+
+    /// The ref of this name has this id. Nothing comes of a commit.
+    pub fn add(&mut self, scan: &mut Scan<'_>, name: &[u8], id: git2::Oid) {
+        let mut next = Some(id);
         // A tag may point to a tag.
-        while let Some(id) = next.filter(|id| seen.insert(*id)) {
+        while let Some(id) = next.filter(|id| self.seen.insert(*id)) {
             next = None;
-            match read(repository, id.as_bytes(), options.max_blob_bytes) {
+            match read(self.repository, id.as_bytes(), self.max_bytes) {
                 Ok((ObjectType::Blob, content)) => {
                     let bytes = content.len() as u64;
-                    scan.add_content(name, bytes, &scanner.scan_all(&content), &Origin::outside_history());
+                    let scanned = self.scanner.scan_all(&content);
+                    scan.add_content(name, bytes, &scanned, &Origin::outside_history());
                 }
-                Ok((ObjectType::Tag, tag)) => {
-                    let (_, message) = split(&tag);
-                    let target = String::from_utf8_lossy(field(&tag, b"object ")).into_owned();
-                    let commit =
-                        target.parse::<CommitId>().ok().filter(|_| field(&tag, b"type ") == b"commit");
-                    let author = person(field(&tag, b"tagger "));
-                    let origin = Origin { corrected_date: author.time, commit, author };
-                    scan.add_text(name, &scanner.scan(message), &origin);
-                    next = git2::Oid::from_str(&target).ok().filter(|_| commit.is_none());
-                }
+                Ok((ObjectType::Tag, tag)) => next = self.add_tag(scan, name, &tag),
                 Ok((ObjectType::Tree, _)) => {
                     let what = String::from_utf8_lossy(name).into_owned();
                     scan.leave_out(what, "it leads to a tree that belongs to no commit");
@@ -113,7 +125,17 @@ pub(crate) fn scan_refs(
             }
         }
     }
-    Ok(())
+
+    /// Scans the message; gives what the tag points to, unless it is a commit.
+    fn add_tag(&self, scan: &mut Scan<'_>, name: &[u8], tag: &[u8]) -> Option<git2::Oid> {
+        let (_, message) = split(tag);
+        let target = String::from_utf8_lossy(field(tag, b"object ")).into_owned();
+        let commit = target.parse::<CommitId>().ok().filter(|_| field(tag, b"type ") == b"commit");
+        let author = person(field(tag, b"tagger "));
+        let origin = Origin { corrected_date: author.time, commit, author };
+        scan.add_text(name, &self.scanner.scan(message), &origin);
+        git2::Oid::from_str(&target).ok().filter(|_| commit.is_none())
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! The price: each document is built in memory before it is written.
 
 mod baseline;
+mod blocked;
 mod csv;
 mod date;
 mod document;
@@ -30,6 +31,7 @@ use secretscan_model::{NotScanned, Timestamp};
 use thiserror::Error;
 
 pub use baseline::{Baseline, BaselineError, SecretHasher};
+pub use blocked::{Advice, Blocked};
 pub use escape::for_terminal as escape_for_terminal;
 pub use ignore::{IgnoreError, IgnoreList};
 pub use shown::{Found, Redaction, ReportedFinding};

@@ -22,7 +22,7 @@ const CUT: &str = "…";
 pub struct TextStyle {
     is_coloured: bool,
     /// The width of the terminal: an excerpt must stay one line for the mark below it to fit.
-    width: Option<usize>,
+    pub(crate) width: Option<usize>,
 }
 
 impl TextStyle {
@@ -45,7 +45,13 @@ impl TextStyle {
         Self { is_coloured: console::colors_enabled_stderr(), width: width(&Term::stderr()) }
     }
 
-    fn style(self) -> Style {
+    /// With lines of at most so many columns.
+    #[must_use]
+    pub fn at_most(self, columns: usize) -> Self {
+        Self { width: Some(self.width.unwrap_or(columns).min(columns)), ..self }
+    }
+
+    pub(crate) fn style(self) -> Style {
         Style::new().force_styling(self.is_coloured)
     }
 }
@@ -152,7 +158,7 @@ fn write_finding(reported: &ReportedFinding<'_>, style: TextStyle, out: &mut dyn
     writeln!(out, " {} {}\n", fact("fingerprint"), for_terminal(&finding.fingerprint.0))
 }
 
-fn severity_style(severity: &str, style: TextStyle) -> Style {
+pub(crate) fn severity_style(severity: &str, style: TextStyle) -> Style {
     let style = style.style().bold();
     match severity {
         "critical" => style.red().bright(),
@@ -190,13 +196,13 @@ fn more_places(finding: &Finding) -> Option<String> {
 }
 
 /// An excerpt without its indent, before, in and after its mark, each as it is shown. Without a mark all is after it.
-struct ExcerptLine {
-    parts: [String; 3],
+pub(crate) struct ExcerptLine {
+    pub parts: [String; 3],
 }
 
 impl ExcerptLine {
     /// With `room` columns: what does not fit is cut off on both sides of the mark.
-    fn new(excerpt: &str, mark: Option<Range<usize>>, room: Option<usize>) -> Self {
+    pub fn new(excerpt: &str, mark: Option<Range<usize>>, room: Option<usize>) -> Self {
         let excerpt = excerpt.trim_end();
         let indent = excerpt.len() - excerpt.trim_start().len();
         let mark = mark.filter(|mark| indent <= mark.start && mark.end <= excerpt.len());
@@ -217,7 +223,7 @@ impl ExcerptLine {
 }
 
 /// The text, or as much of its start as fits.
-fn cut_end(text: String, room: usize) -> String {
+pub(crate) fn cut_end(text: String, room: usize) -> String {
     if measure_text_width(&text) <= room {
         return text;
     }
@@ -234,7 +240,7 @@ fn cut_end(text: String, room: usize) -> String {
 }
 
 /// The text, or as much of its end as fits.
-fn cut_start(text: String, room: usize) -> String {
+pub(crate) fn cut_start(text: String, room: usize) -> String {
     let backwards = |text: String| text.chars().rev().collect::<String>();
     backwards(cut_end(backwards(text), room))
 }

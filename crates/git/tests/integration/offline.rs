@@ -3,7 +3,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use secretscan_git::{
-    GitError, ScanOptions, ScanReport, Selection, scan_content, scan_directory, scan_history, scan_staged,
+    GitError, Push, PushedRef, ScanOptions, ScanReport, Selection, scan_content, scan_directory,
+    scan_history, scan_staged,
 };
 use tempfile::tempdir;
 
@@ -61,14 +62,17 @@ fn a_push_brings_what_the_other_side_lacks() {
     let dir = tempdir().unwrap();
     let repo = row(dir.path());
     let unknown = secretscan_model::ids::CommitId::from_bytes(&[7; 20]).unwrap();
+    let scratch = tempdir().unwrap();
     let pushed = |tips: &[usize], known: Vec<_>, remote: Option<&str>| {
-        let tips = tips.iter().map(|n| id(&repo, *n)).collect();
-        let selection = Selection::Pushed { tips, known, remote: remote.map(str::to_owned) };
-        secrets(&history(&repo, &selection).unwrap())
+        let refs = tips.iter().map(|n| PushedRef { name: format!("refs/heads/x{n}"), id: id(&repo, *n) });
+        let push = Push::outgoing(&repo, refs.collect(), &known, remote.as_slice()).unwrap();
+        secrets(&push.scan(&scanner(), &key(), &options(scratch.path())).unwrap())
     };
     assert_eq!(pushed(&[4], vec![id(&repo, 3)], None), [token(4)]);
     assert_eq!(pushed(&[2], vec![unknown], None), [token(1), token(2)]);
     git(&repo, &["update-ref", "refs/remotes/origin/main", "refs/heads/c1"]);
+    git(&repo, &["config", "remote.origin.url", "somewhere"]);
+    assert_eq!(pushed(&[3], vec![], Some("somewhere")), [token(2), token(3)]);
     assert_eq!(pushed(&[3], vec![], Some("origin")), [token(2), token(3)]);
     assert_eq!(pushed(&[3], vec![], Some("other")).len(), 3);
     assert!(pushed(&[], vec![], Some("origin")).is_empty());
