@@ -26,6 +26,7 @@ mod pack;
 mod parallel;
 mod repository;
 mod scan;
+mod staged;
 mod texts;
 mod traversal;
 

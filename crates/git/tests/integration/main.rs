@@ -8,4 +8,5 @@ mod history;
 mod mirrors;
 mod offline;
 mod paths;
+mod staged;
 mod support;
