@@ -25,6 +25,8 @@ use crate::verify;
 
 /// Larger content is reported as not scanned: it would be held in memory.
 const MAX_BLOB_BYTES: u64 = 1 << 30;
+/// Contents of so many bytes are held in memory together, and as much by each child process.
+const MAX_MEMORY_BYTES: u64 = 4 << 30;
 
 /// Scan a repository's history, staged changes, a directory or standard input
 ///
@@ -189,6 +191,7 @@ impl Arguments {
                 .or_else(|| thread::available_parallelism().ok())
                 .map_or(1, NonZeroUsize::get),
             max_blob_bytes: MAX_BLOB_BYTES,
+            max_memory_bytes: MAX_MEMORY_BYTES,
             stop: &AtomicBool::new(false),
             scratch: &env::temp_dir(),
         };

@@ -14,7 +14,6 @@ use secretscan_bus::{Bus, Stop};
 use secretscan_detect::{HashKey, RuleSet, Secret};
 use secretscan_model::{Finding, RepositoryId, RepositoryScan, RequestId};
 use secretscan_proto::v1;
-use secretscan_repo_agent::CredentialSettings;
 use secretscan_testkit::{TestServer, eventually, oracle};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -45,6 +44,9 @@ impl Default for Size {
     }
 }
 
+/// Changes what the agents are configured with.
+pub type Adjust = Box<dyn Fn(&mut secretscan_repo_agent::Config, &mut secretscan_batch_agent::Config) + Send>;
+
 /// A running system.
 pub struct System {
     /// Its server.
@@ -54,7 +56,7 @@ pub struct System {
     dir: TempDir,
     users: Users,
     size: Size,
-    credentials: CredentialSettings,
+    adjust: Adjust,
     services: JoinSet<anyhow::Result<()>>,
     stop: Stop,
 }
@@ -67,17 +69,17 @@ impl System {
     /// # Errors
     /// When something does not come up.
     pub async fn start(size: Size) -> anyhow::Result<Self> {
-        Self::start_with(size, CredentialSettings::default()).await
+        Self::start_with(size, Box::new(|_, _| {})).await
     }
 
-    /// Starts the server and all services, the repo-agents with Git credentials.
+    /// Starts the server and all services, the agents with more settings.
     ///
     /// # Errors
     /// When something does not come up.
-    pub async fn start_with(size: Size, credentials: CredentialSettings) -> anyhow::Result<Self> {
+    pub async fn start_with(size: Size, adjust: Adjust) -> anyhow::Result<Self> {
         let users = Users::new()?;
         let server = TestServer::start_with(users.server_config()?).await?;
-        Self::start_on(server, users, size, credentials).await
+        Self::start_on(server, users, size, adjust).await
     }
 
     /// Starts all services on a server of the test's own choice.
@@ -88,7 +90,7 @@ impl System {
         server: TestServer,
         users: Users,
         size: Size,
-        credentials: CredentialSettings,
+        adjust: Adjust,
     ) -> anyhow::Result<Self> {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -99,7 +101,7 @@ impl System {
         // As everywhere else, each service is an identity that may do just what it needs.
         let bus = Bus::connect(&users.config(&server.url(), Identity::Setup)).await?;
         let (services, stop) = (JoinSet::new(), Stop::new());
-        let mut system = Self { server, bus, dir, users, size, credentials, services, stop };
+        let mut system = Self { server, bus, dir, users, size, adjust, services, stop };
         system.start_services().await?;
         Ok(system)
     }
@@ -138,8 +140,8 @@ impl System {
             let mut config = secretscan_repo_agent::Config::default();
             config.mirrors.dir = self.path("mirrors");
             config.fetch.allow_local = true;
-            config.credentials.clone_from(&self.credentials);
             config.batches.max_commits = self.size.batch_commits;
+            (self.adjust)(&mut config, &mut secretscan_batch_agent::Config::default());
             self.services.spawn(async move { Ok(secretscan_repo_agent::run(bus, config, stop).await?) });
         }
         for _ in 0..self.size.batch_agents {
@@ -147,6 +149,7 @@ impl System {
             let mut config = secretscan_batch_agent::Config::default();
             config.agent.slots = 1;
             config.scan.key_file = Some(self.path("key"));
+            (self.adjust)(&mut secretscan_repo_agent::Config::default(), &mut config);
             self.services.spawn(async move { Ok(secretscan_batch_agent::run(bus, config, stop).await?) });
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use secretscan_model::{Agent, AgentId, Claim, Role};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::{Bus, BusError, Stop, chain, now};
 
@@ -15,12 +15,21 @@ pub struct Presence {
     bus: Bus,
     agent: Mutex<Agent>,
     changed: Notify,
+    turns: Arc<RwLock<()>>,
 }
 
 /// Work that an agent holds, as its presence shows. Dropped when the work ends.
 pub struct Held {
     presence: Arc<Presence>,
     what: String,
+    turn: Option<Turn>,
+}
+
+/// Beside others, or alone.
+#[expect(dead_code, reason = "held until dropped")]
+enum Turn {
+    Shared(OwnedRwLockReadGuard<()>),
+    Alone(OwnedRwLockWriteGuard<()>),
 }
 
 impl Drop for Held {
@@ -45,7 +54,7 @@ impl Presence {
             started: now,
             seen: now,
         };
-        Arc::new(Self { bus, agent: Mutex::new(agent), changed: Notify::new() })
+        Arc::new(Self { bus, agent: Mutex::new(agent), changed: Notify::new(), turns: Arc::default() })
     }
 
     fn agent(&self) -> std::sync::MutexGuard<'_, Agent> {
@@ -57,11 +66,19 @@ impl Presence {
         self.agent().id.clone()
     }
 
-    /// Shows that the agent works on something, until the result is dropped.
-    pub fn hold(self: &Arc<Self>, what: String) -> Held {
+    /// Shows that the agent works on something, until the result is dropped. What is to be alone waits until the agent has
+    /// nothing else in hand, and nothing else begins beside it: so work that ends its agents ends no other work with its
+    /// last attempt, and no work is lost in all its attempts to the company that it was in.
+    pub async fn hold(self: &Arc<Self>, what: String, is_alone: bool) -> Held {
         self.agent().holds.push(what.clone());
         self.changed.notify_one();
-        Held { presence: self.clone(), what }
+        let mut held = Held { presence: self.clone(), what, turn: None };
+        let turns = self.turns.clone();
+        held.turn = Some(match is_alone {
+            true => Turn::Alone(turns.write_owned().await),
+            false => Turn::Shared(turns.read_owned().await),
+        });
+        held
     }
 
     /// Gives signs of life until stopped, then takes the agent out of the bucket.

@@ -134,8 +134,12 @@ impl NatsSettings {
 pub struct AgentSettings {
     /// Pieces of work at a time.
     pub slots: u32,
-    /// Attempts before a request fails for good.
+    /// Attempts before a request fails for good. The last one is made while the agent has nothing else in hand.
     pub max_attempts: u32,
+    /// How many seconds one piece of work may take; waiting for others does not count.
+    pub timeout_s: u64,
+    /// How many bytes of temporary files one piece of work may make.
+    pub max_scratch_bytes: u64,
     /// Where temporary files go; the directory of the system when absent.
     pub scratch: Option<PathBuf>,
     /// The name shown for the agent; `HOSTNAME` of the environment when absent.
@@ -144,7 +148,14 @@ pub struct AgentSettings {
 
 impl Default for AgentSettings {
     fn default() -> Self {
-        Self { slots: 2, max_attempts: 3, scratch: None, host: None }
+        Self {
+            slots: 2,
+            max_attempts: 3,
+            timeout_s: 4 * 3_600,
+            max_scratch_bytes: 16 << 30,
+            scratch: None,
+            host: None,
+        }
     }
 }
 
@@ -152,6 +163,16 @@ impl AgentSettings {
     /// Where temporary files go.
     pub fn scratch(&self) -> PathBuf {
         self.scratch.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// How long one piece of work may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_s)
+    }
+
+    /// Whether work that was attempted so often has its last attempt before it.
+    pub fn is_last(&self, attempts: u32) -> bool {
+        attempts + 1 >= self.max_attempts
     }
 
     /// The name to show.

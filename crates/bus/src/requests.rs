@@ -265,7 +265,11 @@ impl Bus {
                 continue;
             }
             if is_changed {
-                fail::point(format_args!("{}.{}.written", R::SHORT, last_name::<R>(events)));
+                let written = format!("{}.{}.written", R::SHORT, last_name::<R>(events));
+                fail::point(format_args!("{written}"));
+                // Of one request alone; the key of a batch begins with its request.
+                let request = key.split('.').next().unwrap_or_default();
+                fail::point(format_args!("{written}@{request}"));
             }
             // A step that changes nothing may follow a crash between the write and the event: tell it again.
             let first_untold = if is_changed { before } else { before.saturating_sub(1) };

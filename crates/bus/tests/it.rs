@@ -300,7 +300,7 @@ async fn agents_come_and_go() {
         while view.slots(Role::BatchAgent) != 2 {
             changed.notified().await;
         }
-        let held = presence.hold("work".into());
+        let held = presence.hold("work".into(), false).await;
         let other = Presence::new(bus.clone(), Role::BatchAgent, 2, "host".into());
         let claim = Claim { agent: presence.id(), attempt: 1 };
         while !other.is_held_by_another(Some(&claim), "work").await.unwrap() {
@@ -319,6 +319,22 @@ async fn agents_come_and_go() {
         tokio::join!(presence.keep(&presence_stop), view.keep(&stop, || changed.notify_one()), seen)
     };
     tokio::time::timeout(Duration::from_secs(20), all).await.expect("agents were seen to come and go");
+}
+
+#[tokio::test]
+async fn what_is_to_be_alone_waits_and_is_waited_for() {
+    let server = TestServer::start().await.unwrap();
+    let presence = Presence::new(bus(&server, "test").await, Role::BatchAgent, 3, "host".into());
+    let beside = presence.hold("beside".into(), false).await;
+    let mut alone = Box::pin(presence.hold("alone".into(), true));
+    assert!(futures::poll!(&mut alone).is_pending());
+    let mut late = Box::pin(presence.hold("late".into(), false));
+    assert!(futures::poll!(&mut late).is_pending());
+    drop(beside);
+    let alone = alone.await;
+    assert!(futures::poll!(&mut late).is_pending());
+    drop(alone);
+    drop(late.await);
 }
 
 #[tokio::test]

@@ -13,15 +13,19 @@ use std::path::{Path, PathBuf};
 use secretscan_model::ids::{BlobId, CommitId};
 use tempfile::NamedTempFile;
 
+use crate::command::ChildLimits;
 use crate::error::GitError;
 use crate::history::CommitEntry;
-use crate::introductions::{Introduction, in_git_dir};
+use crate::introductions::{Introduced, Introduction, in_git_dir};
 use crate::manifest::Manifest;
+use crate::objects::{NO_FILE, too_large};
 use crate::pack::{Pack, blob_sizes, write_pack};
 use crate::repository::git_dir;
 
 /// How many commits are looked at together: bounds the memory, and makes the start of child processes cheap.
 const READ_AHEAD: usize = 8192;
+/// And how many files these may introduce, about: with one commit more.
+const READ_AHEAD_FILES: usize = 2_000_000;
 
 pub(crate) const MANIFEST: &str = "manifest";
 pub(crate) const IDX: &str = "batch.idx";
@@ -63,13 +67,13 @@ pub struct CutBatch {
 ///
 /// The same commits and limits give the same batches. Memory does not grow with the number of commits beyond the list
 /// itself. After an error the iterator ends.
-pub struct BatchCutter {
-    contents: Contents,
+pub struct BatchCutter<'a> {
+    contents: Contents<'a>,
     scratch: PathBuf,
 }
 
-impl BatchCutter {
-    /// Prepares to cut these commits; archives are made in the directory `scratch`.
+impl<'a> BatchCutter<'a> {
+    /// Prepares to cut these commits; archives are made in the directory `scratch`, by children within these limits.
     ///
     /// # Errors
     /// When the repository can't be opened.
@@ -78,16 +82,17 @@ impl BatchCutter {
         commits: Vec<CommitEntry>,
         limits: BatchLimits,
         scratch: &Path,
+        children: &ChildLimits<'a>,
     ) -> Result<Self, GitError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let contents = Contents::new(git_dir(repo)?, commits, limits, threads);
+        let contents = Contents::new(git_dir(repo)?, commits, limits, threads, *children);
         Ok(Self { contents, scratch: scratch.to_path_buf() })
     }
 
     fn archive(&self, content: Content) -> Result<CutBatch, GitError> {
         let dir = tempfile::tempdir_in(&self.scratch)
             .map_err(GitError::io("make a temporary directory in", &self.scratch))?;
-        let pack = content.write_pack(&self.contents.git_dir, dir.path())?;
+        let pack = content.write_pack(&self.contents.git_dir, dir.path(), &self.contents.children)?;
         let archive = NamedTempFile::new_in(&self.scratch)
             .map_err(GitError::io("make a temporary file in", &self.scratch))?;
         write_archive(archive.as_file(), &content.manifest.encode(), &pack)
@@ -105,7 +110,7 @@ impl BatchCutter {
     }
 }
 
-impl Iterator for BatchCutter {
+impl Iterator for BatchCutter<'_> {
     type Item = Result<CutBatch, GitError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -145,45 +150,65 @@ pub(crate) struct Content {
 
 impl Content {
     /// Packs the commits and the blobs.
-    pub fn write_pack(&self, git_dir: &Path, dir: &Path) -> Result<Pack, GitError> {
-        write_pack(git_dir, self.manifest.commits.iter().map(|c| c.id), self.blobs.iter().copied(), dir)
+    pub fn write_pack(&self, git_dir: &Path, dir: &Path, limits: &ChildLimits<'_>) -> Result<Pack, GitError> {
+        let commits = self.manifest.commits.iter().map(|c| c.id);
+        write_pack(git_dir, commits, self.blobs.iter().copied(), dir, limits)
     }
 }
 
 /// Decides what goes into which batch: an iterator of [`Content`].
-pub(crate) struct Contents {
+pub(crate) struct Contents<'a> {
     git_dir: PathBuf,
     limits: BatchLimits,
     threads: usize,
-    commits: std::vec::IntoIter<CommitEntry>,
-    /// Commits read ahead, with what each introduces.
-    ahead: VecDeque<(CommitEntry, Vec<Introduction>)>,
-    /// The sizes of the blobs of the commits ahead; no size: missing.
-    sizes: HashMap<BlobId, u64>,
+    children: ChildLimits<'a>,
+    commits: Vec<CommitEntry>,
+    /// Where those begin that are not read ahead.
+    next: usize,
+    ahead: VecDeque<Ahead>,
+    /// The sizes of the blobs of the commits ahead; see [`blob_sizes`].
+    sizes: HashMap<BlobId, Option<u64>>,
 }
 
-impl Contents {
-    pub fn new(git_dir: PathBuf, commits: Vec<CommitEntry>, limits: BatchLimits, threads: usize) -> Self {
-        let commits = commits.into_iter();
-        Self { git_dir, limits, threads, commits, ahead: VecDeque::new(), sizes: HashMap::new() }
+/// A commit read ahead.
+struct Ahead {
+    commit: CommitEntry,
+    introduced: Vec<Introduction>,
+    /// Why not all that it introduces is listed.
+    cut_off: Option<String>,
+}
+
+impl<'a> Contents<'a> {
+    pub fn new(
+        git_dir: PathBuf,
+        commits: Vec<CommitEntry>,
+        limits: BatchLimits,
+        threads: usize,
+        children: ChildLimits<'a>,
+    ) -> Self {
+        let (ahead, sizes) = (VecDeque::new(), HashMap::new());
+        Self { git_dir, limits, threads, children, commits, next: 0, ahead, sizes }
     }
 
     /// Gives nothing any more.
     fn end(&mut self) {
-        self.commits = Vec::new().into_iter();
+        self.next = self.commits.len();
         self.ahead.clear();
     }
 
     fn read_ahead(&mut self) -> Result<(), GitError> {
-        let commits: Vec<CommitEntry> = self.commits.by_ref().take(READ_AHEAD).collect();
+        let commits: Vec<CommitEntry> = self.commits[self.next..].iter().take(READ_AHEAD).copied().collect();
         let ids: Vec<CommitId> = commits.iter().map(|c| c.id).collect();
-        let introductions = in_git_dir(&self.git_dir, &ids, self.threads)?;
+        let Introduced { introductions, cut_off, commits: count } =
+            in_git_dir(&self.git_dir, &ids, self.threads, READ_AHEAD_FILES, &self.children)?;
+        self.next += count;
         let blobs: HashSet<BlobId> = introductions.iter().map(|i| i.blob).collect();
-        self.sizes = blob_sizes(&self.git_dir, &blobs)?;
+        self.sizes = blob_sizes(&self.git_dir, &blobs, &self.children)?;
         let mut introductions = introductions.into_iter().peekable();
-        for (n, commit) in commits.into_iter().enumerate() {
-            let of_commit = std::iter::from_fn(|| introductions.next_if(|i| i.commit as usize == n));
-            self.ahead.push_back((commit, of_commit.collect()));
+        let mut cut_off: HashMap<u32, String> = cut_off.into_iter().collect();
+        for (n, commit) in (0_u32..).zip(commits.into_iter().take(count)) {
+            let introduced = std::iter::from_fn(|| introductions.next_if(|i| i.commit == n)).collect();
+            self.ahead.push_back(Ahead { commit, introduced, cut_off: cut_off.remove(&n) });
         }
         Ok(())
     }
@@ -191,12 +216,12 @@ impl Contents {
     /// The distinct blobs that the commit ahead would add, and their bytes.
     fn additions(&self, introduced: &[Introduction], packed: &HashSet<BlobId>) -> (Vec<BlobId>, u64) {
         let mut seen = HashSet::new();
-        let mut bytes = 0;
+        let mut bytes = 0_u64;
         let is_added = |blob: &BlobId| {
-            let size = self.sizes.get(blob).copied();
+            let size = self.sizes.get(blob).copied().flatten();
             let fits = size.is_some_and(|size| size <= self.limits.max_blob_bytes);
             let is_added = fits && !packed.contains(blob) && seen.insert(*blob);
-            bytes += if is_added { size.unwrap_or(0) } else { 0 };
+            bytes = bytes.saturating_add(if is_added { size.unwrap_or(0) } else { 0 });
             is_added
         };
         let added = introduced.iter().map(|i| i.blob).filter(is_added).collect();
@@ -208,8 +233,9 @@ impl Contents {
         let limit = self.limits.max_blob_bytes;
         match self.sizes.get(blob) {
             None => Some("the repository does not have this content (partial clone)".to_owned()),
-            Some(size) if *size > limit => Some(format!("{size} bytes, more than the limit of {limit}")),
-            Some(_) => None,
+            Some(None) => Some(NO_FILE.to_owned()),
+            Some(Some(size)) if *size > limit => Some(too_large(*size, limit)),
+            Some(Some(_)) => None,
         }
     }
 
@@ -217,18 +243,19 @@ impl Contents {
         let mut manifest = Manifest::default();
         let mut blobs = Vec::new();
         let mut packed = HashSet::new();
-        let mut inflated_bytes = 0;
+        let mut inflated_bytes = 0_u64;
         while manifest.commits.len() < self.limits.max_commits.max(1) {
             if self.ahead.is_empty() {
                 self.read_ahead()?;
             }
-            let Some((commit, introduced)) = self.ahead.pop_front() else { break };
-            let (added, bytes) = self.additions(&introduced, &packed);
-            if !manifest.commits.is_empty() && inflated_bytes + bytes > self.limits.max_bytes {
-                self.ahead.push_front((commit, introduced));
+            let Some(ahead) = self.ahead.pop_front() else { break };
+            let (added, bytes) = self.additions(&ahead.introduced, &packed);
+            if !manifest.commits.is_empty() && inflated_bytes.saturating_add(bytes) > self.limits.max_bytes {
+                self.ahead.push_front(ahead);
                 break;
             }
-            inflated_bytes += bytes;
+            let Ahead { commit, introduced, cut_off } = ahead;
+            inflated_bytes = inflated_bytes.saturating_add(bytes);
             packed.extend(added.iter().copied());
             blobs.extend(added);
             let place = manifest.commits.len() as u32;
@@ -238,6 +265,7 @@ impl Contents {
                 }
                 manifest.introductions.push(Introduction { commit: place, ..introduction });
             }
+            manifest.cut_off.extend(cut_off.map(|reason| (place, reason)));
             manifest.commits.push(commit);
         }
         let is_empty = manifest.commits.is_empty();
@@ -245,7 +273,7 @@ impl Contents {
     }
 }
 
-impl Iterator for Contents {
+impl Iterator for Contents<'_> {
     type Item = Result<Content, GitError>;
 
     fn next(&mut self) -> Option<Self::Item> {

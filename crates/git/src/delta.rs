@@ -18,6 +18,18 @@ pub(crate) enum DeltaError {
     TooLarge(u64),
 }
 
+/// Of so many parts the short ones are not remembered: a delta can be made of nothing else, and each would take more memory
+/// than what it says about. Nothing is lost: what is not known to be copied is scanned again.
+const MANY_PARTS: usize = 1 << 16;
+const SHORT_PART: usize = 128;
+
+/// How many bytes a delta says that it makes.
+pub(crate) fn result_size(delta: &[u8]) -> Option<u64> {
+    let mut rest = delta;
+    size(&mut rest)?;
+    size(&mut rest)
+}
+
 /// Applies a delta to the content of its base; the result has at most `max_bytes`.
 pub(crate) fn apply(base: &[u8], delta: &[u8], max_bytes: u64) -> Result<Applied, DeltaError> {
     let mut rest = delta;
@@ -41,8 +53,12 @@ pub(crate) fn apply(base: &[u8], delta: &[u8], max_bytes: u64) -> Result<Applied
             Instruction::Copy { from, len } => {
                 let end = from.checked_add(len).ok_or(DeltaError::Damaged)?;
                 let bytes = base.get(from..end).ok_or(DeltaError::Damaged)?;
+                let copied_len = copied.len();
                 match copied.last_mut() {
                     Some(last) if last.from + last.len == from && last.to + last.len == to => last.len += len,
+                    Some(last) if copied_len >= MANY_PARTS && last.len < SHORT_PART => {
+                        *last = Copied { from, to, len };
+                    }
                     _ => copied.push(Copied { from, to, len }),
                 }
                 bytes

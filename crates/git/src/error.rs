@@ -36,6 +36,12 @@ pub enum GitError {
     Child { command: &'static str, status: String, stderr: String },
     #[error("git {command} wrote something unexpected: {detail}")]
     Output { command: &'static str, detail: String },
+    #[error("git {command} needs more memory than the limit of {limit} bytes")]
+    TooMuchMemory { command: &'static str, limit: u64 },
+    #[error("more than the limit of {limit} bytes of temporary files are needed")]
+    TooMuchDisk { limit: u64 },
+    #[error("the history introduces more than {limit} files at once; scan it in parts, by ranges of commits")]
+    TooManyFiles { limit: usize },
     #[error("can't {doing} {}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("the batch archive is damaged: {detail}")]

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use secretscan_detect::Secret;
 use thiserror::Error;
 
-use crate::command::git;
+use crate::command::{ChildLimits, git, is_out_of_memory};
 
 /// How often a running fetch looks at the stop flag and the clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -31,6 +31,8 @@ pub struct FetchLimits {
     pub timeout: Duration,
     /// The mirror may take this many bytes on disk.
     pub max_bytes: u64,
+    /// Memory in bytes that each process of Git may write to. Not enforced but on Linux.
+    pub max_memory_bytes: u64,
 }
 
 /// A token for the repositories of one host.
@@ -86,6 +88,8 @@ pub enum FetchError {
     TooLarge { limit: u64 },
     #[error("the fetch took longer than {limit:?}")]
     TimedOut { limit: Duration },
+    #[error("git needs more memory than the limit of {limit} bytes to take in what the host sent")]
+    TooMuchMemory { limit: u64 },
     #[error("stopped on request")]
     Stopped,
     #[error("the repository does not use the object format sha1, which is the only one supported")]
@@ -102,8 +106,11 @@ impl FetchError {
     /// Whether trying again later may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Stopped | Self::Io { .. } => true,
-            Self::Refused { .. }
+            Self::Unreachable { .. } | Self::Stopped | Self::Io { .. } => true,
+            // A host that falls silent is unreachable: who is out of time was sent something all the time.
+            Self::TimedOut { .. }
+            | Self::TooMuchMemory { .. }
+            | Self::Refused { .. }
             | Self::NotFound { .. }
             | Self::AuthenticationRequired { .. }
             | Self::Redirected { .. }
@@ -287,6 +294,8 @@ pub(crate) fn run(
 ) -> Result<(), FetchError> {
     let spawned = command.stdout(Stdio::null()).process_group(0).spawn();
     let mut group = Group(spawned.map_err(FetchError::io("run git in", mirror))?);
+    let FetchLimits { max_bytes, max_memory_bytes, .. } = bounds.limits;
+    ChildLimits { stop: bounds.stop, max_memory_bytes, max_file_bytes: max_bytes }.hold(&group.0);
     let stderr = group.0.stderr.take().expect("stderr is piped");
     let mut tail = String::new();
     let mut failure = None;
@@ -323,7 +332,11 @@ pub(crate) fn run(
         return Err(error);
     }
     if !status.success() {
-        return Err(classify(tail));
+        // A file that may not grow ends its writer, and then Git blames the host.
+        if disk_usage(mirror) >= max_bytes {
+            return Err(FetchError::TooLarge { limit: max_bytes });
+        }
+        return Err(classify(tail, &bounds.limits));
     }
     // Git gets over a damaged pack by fetching again what was in it, but the pack stays.
     if tail.contains("error: packfile") {
@@ -393,12 +406,14 @@ fn redact(line: &str, credentials: &Credentials) -> String {
 
 /// Git says only in words why it failed; they are English because of `LC_ALL=C`. The order matters: a cut connection
 /// also makes for a damaged pack, and a refused key for an unreadable repository.
-fn classify(stderr: String) -> FetchError {
+fn classify(stderr: String, limits: &FetchLimits) -> FetchError {
     let says = |texts: &[&str]| {
         let lower = stderr.to_ascii_lowercase();
         texts.iter().any(|text| lower.contains(text))
     };
-    if says(&["mismatched algorithms", "unsupported object format", "unknown object format"]) {
+    if is_out_of_memory(&stderr) {
+        FetchError::TooMuchMemory { limit: limits.max_memory_bytes }
+    } else if says(&["mismatched algorithms", "unsupported object format", "unknown object format"]) {
         FetchError::UnsupportedObjectFormat
     } else if says(&["returned error: 30", "unable to update url base from redirection"]) {
         FetchError::Redirected { stderr }
@@ -457,6 +472,13 @@ fn classify(stderr: String) -> FetchError {
         "unable to parse object",
         "unable to read tree",
         "unresolved deltas",
+        "died of signal",
+        "maximum allowed tree depth",
+        "bad tree object",
+        "pack has bad",
+        "packfile",
+        "bogus commit",
+        "failed to traverse",
     ]) {
         FetchError::Corrupt { stderr }
     } else {
@@ -524,7 +546,12 @@ mod tests {
 
     #[test]
     fn failures_are_told_apart() {
-        let of = |text: &str| classify(text.to_owned());
+        let limits = FetchLimits { timeout: Duration::MAX, max_bytes: 7, max_memory_bytes: 8 };
+        let of = |text: &str| classify(text.to_owned(), &limits);
+        let memory =
+            "fatal: Out of memory, malloc failed (tried to allocate 5 bytes)\nfatal: index-pack failed";
+        assert!(matches!(of(memory), FetchError::TooMuchMemory { limit: 8 }));
+        assert!(matches!(of("error: rev-list died of signal 11"), FetchError::Corrupt { .. }));
         assert!(of("fatal: unable to access 'https://h/': Could not resolve host: h").is_transient());
         assert!(
             of("fatal: unable to access 'https://h/': The requested URL returned error: 503").is_transient()

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use secretscan_model::ids::CommitId;
 
-use crate::command::{git_in, pipe};
+use crate::command::{ChildLimits, git_in, pipe};
 use crate::error::GitError;
 use crate::repository::open;
 
@@ -38,13 +38,13 @@ pub struct CommitEntry {
 ///
 /// # Errors
 /// [`GitError::UnknownRef`] when a named ref does not exist, [`GitError::UnsupportedObjectFormat`] for SHA-256.
-pub fn list(repo: &Path, refs: &Refs) -> Result<Vec<CommitEntry>, GitError> {
+pub fn list(repo: &Path, refs: &Refs, limits: &ChildLimits<'_>) -> Result<Vec<CommitEntry>, GitError> {
     let repository = open(repo)?;
     match refs {
-        Refs::All => rev_list(repository.path(), &["--all".to_owned()], &[]),
+        Refs::All => rev_list(repository.path(), &["--all".to_owned()], &[], limits),
         Refs::Named(names) => {
             let tips = names.iter().map(|name| resolve(&repository, name)).collect::<Result<Vec<_>, _>>()?;
-            rev_list(repository.path(), &[], &tips)
+            rev_list(repository.path(), &[], &tips, limits)
         }
     }
 }
@@ -67,6 +67,7 @@ pub(crate) fn rev_list(
     git_dir: &Path,
     options: &[String],
     revisions: &[String],
+    limits: &ChildLimits<'_>,
 ) -> Result<Vec<CommitEntry>, GitError> {
     let mut command = git_in(git_dir);
     command.args(["rev-list", "--topo-order", "--reverse", "--parents", "--timestamp", "--stdin"]);
@@ -74,7 +75,7 @@ pub(crate) fn rev_list(
     let write = |input: &mut std::io::BufWriter<_>| {
         revisions.iter().try_for_each(|revision| writeln!(input, "{revision}"))
     };
-    let mut commits = pipe(command, "rev-list", write, read_commits)?;
+    let mut commits = pipe(command, "rev-list", limits, write, |output, _| read_commits(output))?;
     commits.sort_unstable();
     Ok(commits)
 }

@@ -8,11 +8,13 @@ use std::thread;
 
 use secretscan_model::ids::{BlobId, CommitId};
 
-use crate::command::{git_in, pipe};
+use crate::command::{ChildLimits, Running, git_in, pipe};
 use crate::error::GitError;
 use crate::repository::git_dir;
 
 const COMMAND: &str = "diff-tree";
+/// Memory of a child that compares trees: enough for a commit that changes a million files.
+const DIFF_MEMORY: u64 = 256 << 20;
 
 /// A commit that has a blob at a path where none of its parents has the same blob.
 ///
@@ -38,39 +40,95 @@ pub fn introductions(
     threads: usize,
 ) -> Result<Vec<Introduction>, GitError> {
     let git_dir = git_dir(repo)?;
-    in_git_dir(&git_dir, commits, threads)
+    let introduced = in_git_dir(&git_dir, commits, threads, usize::MAX, &ChildLimits::NONE)?;
+    Ok(introduced.introductions)
 }
 
-/// The same for an opened repository.
+/// What a row of commits introduces.
+#[derive(Default)]
+pub(crate) struct Introduced {
+    /// Ordered by `(commit, path)`.
+    pub introductions: Vec<Introduction>,
+    /// Commits that are not listed in full, by their place, and why.
+    pub cut_off: Vec<(u32, String)>,
+    /// How many of the commits this is about: fewer than asked when they introduce too much to look at together.
+    pub commits: usize,
+}
+
+/// The same for an opened repository, about at least one commit, and about no more than introduce some `max` files.
 pub(crate) fn in_git_dir(
     git_dir: &Path,
     commits: &[CommitId],
     threads: usize,
-) -> Result<Vec<Introduction>, GitError> {
+    max: usize,
+    limits: &ChildLimits<'_>,
+) -> Result<Introduced, GitError> {
     if commits.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Introduced::default());
     }
     let part_len = commits.len().div_ceil(threads.max(1));
+    let max = max / threads.max(1);
     let parts = thread::scope(|scope| {
         let started: Vec<_> = commits
             .chunks(part_len)
             .enumerate()
-            .map(|(n, part)| scope.spawn(move || diff_tree(git_dir, part, n * part_len)))
+            .map(|(n, part)| scope.spawn(move || of_part(git_dir, part, n * part_len, max, limits)))
             .collect();
         started.into_iter().map(|part| part.join().expect("does not panic")).collect::<Vec<_>>()
     });
-    let mut all = Vec::new();
-    for part in parts {
-        all.append(&mut part?);
+    let mut all = Introduced::default();
+    for (part, commits) in parts.into_iter().zip(commits.chunks(part_len)) {
+        let mut part = part?;
+        all.introductions.append(&mut part.introductions);
+        all.cut_off.append(&mut part.cut_off);
+        all.commits += part.commits;
+        if part.commits < commits.len() {
+            break;
+        }
     }
     // Git orders `a/b` against `a.c` by its own rule; one order for all is simpler to rely on.
-    all.sort();
+    all.introductions.sort();
     Ok(all)
+}
+
+/// A run of commits by one child, and by another one each time that Git ends over a commit.
+fn of_part(
+    git_dir: &Path,
+    commits: &[CommitId],
+    first: usize,
+    max: usize,
+    limits: &ChildLimits<'_>,
+) -> Result<Introduced, GitError> {
+    // Git keeps all changes of a commit in memory before it tells the first.
+    let diff = ChildLimits { max_memory_bytes: limits.max_memory_bytes.min(DIFF_MEMORY), ..*limits };
+    let mut part = Introduced::default();
+    while part.commits < commits.len() && part.introductions.len() <= max {
+        let before = part.commits;
+        match diff_tree(git_dir, &commits[before..], first + before, max, &diff, &mut part) {
+            Ok(()) => {}
+            Err(GitError::Child { .. } | GitError::TooMuchMemory { .. }) if part.commits > before => {}
+            Err(GitError::Child { stderr: reason, .. }) => {
+                once_each(git_dir, commits[before], first + before, &reason, limits, &mut part)?;
+            }
+            Err(GitError::TooMuchMemory { .. }) => {
+                once_each(git_dir, commits[before], first + before, "too many", limits, &mut part)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(part)
 }
 
 /// One child for a run of commits. Measured against libgit2's tree diffs on a history of 20,000 commits, the `git`
 /// program took a quarter of the time.
-fn diff_tree(git_dir: &Path, commits: &[CommitId], first: usize) -> Result<Vec<Introduction>, GitError> {
+fn diff_tree(
+    git_dir: &Path,
+    commits: &[CommitId],
+    first: usize,
+    max: usize,
+    limits: &ChildLimits<'_>,
+    part: &mut Introduced,
+) -> Result<(), GitError> {
     let mut command = git_in(git_dir);
     command.args([
         "diff-tree",
@@ -86,7 +144,66 @@ fn diff_tree(git_dir: &Path, commits: &[CommitId], first: usize) -> Result<Vec<I
     ]);
     let write =
         |input: &mut std::io::BufWriter<_>| commits.iter().try_for_each(|commit| writeln!(input, "{commit}"));
-    pipe(command, COMMAND, write, |output| RawDiff::new(output).read(commits, first))
+    pipe(command, COMMAND, limits, write, |output, child| {
+        RawDiff::new(output).read(commits, first, max, child, part)
+    })
+}
+
+/// The second way, for a commit whose list of changes is endless or can't be made: each new content once, at one of its
+/// paths. A tree that stands in a tree many times is looked at once.
+fn once_each(
+    git_dir: &Path,
+    commit: CommitId,
+    place: usize,
+    reason: &str,
+    limits: &ChildLimits<'_>,
+    part: &mut Introduced,
+) -> Result<(), GitError> {
+    const COMMAND: &str = "rev-list";
+    let commit_place =
+        u32::try_from(place).map_err(|_| GitError::TooManyFiles { limit: u32::MAX as usize })?;
+    let mut command = git_in(git_dir);
+    command.args(["rev-list", "--objects", "--filter=object:type=blob", &commit.to_string()]);
+    command.args(["--not", &format!("{commit}^@"), "--"]);
+    let listed = pipe(
+        command,
+        COMMAND,
+        limits,
+        |_| Ok(()),
+        |output, _| {
+            let mut found = Vec::new();
+            for line in output.split(b'\n') {
+                let line = line.map_err(|source| GitError::Spawn { command: COMMAND, source })?;
+                // The commit itself has no path; what follows a line feed in a path is no id.
+                let Some((id, path)) = line.split_at_checked(40).filter(|(_, path)| path.starts_with(b" "))
+                else {
+                    continue;
+                };
+                if let Some(blob) = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()) {
+                    found.push(Introduction { commit: commit_place, path: path[1..].into(), blob });
+                }
+            }
+            Ok(found)
+        },
+    );
+    let reason = match listed {
+        Ok(found) => {
+            part.introductions.extend(found);
+            format!(
+                "its files can't be listed ({reason}): each new content is scanned at one of its paths only"
+            )
+        }
+        Err(
+            error
+            @ (GitError::Child { .. } | GitError::TooMuchMemory { .. } | GitError::MissingObject { .. }),
+        ) => {
+            format!("its files can't be listed: {error}")
+        }
+        Err(error) => return Err(error),
+    };
+    part.cut_off.push((commit_place, reason));
+    part.commits += 1;
+    Ok(())
 }
 
 /// A blob that is new at a path.
@@ -106,8 +223,15 @@ impl<R: Read> RawDiff<R> {
         Self { output, token: Vec::new(), paths: HashSet::new() }
     }
 
-    fn read(mut self, commits: &[CommitId], first: usize) -> Result<Vec<Introduction>, GitError> {
-        let mut found = Vec::new();
+    /// Adds what is read to the part, commit by commit; ends the child when there are more than `max`.
+    fn read(
+        mut self,
+        commits: &[CommitId],
+        first: usize,
+        max: usize,
+        child: &Running,
+        part: &mut Introduced,
+    ) -> Result<(), GitError> {
         // Commits come in input order and, with `--always`, every one; what git can't read it leaves out silently.
         let mut started = 0;
         while self.next_token()? {
@@ -119,18 +243,23 @@ impl<R: Read> RawDiff<R> {
                 if commits.get(started) != Some(&id) {
                     break;
                 }
+                if part.introductions.len() > max {
+                    child.end();
+                    return Ok(());
+                }
                 started += 1;
+                part.commits += 1;
                 continue;
             }
             let place = started.checked_sub(1).ok_or_else(|| self.unexpected())?;
             let commit = u32::try_from(first + place).map_err(|_| self.unexpected())?;
             if let Some((path, blob)) = self.change()? {
-                found.push(Introduction { commit, path, blob });
+                part.introductions.push(Introduction { commit, path, blob });
             }
         }
         match commits.get(started) {
             Some(missing) => Err(GitError::MissingObject { detail: format!("commit {missing}") }),
-            None => Ok(found),
+            None => Ok(()),
         }
     }
 

@@ -32,6 +32,7 @@ mod traversal;
 
 pub use attribution::{FindingSink, LocatedFinding, Origin};
 pub use batch::{BatchCutter, BatchLimits, CutBatch};
+pub use command::ChildLimits;
 pub use error::GitError;
 pub use fetch::{Credentials, FetchError, FetchLimits, FetchProgress, HostToken};
 pub use history::{CommitEntry, Refs, list};
@@ -39,5 +40,5 @@ pub use introductions::{Introduction, introductions};
 pub use loose::{scan_content, scan_directory, scan_staged};
 pub use mirror::{Mirror, MirrorCache};
 pub use offline::{Selection, scan_history};
-pub use repository::refs;
+pub use repository::{refs, refs_without_commits};
 pub use scan::{ScanOptions, ScanReport, archive_commits, scan_archive};

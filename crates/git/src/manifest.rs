@@ -7,7 +7,7 @@ use secretscan_model::ids::{BlobId, CommitId};
 
 use crate::error::GitError;
 use crate::history::CommitEntry;
-use crate::introductions::Introduction;
+use crate::introductions::{Introduced, Introduction};
 use crate::pack::Absent;
 
 /// Raised when a reader of the previous version would misread an archive.
@@ -22,6 +22,8 @@ pub(crate) struct Manifest {
     pub introductions: Vec<Introduction>,
     /// Introduced blobs that the pack does not hold.
     pub absent: Absent,
+    /// Commits whose introductions are not all listed, by their place, and why.
+    pub cut_off: Vec<(u32, String)>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -37,6 +39,8 @@ struct Wire {
     introductions: Vec<WireIntroduction>,
     #[prost(message, repeated, tag = "5")]
     absent: Vec<WireAbsent>,
+    #[prost(message, repeated, tag = "6")]
+    cut_off: Vec<WireCutOff>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -65,7 +69,21 @@ struct WireAbsent {
     reason: String,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct WireCutOff {
+    #[prost(uint32, tag = "1")]
+    commit: u32,
+    #[prost(string, tag = "2")]
+    reason: String,
+}
+
 impl Manifest {
+    /// What these commits introduce, of which nothing is absent.
+    pub fn new(commits: Vec<CommitEntry>, introduced: Introduced) -> Self {
+        let Introduced { introductions, cut_off, .. } = introduced;
+        Self { commits, introductions, absent: Absent::new(), cut_off }
+    }
+
     /// As bytes: a protobuf message.
     pub fn encode(&self) -> Vec<u8> {
         let mut blobs = Vec::new();
@@ -89,7 +107,17 @@ impl Manifest {
         let absent =
             self.absent.iter().map(|(blob, reason)| WireAbsent { blob: place(blob), reason: reason.clone() });
         let absent = absent.collect();
-        Wire { version: VERSION, commits: commits.collect(), blobs, introductions, absent }.encode_to_vec()
+        let cut_off = self.cut_off.iter();
+        let cut_off = cut_off.map(|(commit, reason)| WireCutOff { commit: *commit, reason: reason.clone() });
+        Wire {
+            version: VERSION,
+            commits: commits.collect(),
+            blobs,
+            introductions,
+            absent,
+            cut_off: cut_off.collect(),
+        }
+        .encode_to_vec()
     }
 
     /// From [`Manifest::encode`]'s bytes.
@@ -125,7 +153,12 @@ impl Manifest {
             .into_iter()
             .map(|a| Ok((blob(a.blob)?, a.reason)))
             .collect::<Result<_, GitError>>()?;
-        Ok(Self { commits, introductions, absent })
+        let cut_off: Vec<(u32, String)> =
+            wire.cut_off.into_iter().map(|cut| (cut.commit, cut.reason)).collect();
+        if cut_off.iter().any(|(commit, _)| *commit as usize >= commits.len()) {
+            return Err(outside());
+        }
+        Ok(Self { commits, introductions, absent, cut_off })
     }
 }
 
@@ -145,6 +178,7 @@ mod tests {
             commits: vec![CommitEntry { corrected_date: -5, id }],
             introductions: vec![introduction(1, b"a\n\xff"), introduction(2, b"b"), introduction(1, b"c")],
             absent: Absent::from([(blob(2), "too large".to_owned())]),
+            cut_off: vec![(0, "too many".to_owned())],
         };
         assert_eq!(Manifest::decode(&manifest.encode()).unwrap(), manifest);
     }

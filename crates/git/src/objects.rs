@@ -13,7 +13,7 @@ use crate::error::GitError;
 use crate::parallel;
 use crate::repository::open;
 use crate::scan::ScanOptions;
-use crate::traversal::{Object, PackReader, Visit, Wants};
+use crate::traversal::{ContentLimits, Object, PackReader, Visit, Wants};
 
 /// Of a pack's objects, one in so many must be wanted: fewer are read by id, since a traversal looks at every header.
 const ONE_IN: usize = 64;
@@ -103,11 +103,20 @@ impl ObjectStore {
         for (number, pack) in self.packs.iter().enumerate() {
             let earlier = &self.packs[..number];
             let wants = |id: &oid, kind| wants(id, kind) && !earlier.iter().any(|pack| pack.has(id));
-            let sizes = pack.for_each(&pool, options.stop, options.max_blob_bytes, &wants, visit)?;
+            let limits = ContentLimits {
+                max_bytes: options.max_blob_bytes,
+                max_memory_bytes: options.max_memory_bytes,
+            };
+            let sizes = pack.for_each(&pool, options.stop, limits, &wants, visit)?;
             let reason = |size| too_large(size, options.max_blob_bytes);
             left_out.extend(sizes.into_iter().map(|(id, size)| (id, reason(size))));
         }
         Ok(left_out)
+    }
+
+    /// Whether an object is in one of the packs, which were gone through, and is no file.
+    pub fn is_packed_and_no_blob(&self, id: &oid) -> bool {
+        self.packs.iter().find_map(|pack| pack.kind(id)).is_some_and(|kind| kind != Kind::Blob)
     }
 
     /// Whether an object is in one of the packs.
@@ -118,6 +127,9 @@ impl ObjectStore {
 
 /// Objects that are not visited, and why.
 pub(crate) type LeftOut = HashMap<ObjectId, String>;
+
+/// Why something that a tree calls a file is not scanned.
+pub(crate) const NO_FILE: &str = "it is no file, though its tree says so";
 
 /// Why content is not scanned.
 pub(crate) fn too_large(size: u64, limit: u64) -> String {

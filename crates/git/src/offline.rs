@@ -6,15 +6,18 @@ use git2::Repository;
 use secretscan_detect::{HashKey, Scanner};
 use secretscan_model::ids::CommitId;
 
+use crate::command::ChildLimits;
 use crate::error::GitError;
 use crate::history::{CommitEntry, resolve, rev_list};
 use crate::introductions::in_git_dir;
 use crate::manifest::Manifest;
 use crate::objects::ObjectStore;
-use crate::pack::Absent;
 use crate::repository::discover;
 use crate::scan::{Scan, ScanOptions, ScanReport};
 use crate::texts::scan_refs;
+
+/// Files that the selected commits may introduce in all: they are held in memory.
+const MAX_INTRODUCTIONS: usize = 32_000_000;
 
 /// Which commits to scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +65,16 @@ pub fn scan_history(
     }
     let objects = ObjectStore::of_repository(&repository)?;
     let history = || {
-        let commits = select(&repository, selection)?;
+        let max_memory_bytes = options.max_memory_bytes;
+        let limits = ChildLimits { stop: options.stop, max_memory_bytes, ..ChildLimits::NONE };
+        let commits = select(&repository, selection, &limits)?;
         let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
-        let introductions = in_git_dir(repository.path(), &ids, options.threads.div_ceil(2))?;
-        Ok(Manifest { commits, introductions, absent: Absent::new() })
+        let threads = options.threads.div_ceil(2);
+        let introduced = in_git_dir(repository.path(), &ids, threads, MAX_INTRODUCTIONS, &limits)?;
+        if introduced.commits < commits.len() {
+            return Err(GitError::TooManyFiles { limit: MAX_INTRODUCTIONS });
+        }
+        Ok(Manifest::new(commits, introduced))
     };
     if *selection == Selection::All {
         scan.add_repository(&objects, history)?;
@@ -76,15 +85,19 @@ pub fn scan_history(
     Ok(scan.finish())
 }
 
-fn select(repository: &Repository, selection: &Selection) -> Result<Vec<CommitEntry>, GitError> {
+fn select(
+    repository: &Repository,
+    selection: &Selection,
+    limits: &ChildLimits<'_>,
+) -> Result<Vec<CommitEntry>, GitError> {
     let git_dir = repository.path();
     match selection {
-        Selection::All => rev_list(git_dir, &["--all".to_owned()], &[]),
+        Selection::All => rev_list(git_dir, &["--all".to_owned()], &[], limits),
         Selection::Refs(names) => {
             let tips = names.iter().map(|name| resolve(repository, name)).collect::<Result<Vec<_>, _>>()?;
-            rev_list(git_dir, &[], &tips)
+            rev_list(git_dir, &[], &tips, limits)
         }
-        Selection::Range(range) => rev_list(git_dir, &[], &parse_range(repository, range)?),
+        Selection::Range(range) => rev_list(git_dir, &[], &parse_range(repository, range)?, limits),
         Selection::Pushed { tips, known, remote } => {
             let oid = |id: &CommitId| git2::Oid::from_bytes(id.as_bytes()).ok();
             let has = |id: &CommitId| oid(id).is_some_and(|oid| repository.find_object(oid, None).is_ok());
@@ -93,7 +106,8 @@ fn select(repository: &Repository, selection: &Selection) -> Result<Vec<CommitEn
             let options = remote
                 .iter()
                 .flat_map(|name| ["--not".to_owned(), format!("--remotes={name}"), "--not".to_owned()]);
-            rev_list(git_dir, &options.collect::<Vec<_>>(), &tips.chain(known).collect::<Vec<_>>())
+            let revisions: Vec<String> = tips.chain(known).collect();
+            rev_list(git_dir, &options.collect::<Vec<_>>(), &revisions, limits)
         }
     }
 }

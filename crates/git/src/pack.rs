@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use secretscan_model::ids::{BlobId, CommitId};
 
-use crate::command::{git_in, pipe};
+use crate::command::{ChildLimits, git_in, pipe};
 use crate::error::GitError;
 
 /// A pack and its index on disk.
@@ -15,22 +15,29 @@ pub(crate) struct Pack {
     pub idx: PathBuf,
 }
 
-/// The inflated sizes of blobs; those that the repository lacks are left out.
-pub(crate) fn blob_sizes(git_dir: &Path, blobs: &HashSet<BlobId>) -> Result<HashMap<BlobId, u64>, GitError> {
+/// The inflated sizes of blobs; those that the repository lacks are left out, and what is no blob is `None`: a tree may
+/// name anything as a file.
+pub(crate) fn blob_sizes(
+    git_dir: &Path,
+    blobs: &HashSet<BlobId>,
+    limits: &ChildLimits<'_>,
+) -> Result<HashMap<BlobId, Option<u64>>, GitError> {
     const COMMAND: &str = "cat-file";
     if blobs.is_empty() {
         return Ok(HashMap::new());
     }
     let mut command = git_in(git_dir);
-    command.args(["cat-file", "--batch-check=%(objectname) %(objectsize)", "--buffer"]);
+    command.args(["cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", "--buffer"]);
     let write = |input: &mut io::BufWriter<_>| blobs.iter().try_for_each(|blob| writeln!(input, "{blob}"));
-    pipe(command, COMMAND, write, |output| {
+    pipe(command, COMMAND, limits, write, |output, _| {
         let mut sizes = HashMap::with_capacity(blobs.len());
         for line in output.lines() {
             let line = line.map_err(|source| GitError::Spawn { command: COMMAND, source })?;
-            match line.split_once(' ').map(|(id, size)| (id.parse(), size, size.parse())) {
-                Some((Ok(id), _, Ok(size))) => drop(sizes.insert(id, size)),
-                Some((Ok(_), "missing", _)) => {}
+            let fields: Vec<&str> = line.split(' ').collect();
+            match (fields[0].parse(), &fields[1..]) {
+                (Ok(id), ["blob", size]) if let Ok(size) = size.parse() => drop(sizes.insert(id, Some(size))),
+                (Ok(_), ["missing"]) => {}
+                (Ok(id), [_, _]) => drop(sizes.insert(id, None)),
                 _ => return Err(GitError::Output { command: COMMAND, detail: line }),
             }
         }
@@ -49,6 +56,7 @@ pub(crate) fn write_pack(
     commits: impl Iterator<Item = CommitId> + Send,
     blobs: impl Iterator<Item = BlobId> + Send,
     dir: &Path,
+    limits: &ChildLimits<'_>,
 ) -> Result<Pack, GitError> {
     const COMMAND: &str = "pack-objects";
     let mut command = git_in(git_dir);
@@ -64,7 +72,7 @@ pub(crate) fn write_pack(
         commits.into_iter().try_for_each(|id| writeln!(input, "{id}"))?;
         blobs.into_iter().try_for_each(|id| writeln!(input, "{id}"))
     };
-    let name = pipe(command, COMMAND, write, |output| {
+    let name = pipe(command, COMMAND, limits, write, |output, _| {
         io::read_to_string(output).map_err(|source| GitError::Spawn { command: COMMAND, source })
     })?;
     let file = |suffix| dir.join(format!("batch-{}.{suffix}", name.trim_end()));

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 
+use secretscan_model::NotScanned;
+
 use crate::command::{git, output};
 use crate::error::GitError;
 
@@ -41,6 +43,26 @@ fn explain(path: &Path, error: git2::Error) -> GitError {
         }
     }
     GitError::Libgit2 { doing: format!("open the repository at {}", path.display()), source: error }
+}
+
+/// Refs that lead to no commit, and so to nothing that a history has: to trees and single files.
+///
+/// # Errors
+/// When the repository can't be opened or its refs can't be read.
+pub fn refs_without_commits(repo: &Path) -> Result<Vec<NotScanned>, GitError> {
+    let mut command = crate::command::git_in(&git_dir(repo)?);
+    // The type of what a tag leads to stands in the middle.
+    command.args(["for-each-ref", "--format=%(objecttype) %(*objecttype) %(refname)"]);
+    let text = output(command, "for-each-ref")?;
+    let text = String::from_utf8_lossy(&text);
+    let outside = text.lines().filter_map(|line| {
+        let (kind, rest) = line.split_once(' ')?;
+        let (tagged, name) = rest.split_once(' ')?;
+        let kind = if kind == "tag" { tagged } else { kind };
+        let reason = format!("it leads to a {kind} that belongs to no commit");
+        matches!(kind, "tree" | "blob").then(|| NotScanned { what: name.to_owned(), reason })
+    });
+    Ok(outside.collect())
 }
 
 /// Every ref under `refs/` with the id it holds (a tag's own id for annotated tags), by name.

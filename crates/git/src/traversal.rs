@@ -3,12 +3,13 @@
 //!
 //! Objects form trees, each delta below its base. A worker goes down such a tree with its lighter parts first and gives
 //! up a content before it enters the last part, so that it never holds more contents than the logarithm of the number of
-//! objects, however long the chains are.
+//! objects, however long the chains are. What would not fit into the memory that all contents may take together is put off,
+//! and decoded by itself at the end.
 
 use std::cell::RefCell;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use gix_hash::{ObjectId, oid};
 use gix_object::Kind;
@@ -23,11 +24,25 @@ use crate::error::GitError;
 /// Deflate can't make more of a byte than this. Source: the zlib technical details.
 const MAX_INFLATION: u64 = 1032;
 
+/// A larger buffer is not kept for the next delta.
+const MAX_KEPT_BUFFER: usize = 16 << 20;
+
+/// How much content is decoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ContentLimits {
+    /// Larger contents are left out.
+    pub max_bytes: u64,
+    /// All that are held at a time take at most this, or there are just two: one and its base.
+    pub max_memory_bytes: u64,
+}
+
 /// A pack and its index, open.
 pub(crate) struct PackReader {
     pack: gix_pack::data::File,
     idx: gix_pack::index::File,
     name: String,
+    /// Of each object by its place in the index, once they were gone through.
+    kinds: OnceLock<Vec<Kind>>,
 }
 
 /// An object that a traversal comes by.
@@ -63,7 +78,7 @@ impl PackReader {
         if idx.pack_checksum() != pack.checksum() || idx.num_objects() != pack.num_objects() {
             return Err(damaged(&"the index belongs to another pack"));
         }
-        Ok(Self { pack, idx, name })
+        Ok(Self { pack, idx, name, kinds: OnceLock::new() })
     }
 
     /// Verifies the checksums of both files.
@@ -79,24 +94,32 @@ impl PackReader {
         self.idx.lookup(id).is_some()
     }
 
+    /// The kind of an object that it has, once [`PackReader::for_each`] was called.
+    pub fn kind(&self, id: &oid) -> Option<Kind> {
+        Some(self.kinds.get()?[self.idx.lookup(id)? as usize])
+    }
+
     /// How many objects it has.
     pub fn len(&self) -> usize {
         self.idx.num_objects() as usize
     }
 
-    /// Decodes and visits what is wanted, on the threads of the pool. Content with more than `max_bytes` is
-    /// left out, and so are the deltas of such content: returned with the size in bytes.
+    /// Decodes and visits what is wanted, on the threads of the pool. Too large content is left out, and so are the deltas
+    /// of such content: returned with the size in bytes.
     pub fn for_each<S: Send + Sync>(
         &self,
         pool: &rayon::ThreadPool,
         stop: &AtomicBool,
-        max_bytes: u64,
+        limits: ContentLimits,
         wants: &Wants<'_>,
         visit: &Visit<'_, S>,
     ) -> Result<Vec<(ObjectId, u64)>, GitError> {
         let plan = Plan::new(self, wants)?;
-        let (error, left_out) = (Mutex::default(), Mutex::default());
-        let walk = Walk { reader: self, plan: &plan, visit, stop, max_bytes, error, left_out };
+        self.kinds.get_or_init(|| plan.kinds());
+        let held = AtomicU64::new(0);
+        let (error, left_out, put_off) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let walk =
+            Walk { reader: self, plan: &plan, visit, stop, limits, held: &held, error, left_out, put_off };
         pool.in_place_scope(|scope| {
             for root in &plan.roots {
                 let walk = &walk;
@@ -106,10 +129,11 @@ impl PackReader {
         if stop.load(Ordering::Relaxed) {
             return Err(GitError::Stopped);
         }
-        match walk.error.into_inner().expect("no visit panicked") {
-            Some(error) => Err(error),
-            None => Ok(walk.left_out.into_inner().expect("no visit panicked")),
+        if let Some(error) = walk.error.lock().expect("no visit panicked").take() {
+            return Err(error);
         }
+        walk.visit_put_off()?;
+        Ok(walk.left_out.into_inner().expect("no visit panicked"))
     }
 
     fn damaged(&self, detail: impl Into<String>) -> GitError {
@@ -179,6 +203,15 @@ impl Plan {
         plan.roots.retain(|root| entries[*root as usize].base == NONE && entries[*root as usize].weight > 0);
         plan.roots.sort_by_key(|root| std::cmp::Reverse(entries[*root as usize].weight));
         Ok(plan)
+    }
+
+    /// By the place in the index.
+    fn kinds(&self) -> Vec<Kind> {
+        let mut kinds = vec![Kind::Tree; self.entries.len()];
+        for entry in &self.entries {
+            kinds[entry.index as usize] = entry.kind;
+        }
+        kinds
     }
 
     fn entry(&self, place: u32) -> &Entry {
@@ -257,9 +290,37 @@ fn group_by_base(entries: &[Entry]) -> (Vec<u32>, Vec<u32>) {
 }
 
 /// A decoded object whose deltas are yet to come.
-struct Decoded<S> {
+struct Decoded<'a, S> {
     content: Vec<u8>,
     state: Option<S>,
+    _held: Held<'a>,
+}
+
+/// Memory that is taken until this is dropped.
+struct Held<'a> {
+    all: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why an object is not visited now.
+enum NotNow {
+    /// It has so many bytes.
+    TooLarge(u64),
+    /// There is no memory for it while others are held.
+    NoRoom,
+    Failed(GitError),
+}
+
+impl From<GitError> for NotNow {
+    fn from(error: GitError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 struct Walk<'a, S> {
@@ -267,11 +328,15 @@ struct Walk<'a, S> {
     plan: &'a Plan,
     visit: &'a Visit<'a, S>,
     stop: &'a AtomicBool,
-    max_bytes: u64,
+    limits: ContentLimits,
+    /// Bytes of contents that are held.
+    held: &'a AtomicU64,
     /// The first one; ends the walk.
     error: Mutex<Option<GitError>>,
     /// Wanted objects with too many bytes, or whose base has too many, and how many.
     left_out: Mutex<Vec<(ObjectId, u64)>>,
+    /// The places of objects for which there was no memory.
+    put_off: Mutex<Vec<u32>>,
 }
 
 /// What a thread uses again and again.
@@ -285,17 +350,23 @@ thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
-impl<S: Send + Sync> Walk<'_, S> {
+impl<'a, S: Send + Sync> Walk<'a, S> {
     /// Visits an object and the lightest of its deltas, and so on down; leaves the others to whoever has time.
-    fn descend<'s>(&'s self, scope: &Scope<'s>, mut place: u32, mut base: Option<Arc<Decoded<S>>>) {
+    fn descend<'s>(&'s self, scope: &Scope<'s>, mut place: u32, mut base: Option<Arc<Decoded<'a, S>>>)
+    where
+        'a: 's,
+    {
         loop {
             if self.stop.load(Ordering::Relaxed) || self.error.lock().expect("no visit panicked").is_some() {
                 return;
             }
-            let decoded = match self.decode(place, base.take()) {
-                Ok(Some(decoded)) => Arc::new(decoded),
-                Ok(None) => return,
-                Err(error) => {
+            let decoded = match self.visit(place, base.take()) {
+                Ok(decoded) => Arc::new(decoded),
+                Err(NotNow::TooLarge(size)) => return self.leave_out(place, size),
+                Err(NotNow::NoRoom) => {
+                    return self.put_off.lock().expect("no visit panicked").push(place);
+                }
+                Err(NotNow::Failed(error)) => {
                     self.error.lock().expect("no visit panicked").get_or_insert(error);
                     return;
                 }
@@ -312,39 +383,103 @@ impl<S: Send + Sync> Walk<'_, S> {
         }
     }
 
-    /// Decodes and visits an object; `None` when it has too many bytes.
-    fn decode(&self, place: u32, base: Option<Arc<Decoded<S>>>) -> Result<Option<Decoded<S>>, GitError> {
+    /// Decodes and visits an object.
+    fn visit(&self, place: u32, base: Option<Arc<Decoded<'a, S>>>) -> Result<Decoded<'a, S>, NotNow> {
         let entry = self.plan.entry(place);
-        let applied = match &base {
-            Some(base) => BUFFERS.with_borrow_mut(|Buffers { inflate, delta }| {
-                self.inflate(entry, inflate, delta)?;
-                match delta::apply(&base.content, delta, self.max_bytes) {
-                    Ok(applied) => Ok(Ok(applied)),
-                    Err(DeltaError::TooLarge(size)) => Ok(Err(size)),
-                    Err(DeltaError::Damaged) => Err(self.reader.damaged("a delta does not fit its base")),
-                }
-            })?,
-            None if entry.size > self.max_bytes => Err(entry.size),
-            None => BUFFERS.with_borrow_mut(|Buffers { inflate, .. }| {
-                let mut content = Vec::new();
-                self.inflate(entry, inflate, &mut content)?;
-                Ok(Ok(Applied { content, copied: Vec::new() }))
-            })?,
-        };
-        let Applied { content, copied } = match applied {
-            Ok(applied) => applied,
-            Err(size) => {
-                self.leave_out(place, size);
-                return Ok(None);
+        let hold = |bytes| {
+            let held = self.held.fetch_add(bytes, Ordering::Relaxed);
+            let taken = Held { all: self.held, bytes };
+            if held.saturating_add(bytes) <= self.limits.max_memory_bytes {
+                Ok(taken)
+            } else {
+                Err(NotNow::NoRoom)
             }
         };
+        let (applied, held) = self.decode(place, base.as_ref().map(|base| base.content.as_slice()), hold)?;
+        let Applied { content, copied } = applied;
         let state = entry.is_wanted.then(|| {
-            let id = self.reader.idx.oid_at_index(entry.index).to_owned();
-            let object = Object { id, kind: entry.kind, content: &content };
+            let object = self.object(place, &content);
             let state = base.as_ref().and_then(|base| base.state.as_ref());
             (self.visit)(object, state.map(|state| Base { state, copied: &copied }))
         });
-        Ok(Some(Decoded { content, state }))
+        Ok(Decoded { content, state, _held: held })
+    }
+
+    /// Decodes an object, given its base if it is a delta. `hold` is asked before memory is taken, with the bytes.
+    fn decode<H>(
+        &self,
+        place: u32,
+        base: Option<&[u8]>,
+        hold: impl Fn(u64) -> Result<H, NotNow>,
+    ) -> Result<(Applied, H), NotNow> {
+        let entry = self.plan.entry(place);
+        let max_bytes = self.limits.max_bytes;
+        if entry.size > max_bytes {
+            return Err(NotNow::TooLarge(entry.size));
+        }
+        BUFFERS.with_borrow_mut(|Buffers { inflate, delta }| {
+            let Some(base) = base else {
+                let held = hold(entry.size)?;
+                let mut content = Vec::new();
+                self.inflate(entry, inflate, &mut content)?;
+                return Ok((Applied { content, copied: Vec::new() }, held));
+            };
+            let of_delta = hold(entry.size)?;
+            self.inflate(entry, inflate, delta)?;
+            let held = hold(delta::result_size(delta).unwrap_or(0).min(max_bytes))?;
+            let applied = delta::apply(base, delta, max_bytes).map_err(|error| match error {
+                DeltaError::TooLarge(size) => NotNow::TooLarge(size),
+                DeltaError::Damaged => self.reader.damaged("a delta does not fit its base").into(),
+            });
+            drop(of_delta);
+            if delta.capacity() > MAX_KEPT_BUFFER {
+                *delta = Vec::new();
+            }
+            applied.map(|applied| (applied, held))
+        })
+    }
+
+    /// Visits what was put off and the deltas of it, one by one, each decoded from the first of its bases on.
+    fn visit_put_off(&self) -> Result<(), GitError> {
+        let mut places = std::mem::take(&mut *self.put_off.lock().expect("no visit panicked"));
+        while let Some(place) = places.pop() {
+            places.extend(
+                self.plan.deltas_of(place).iter().filter(|delta| self.plan.entry(**delta).weight > 0),
+            );
+            if self.plan.entry(place).is_wanted {
+                match self.decode_alone(place) {
+                    Ok(content) => drop((self.visit)(self.object(place, &content), None)),
+                    Err(NotNow::TooLarge(size)) => {
+                        let id = self.reader.idx.oid_at_index(self.plan.entry(place).index).to_owned();
+                        self.left_out.lock().expect("no visit panicked").push((id, size));
+                    }
+                    Err(NotNow::NoRoom) => {}
+                    Err(NotNow::Failed(error)) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn decode_alone(&self, place: u32) -> Result<Vec<u8>, NotNow> {
+        let bases = std::iter::successors(Some(place), |place| {
+            let base = self.plan.entry(*place).base;
+            (base != NONE).then_some(base)
+        });
+        let mut content: Option<Vec<u8>> = None;
+        for place in bases.collect::<Vec<_>>().into_iter().rev() {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(GitError::Stopped.into());
+            }
+            let (applied, ()) = self.decode(place, content.as_deref(), |_| Ok(()))?;
+            content = Some(applied.content);
+        }
+        Ok(content.unwrap_or_default())
+    }
+
+    fn object<'c>(&self, place: u32, content: &'c [u8]) -> Object<'c> {
+        let entry = self.plan.entry(place);
+        Object { id: self.reader.idx.oid_at_index(entry.index).to_owned(), kind: entry.kind, content }
     }
 
     /// Inflates what is stored of an object.

@@ -1,7 +1,8 @@
 //! For tests only: what several crates' tests need, and nothing that runs in production.
 //!
-//! [`TestServer`] is a real nats-server of one test, [`TestCluster`] are three, [`Certificates`] are for TLS; [`RepositoryBuilder`] and [`generate`] make
-//! real repositories, which [`HttpRemote`] serves; [`oracle`] says what a scan of one must find; [`Browser`] shows pages;
+//! [`TestServer`] is a real nats-server of one test, [`TestCluster`] are three, [`Certificates`] are for TLS;
+//! [`RepositoryBuilder`] and [`generate`] make real repositories, which [`HttpRemote`] serves, and [`hostile`] such as no
+//! honest Git makes; [`oracle`] says what a scan of one must find; [`Browser`] shows pages;
 //! [`eventually`] waits for what happens elsewhere.
 //!
 //! The decision worth knowing: nothing is mocked. The price is that tests start processes, and that the first run on a
@@ -12,6 +13,7 @@ mod certificates;
 mod cluster;
 mod generate;
 mod git;
+pub mod hostile;
 mod naive_scan;
 mod oracle;
 mod random;

@@ -27,6 +27,8 @@ pub struct ScanSettings {
     pub threads: usize,
     /// Larger blobs are reported as not scanned.
     pub max_blob_bytes: u64,
+    /// Contents of so many bytes are held in memory together.
+    pub max_memory_bytes: u64,
     /// Text that is encoded so many times is decoded.
     pub max_decode_depth: u8,
     /// Archives in archives are opened so deep.
@@ -41,6 +43,7 @@ impl Default for ScanSettings {
             rules: None,
             threads: 0,
             max_blob_bytes: 1 << 30,
+            max_memory_bytes: 2 << 30,
             max_decode_depth: depth.decode,
             max_archive_depth: depth.archive,
         }

@@ -1,6 +1,7 @@
 //! What can go wrong at the start, and while a batch is worked on.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secretscan_bus::{BusError, Class};
 use secretscan_detect::RuleError;
@@ -51,6 +52,10 @@ pub(crate) enum WorkError {
     NotInLedger,
     #[error("its pack is gone from the object store")]
     NoPack,
+    #[error("it took longer than {limit:?}")]
+    TimedOut { limit: Duration },
+    #[error("its pack of {bytes} bytes needs more than {limit} bytes of temporary files")]
+    TooMuchDisk { bytes: u64, limit: u64 },
     #[error("the claim is lost")]
     LeaseLost,
     #[error("the agent stops")]
@@ -63,9 +68,26 @@ impl WorkError {
         matches!(self, Self::Bus(error) if error.is_outage())
     }
 
+    /// The key of the configuration that allows more.
+    pub(crate) fn limiting_key(&self) -> Option<&'static str> {
+        match self {
+            Self::TimedOut { .. } => Some("agent.timeout_s"),
+            Self::TooMuchDisk { .. } => Some("agent.max_scratch_bytes"),
+            Self::Git(_)
+            | Self::Bus(_)
+            | Self::Scratch(_)
+            | Self::Thread(_)
+            | Self::NotInLedger
+            | Self::NoPack
+            | Self::LeaseLost
+            | Self::Stopped => None,
+        }
+    }
+
     pub(crate) fn class(&self) -> Class {
         match self {
             Self::Git(GitError::Corrupt { .. }) | Self::NotInLedger | Self::NoPack => Class::Permanent,
+            Self::TimedOut { .. } | Self::TooMuchDisk { .. } => Class::Permanent,
             Self::Bus(error) => error.class(),
             Self::Git(_) | Self::Scratch(_) | Self::Thread(_) | Self::Stopped => Class::Transient,
             Self::LeaseLost => Class::LeaseLost,

@@ -20,14 +20,16 @@ use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
 use secretscan_detect::{HashKey, RuleSet, Scanner};
 use secretscan_git::{ScanOptions, ScanReport, scan_archive};
-use secretscan_model::{BatchEvent, BatchKey, BatchReport, Claim, CommitBatch, CommitId, IdError, Role};
+use secretscan_model::{
+    BatchEvent, BatchKey, BatchReport, Claim, CommitBatch, CommitId, IdError, NotScanned, Role,
+};
 use secretscan_proto::v1;
 
 pub use config::{Config, SAMPLE, ScanSettings};
 pub use error::StartError;
 use error::WorkError;
 
-/// So many things not scanned are named in a batch's record; the rest are counted in a last entry.
+/// So many things not scanned are named in a batch's record; the rest are counted.
 const MAX_NOT_SCANNED: usize = 1_000;
 
 /// Runs until stopped.
@@ -90,19 +92,25 @@ impl Agent {
         };
         let name = key.to_string();
         // A second copy of the message, while another agent lives and works on the first.
-        match self.is_held_elsewhere(&key, &name).await {
-            Ok(false) => {}
-            Ok(true) => return Verdict::RetryAfter(self.bus.sign_of_life_every()).into(),
+        let attempts = match self.attempts_unless_held(&key, &name).await {
+            Ok(Some(attempts)) => attempts,
+            Ok(None) => return Verdict::RetryAfter(self.bus.sign_of_life_every()).into(),
             Err(error) => return on_bus_error(&error).into(),
-        }
-        let held = self.presence.hold(name);
+        };
+        let held = tokio::select! {
+            held = self.presence.hold(name, self.config.agent.is_last(attempts)) => held,
+            () = self.stop.cancelled() => return Verdict::RetryAfter(Duration::from_millis(1)).into(),
+        };
         let verdict = self.take(&key).await.unwrap_or_else(|error| on_bus_error(&error));
         Settled::new(verdict, held)
     }
 
-    async fn is_held_elsewhere(&self, key: &BatchKey, name: &str) -> Result<bool, BusError> {
+    /// How often the batch was attempted; `None` when another agent lives and works on it.
+    async fn attempts_unless_held(&self, key: &BatchKey, name: &str) -> Result<Option<u32>, BusError> {
         let batch = self.bus.batch(key).await?;
-        self.presence.is_held_by_another(batch.as_ref().and_then(CommitBatch::claim), name).await
+        let is_held =
+            self.presence.is_held_by_another(batch.as_ref().and_then(CommitBatch::claim), name).await?;
+        Ok((!is_held).then(|| batch.map_or(0, |batch| batch.attempts)))
     }
 
     async fn take(&self, key: &BatchKey) -> Result<Verdict, BusError> {
@@ -135,7 +143,10 @@ impl Agent {
     }
 
     async fn give_up(&self, key: &BatchKey, claim: Claim, error: &WorkError) -> Result<Verdict, BusError> {
-        let reason = chain(error);
+        let mut reason = chain(error);
+        if let Some(key) = error.limiting_key() {
+            reason.push_str(&format!("; {key} of the batch-agent allows more"));
+        }
         let attempt = claim.attempt;
         match error.class() {
             _ if matches!(error, WorkError::Stopped) => {
@@ -181,9 +192,18 @@ impl Agent {
         };
         tokio::select! {
             report = self.scan(batch, &halt) => report,
+            () = self.timeout() => {
+                halt.store(true, Ordering::Relaxed);
+                Err(WorkError::TimedOut { limit: self.config.agent.timeout() })
+            }
             error = watching => { halt.store(true, Ordering::Relaxed); Err(error) }
             () = self.stop.cancelled() => { halt.store(true, Ordering::Relaxed); Err(WorkError::Stopped) }
         }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the time that a batch may take")]
+    async fn timeout(&self) {
+        tokio::time::sleep(self.config.agent.timeout()).await;
     }
 
     async fn scan(&self, batch: &CommitBatch, halt: &Arc<AtomicBool>) -> Result<BatchReport, WorkError> {
@@ -191,15 +211,21 @@ impl Agent {
         let ledger = self.bus.ledger(&batch.repository);
         let admitted: HashSet<CommitId> =
             ledger.commits_of(key).await?.ok_or(WorkError::NotInLedger)?.into_iter().collect();
-        let scratch = self.config.agent.scratch();
+        let (scratch, limit) = (self.config.agent.scratch(), self.config.agent.max_scratch_bytes);
+        // The archive, and what is in it.
+        if batch.pack_bytes.saturating_mul(2) > limit {
+            return Err(WorkError::TooMuchDisk { bytes: batch.pack_bytes, limit });
+        }
         let archive = tempfile::NamedTempFile::new_in(&scratch).map_err(WorkError::Scratch)?;
         if !self.bus.get_pack(key, archive.path()).await? {
             return Err(WorkError::NoPack);
         }
         let (scanner, hash_key, halt) = (self.scanner.clone(), self.key.clone(), halt.clone());
-        let (threads, max_blob_bytes) = (self.config.scan.threads(), self.config.scan.max_blob_bytes);
+        let ScanSettings { max_blob_bytes, max_memory_bytes, .. } = self.config.scan;
+        let threads = self.config.scan.threads();
         let report = tokio::task::spawn_blocking(move || {
-            let options = ScanOptions { threads, max_blob_bytes, stop: &halt, scratch: &scratch };
+            let options =
+                ScanOptions { threads, max_blob_bytes, max_memory_bytes, stop: &halt, scratch: &scratch };
             let is_admitted = |commit: &CommitId| admitted.contains(commit);
             scan_archive(archive.path(), &is_admitted, &scanner, &hash_key, &options)
         })
@@ -212,13 +238,7 @@ impl Agent {
         let findings: Vec<_> = report.findings.into_iter().map(|located| located.finding).collect();
         let count = findings.len() as u64;
         self.bus.record_findings(&batch.repository, findings).await?;
-        let mut not_scanned = report.not_scanned;
-        if not_scanned.len() > MAX_NOT_SCANNED {
-            let rest = not_scanned.len() - MAX_NOT_SCANNED;
-            not_scanned.truncate(MAX_NOT_SCANNED);
-            let what = format!("{rest} more");
-            not_scanned.push(secretscan_model::NotScanned { what, reason: "too many to name".into() });
-        }
+        let not_scanned = NotScanned::at_most(report.not_scanned, MAX_NOT_SCANNED);
         Ok(BatchReport {
             commits: report.commits,
             blobs: report.blobs,

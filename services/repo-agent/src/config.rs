@@ -37,19 +37,25 @@ pub struct FetchSettings {
     pub timeout_s: u64,
     /// How many bytes a mirror may take.
     pub max_bytes: u64,
+    /// How many bytes of memory each process of git may write to, in fetches and after.
+    pub max_memory_bytes: u64,
     /// Fetch from local paths.
     pub allow_local: bool,
 }
 
 impl Default for FetchSettings {
     fn default() -> Self {
-        Self { timeout_s: 3_600, max_bytes: 10 << 30, allow_local: false }
+        Self { timeout_s: 3_600, max_bytes: 10 << 30, max_memory_bytes: 4 << 30, allow_local: false }
     }
 }
 
 impl FetchSettings {
     pub(crate) fn limits(&self) -> FetchLimits {
-        FetchLimits { timeout: Duration::from_secs(self.timeout_s), max_bytes: self.max_bytes }
+        FetchLimits {
+            timeout: Duration::from_secs(self.timeout_s),
+            max_bytes: self.max_bytes,
+            max_memory_bytes: self.max_memory_bytes,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong while a request is worked on.
 
+use std::time::Duration;
+
 use secretscan_bus::{BusError, Class};
 use secretscan_git::{FetchError, GitError};
 use thiserror::Error;
@@ -19,6 +21,8 @@ pub(crate) enum WorkError {
     Thread(#[from] tokio::task::JoinError),
     #[error("the request was accepted without a repository")]
     NoRepository,
+    #[error("it took longer than {limit:?}")]
+    TimedOut { limit: Duration },
     #[error("the claim is lost")]
     LeaseLost,
     #[error("the agent stops")]
@@ -31,10 +35,31 @@ impl WorkError {
         matches!(self, Self::Bus(error) if error.is_outage())
     }
 
+    /// The key of the configuration that allows more.
+    pub(crate) fn limiting_key(&self) -> Option<&'static str> {
+        match self {
+            Self::TimedOut { .. } => Some("agent.timeout_s"),
+            Self::Fetch(FetchError::TimedOut { .. }) => Some("fetch.timeout_s"),
+            Self::Fetch(FetchError::TooLarge { .. }) => Some("fetch.max_bytes"),
+            Self::Fetch(FetchError::TooMuchMemory { .. }) | Self::Git(GitError::TooMuchMemory { .. }) => {
+                Some("fetch.max_memory_bytes")
+            }
+            Self::Git(GitError::TooMuchDisk { .. }) => Some("agent.max_scratch_bytes"),
+            Self::Fetch(_)
+            | Self::Git(_)
+            | Self::Bus(_)
+            | Self::Scratch(_)
+            | Self::Thread(_)
+            | Self::NoRepository
+            | Self::LeaseLost
+            | Self::Stopped => None,
+        }
+    }
+
     pub(crate) fn class(&self) -> Class {
         match self {
             Self::Fetch(error) if error.is_transient() => Class::Transient,
-            Self::Fetch(_) | Self::NoRepository => Class::Permanent,
+            Self::Fetch(_) | Self::NoRepository | Self::TimedOut { .. } => Class::Permanent,
             Self::Git(error) => class_of_git(error),
             Self::Bus(error) => error.class(),
             Self::Scratch(_) | Self::Thread(_) | Self::Stopped => Class::Transient,
@@ -48,6 +73,9 @@ fn class_of_git(error: &GitError) -> Class {
         GitError::UnsupportedObjectFormat { .. }
         | GitError::UnknownRef { .. }
         | GitError::BadRange { .. }
+        | GitError::TooMuchMemory { .. }
+        | GitError::TooMuchDisk { .. }
+        | GitError::TooManyFiles { .. }
         | GitError::NotOwned { .. } => Class::Permanent,
         GitError::NotARepository { .. }
         | GitError::MissingObject { .. }
@@ -81,6 +109,9 @@ pub(crate) fn is_damage(error: &GitError) -> bool {
         | GitError::Index { .. }
         | GitError::Spawn { .. }
         | GitError::Io { .. }
+        | GitError::TooMuchMemory { .. }
+        | GitError::TooMuchDisk { .. }
+        | GitError::TooManyFiles { .. }
         | GitError::Threads { .. }
         | GitError::Stopped => false,
     }

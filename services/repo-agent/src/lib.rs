@@ -16,10 +16,12 @@ use secretscan_bus::agents::Presence;
 use secretscan_bus::queue::{Delivery, RETRY_AFTER, Settled, Verdict};
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
-use secretscan_git::{BatchCutter, BatchLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Refs};
+use secretscan_git::{
+    BatchCutter, BatchLimits, ChildLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Refs,
+};
 use secretscan_model::{
-    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, RepositoryId, RepositoryScan, RequestId, Role,
-    ScanEvent,
+    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, RepositoryId, RepositoryScan,
+    RequestId, Role, ScanEvent,
 };
 use secretscan_proto::{pack_commit_ids, v1};
 use sha2::{Digest, Sha256};
@@ -32,6 +34,11 @@ use error::WorkError;
 const MAX_BATCH_COMMITS: usize = 30_000;
 /// About this many batches are made of a long history: its request lists them all.
 const WANTED_BATCHES: usize = 400;
+
+/// So many things not scanned are named in a request's record; the rest are counted.
+const MAX_NOT_SCANNED: usize = 1_000;
+/// How exactly the time of work is measured.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Runs until stopped.
 ///
@@ -80,19 +87,25 @@ impl Agent {
             Err(error) => return Verdict::Reject(chain(&error)).into(),
         };
         // A second copy of the message, while another agent lives and works on the first.
-        match self.is_held_elsewhere(&id).await {
-            Ok(false) => {}
-            Ok(true) => return Verdict::RetryAfter(self.bus.sign_of_life_every()).into(),
+        let attempts = match self.attempts_unless_held(&id).await {
+            Ok(Some(attempts)) => attempts,
+            Ok(None) => return Verdict::RetryAfter(self.bus.sign_of_life_every()).into(),
             Err(error) => return on_bus_error(&error).into(),
-        }
-        let held = self.presence.hold(id.to_string());
+        };
+        let held = tokio::select! {
+            held = self.presence.hold(id.to_string(), self.config.agent.is_last(attempts)) => held,
+            () = self.stop.cancelled() => return Verdict::RetryAfter(Duration::from_millis(1)).into(),
+        };
         let verdict = self.take(&id).await.unwrap_or_else(|error| on_bus_error(&error));
         Settled::new(verdict, held)
     }
 
-    async fn is_held_elsewhere(&self, id: &RequestId) -> Result<bool, BusError> {
+    /// How often the request was attempted; `None` when another agent lives and works on it.
+    async fn attempts_unless_held(&self, id: &RequestId) -> Result<Option<u32>, BusError> {
         let scan = self.bus.scan(id).await?;
-        self.presence.is_held_by_another(scan.as_ref().and_then(RepositoryScan::claim), id.as_str()).await
+        let claim = scan.as_ref().and_then(RepositoryScan::claim);
+        let is_held = self.presence.is_held_by_another(claim, id.as_str()).await?;
+        Ok((!is_held).then(|| scan.map_or(0, |scan| scan.attempts)))
     }
 
     async fn take(&self, id: &RequestId) -> Result<Verdict, BusError> {
@@ -119,7 +132,10 @@ impl Agent {
     }
 
     async fn give_up(&self, id: &RequestId, claim: Claim, error: &WorkError) -> Result<Verdict, BusError> {
-        let reason = chain(error);
+        let mut reason = chain(error);
+        if let Some(key) = error.limiting_key() {
+            reason.push_str(&format!("; {key} of the repo-agent allows more"));
+        }
         let attempt = claim.attempt;
         match error.class() {
             _ if matches!(error, WorkError::Stopped) => {
@@ -171,6 +187,10 @@ impl Agent {
         };
         tokio::select! {
             listing = self.list_and_cut(scan, claim, &halt, open) => listing,
+            () = halt.overrun(self.config.agent.timeout()) => {
+                halt.now();
+                Err(WorkError::TimedOut { limit: self.config.agent.timeout() })
+            }
             error = watching => { halt.now(); Err(error) }
             () = self.stop.cancelled() => { halt.now(); Err(WorkError::Stopped) }
         }
@@ -234,15 +254,24 @@ impl Agent {
             true => Refs::All,
             false => Refs::Named(scan.refs.clone()),
         };
-        let listed = mirror.clone();
-        let commits =
-            blocking(move || secretscan_git::list(listed.path(), &refs).map_err(WorkError::Git)).await?;
+        let (listed, listing_halt, memory) =
+            (mirror.clone(), halt.clone(), self.config.fetch.max_memory_bytes);
+        let listing = blocking(move || {
+            let children = ChildLimits { max_memory_bytes: memory, ..listing_halt.children() };
+            let outside = match refs {
+                Refs::All => secretscan_git::refs_without_commits(listed.path())?,
+                Refs::Named(_) => vec![],
+            };
+            Ok((secretscan_git::list(listed.path(), &refs, &children)?, outside))
+        });
+        let (commits, outside) = listing.await?;
         let known = self.bus.ledger(repository).known().await?;
         let count = commits.len() as u64;
         let unknown: Vec<CommitEntry> =
             commits.into_iter().filter(|commit| !known.contains(&commit.id)).collect();
         drop(known);
-        let listing = Listing { commits: count, unknown: unknown.len() as u64, not_scanned: vec![] };
+        let not_scanned = NotScanned::at_most(outside, MAX_NOT_SCANNED);
+        let listing = Listing { commits: count, unknown: unknown.len() as u64, not_scanned };
         let compare = ScanEvent::Compare { claim: claim.clone(), listing: listing.clone() };
         self.bus.apply_scan(&scan.id, &[compare]).await?;
         if unknown.is_empty() {
@@ -250,10 +279,14 @@ impl Agent {
         }
         let (cut, mut batches) = mpsc::channel(1);
         let limits = self.batch_limits(unknown.len());
-        let (mirror, halt, scratch) = (mirror.clone(), halt.clone(), self.config.agent.scratch());
+        let (mirror, cutting_halt, scratch) = (mirror.clone(), halt.clone(), self.config.agent.scratch());
+        // A pack, and its copy in an archive.
+        let max_file_bytes = self.config.agent.max_scratch_bytes / 2;
         let cutting = tokio::task::spawn_blocking(move || -> Result<(), WorkError> {
-            for batch in BatchCutter::new(mirror.path(), unknown, limits, &scratch)? {
-                let is_wanted = !halt.is_set() && cut.blocking_send(batch?).is_ok();
+            let children =
+                ChildLimits { max_memory_bytes: memory, max_file_bytes, ..cutting_halt.children() };
+            for batch in BatchCutter::new(mirror.path(), unknown, limits, &scratch, &children)? {
+                let is_wanted = !cutting_halt.is_set() && cut.blocking_send(batch?).is_ok();
                 if !is_wanted {
                     break;
                 }
@@ -264,7 +297,9 @@ impl Agent {
             self.hand_over(scan, claim, repository, batch).await?;
             let max_open = self.config.batches.max_open;
             // Waits for room; the sender lives as long as this future.
+            let waiting = halt.pause();
             let _ = open.wait_for(|count| *count < max_open).await;
+            drop(waiting);
         }
         cutting.await??;
         Ok(listing)
@@ -344,13 +379,45 @@ impl Agent {
     }
 }
 
-/// Tells the threads of one piece of work to stop.
+/// Tells the threads of one piece of work to stop, and knows how long it takes.
 #[derive(Default)]
 struct Halt {
     flag: AtomicBool,
+    is_paused: AtomicBool,
+}
+
+/// While this lives, the work waits for others.
+struct Pause<'a>(&'a Halt);
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        self.0.is_paused.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Halt {
+    fn pause(&self) -> Pause<'_> {
+        self.is_paused.store(true, Ordering::Relaxed);
+        Pause(self)
+    }
+
+    /// Returns once the work has taken this long, pauses not counted.
+    async fn overrun(&self, limit: Duration) {
+        let mut ticks = tokio::time::interval(TICK);
+        let mut worked = Duration::ZERO;
+        while worked < limit {
+            ticks.tick().await;
+            if !self.is_paused.load(Ordering::Relaxed) {
+                worked += TICK;
+            }
+        }
+    }
+
+    /// Children that end when the work is to stop.
+    fn children(&self) -> ChildLimits<'_> {
+        ChildLimits { stop: &self.flag, ..ChildLimits::NONE }
+    }
+
     fn now(&self) {
         self.flag.store(true, Ordering::Relaxed);
     }

@@ -12,7 +12,7 @@ use secretscan_bus::topology::{self, Queue};
 use secretscan_bus::{Bus, chain};
 use secretscan_detect::{HashKey, RuleSet};
 use secretscan_model::ledger::CommitState;
-use secretscan_model::{CommitId, RepositoryId, RepositoryScan, ScanState};
+use secretscan_model::{CommitId, RepositoryId, RepositoryScan, RequestId, ScanState};
 
 use super::Target;
 use super::fleet::wait;
@@ -68,6 +68,16 @@ pub(super) async fn ended(
         ensure!(scan.state == ScanState::Completed, "request {id} is not Completed: {}", standing(&scan));
     }
     Ok(())
+}
+
+/// Waits until a request has failed.
+pub(super) async fn failed(bus: &Bus, id: &RequestId, patience: Duration) -> anyhow::Result<RepositoryScan> {
+    until(patience, async || {
+        let scan = bus.scan(id).await?.context("there is no record")?;
+        ensure!(matches!(scan.state, ScanState::Failed { .. }), "{}", standing(&scan));
+        Ok(scan)
+    })
+    .await
 }
 
 fn standing(scan: &RepositoryScan) -> String {
@@ -181,8 +191,11 @@ async fn ledger_is_exact(bus: &Bus, path: &Path, repository: &RepositoryId) -> a
     ensure!(listed.len() == count, "{} commits are in the ledger twice", count - listed.len());
     let refs = secretscan_git::Refs::All;
     let path = path.to_owned();
-    let commits =
-        tokio::task::spawn_blocking(move || secretscan_git::list(&path, &refs)).await?.context("listing")?;
+    let commits = tokio::task::spawn_blocking(move || {
+        secretscan_git::list(&path, &refs, &secretscan_git::ChildLimits::NONE)
+    })
+    .await?
+    .context("listing")?;
     let commits: BTreeSet<CommitId> = commits.into_iter().map(|commit| commit.id).collect();
     ensure!(
         listed == commits,

@@ -28,6 +28,7 @@ struct Member {
     slot: tokio::sync::Mutex<Slot>,
     /// Where processes are still to crash.
     fail_points: Arc<Mutex<BTreeSet<String>>>,
+    poison: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -58,6 +59,8 @@ pub(super) struct FleetOptions<'a> {
     pub(super) log: &'a str,
     pub(super) users: &'a Users,
     pub(super) fail_points: BTreeSet<String>,
+    /// Where every process crashes, always. Then requests have the attempts that they have by default, not endless ones.
+    pub(super) poison: Option<BTreeSet<String>>,
 }
 
 impl Fleet {
@@ -81,6 +84,7 @@ impl Fleet {
                     proxy: Arc::new(proxy),
                     slot: tokio::sync::Mutex::default(),
                     fail_points: fail_points.clone(),
+                    poison: options.poison.clone().unwrap_or_default(),
                     name,
                 });
             }
@@ -239,8 +243,8 @@ impl Member {
         let log = self.logs.join(format!("{}.{}.log", self.name, slot.starts));
         let mut variables = self.variables.clone();
         let points = self.fail_points.lock().unwrap_or_else(PoisonError::into_inner);
-        if !points.is_empty() {
-            let points: Vec<&str> = points.iter().map(String::as_str).collect();
+        if !points.is_empty() || !self.poison.is_empty() {
+            let points: Vec<&str> = points.iter().chain(&self.poison).map(String::as_str).collect();
             variables.push(("FAIL_POINTS".into(), points.join(",")));
         }
         slot.process = Some(Process::start(&self.binary, &variables, log)?);
@@ -286,7 +290,7 @@ fn variables(
         "repo-agent" => variables.extend([
             ("MIRRORS__DIR", path(&mirrors)),
             ("FETCH__ALLOW_LOCAL", "true".to_owned()),
-            ("BATCHES__MAX_COMMITS", "10".to_owned()),
+            ("BATCHES__MAX_COMMITS", if options.poison.is_some() { "1000" } else { "10" }.to_owned()),
         ]),
         "batch-agent" => variables.extend([
             ("SCAN__KEY_FILE", path(options.key_file)),
@@ -296,8 +300,10 @@ fn variables(
         _ => {}
     }
     if service.ends_with("agent") {
-        // Each kill costs an attempt, and a run kills more than a production system ever will.
-        variables.push(("AGENT__MAX_ATTEMPTS", "100000".to_owned()));
+        if options.poison.is_none() {
+            // Each kill costs an attempt, and a run kills more than a production system ever will.
+            variables.push(("AGENT__MAX_ATTEMPTS", "100000".to_owned()));
+        }
         variables.push(("AGENT__SCRATCH", path(&scratch)));
         variables.push(("AGENT__HOST", name.to_owned()));
     }

@@ -9,6 +9,7 @@ mod check;
 mod detours;
 mod fleet;
 mod plan;
+mod poison;
 mod process;
 mod proxy;
 
@@ -30,6 +31,7 @@ use tokio::task::JoinSet;
 
 pub use check::Checked;
 pub use plan::{Fault, Planned, plan};
+pub use poison::{Poisoned, poison};
 
 use crate::Users;
 use detours::{Detour, give_batches_back};
@@ -158,11 +160,13 @@ struct StageOptions<'a> {
     ack_wait: Duration,
     /// Points at which processes crash, each once; needs services built with them.
     fail_points: BTreeSet<String>,
+    /// What makes every process crash that comes to it.
+    poison: Option<BTreeSet<String>>,
 }
 
 impl Stage {
     async fn set(options: StageOptions<'_>, say: &impl Fn(&str)) -> anyhow::Result<Self> {
-        let StageOptions { run, ack_wait, fail_points } = options;
+        let StageOptions { run, ack_wait, fail_points, poison } = options;
         let temporary = tempfile::tempdir()?;
         let dir = run.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
         std::fs::create_dir_all(&dir)?;
@@ -194,6 +198,7 @@ impl Stage {
             log: &run.log,
             users: &users,
             fail_points,
+            poison,
         };
         let fleet = Fleet::start(server, &options).await?;
         let (logs, files) = (dir.join("logs"), (temporary, users));
@@ -252,7 +257,7 @@ impl Stage {
 /// # Errors
 /// When something could not be started, or the system did not do what it must.
 pub async fn run(options: &Options, say: impl Fn(&str)) -> anyhow::Result<Outcome> {
-    let stage = StageOptions { run: options, ack_wait: ACK_WAIT, fail_points: BTreeSet::new() };
+    let stage = StageOptions { run: options, ack_wait: ACK_WAIT, fail_points: BTreeSet::new(), poison: None };
     let stage = Stage::set(stage, &say).await?;
     let started = Instant::now();
     let worked = async {
@@ -303,7 +308,7 @@ pub async fn crash_at(
 ) -> anyhow::Result<Crashes> {
     // The shortest that there is: after each crash the work waits this long.
     let ack_wait = Duration::from_secs(1);
-    let stage = StageOptions { run: options, ack_wait, fail_points: points.clone() };
+    let stage = StageOptions { run: options, ack_wait, fail_points: points.clone(), poison: None };
     let stage = Stage::set(stage, &say).await?;
     let worked = async {
         let asked = async {

@@ -2,9 +2,8 @@
 //! tested in `crates/git`.)
 
 use secretscan_model::ScanState;
-use secretscan_repo_agent::CredentialSettings;
 use secretscan_testkit::{HttpRemote, generate};
-use secretscan_tests::{Size, System};
+use secretscan_tests::{Adjust, Size, System};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credential_helper_opens_a_repository_and_the_password_is_kept_nowhere() {
@@ -13,8 +12,8 @@ async fn a_credential_helper_opens_a_repository_and_the_password_is_kept_nowhere
     let path = generated.repository.path();
     let remote = HttpRemote::serve_with_password(&path, "oauth2", &password).await.unwrap();
     let helper = format!("!f() {{ echo username=oauth2; echo password={password}; }}; f");
-    let credentials = CredentialSettings { helper: Some(helper), ..CredentialSettings::default() };
-    let system = System::start_with(Size::default(), credentials).await.unwrap();
+    let adjust: Adjust = Box::new(move |repo_agent, _| repo_agent.credentials.helper = Some(helper.clone()));
+    let system = System::start_with(Size::default(), adjust).await.unwrap();
     let (id, _) = system.request(&remote.url()).await.unwrap();
     assert_eq!(system.ended(&id).await.state, ScanState::Completed);
     let stored = system.everything_stored().await.unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use secretscan_tests::faults::{Options, crash_at, run};
+use secretscan_tests::faults::{Options, crash_at, poison, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_run_of_faults_loses_repeats_and_leaves_nothing() {
@@ -96,4 +96,23 @@ async fn a_crash_after_any_beat_of_any_handler_changes_nothing() {
     println!("{} crash points; {:?}", crashes.reached.len(), crashes.checked);
     let missed: Vec<_> = points.difference(&crashes.reached).collect();
     assert!(missed.is_empty(), "no process came to {missed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_third_agent_that_is_lost_to_a_request_fails_it_and_no_other() {
+    let options = Options {
+        seed: 3,
+        repositories: 6,
+        replicas: 2,
+        duration: Duration::from_secs(1),
+        ..Options::default()
+    };
+    let poisoned = poison(&options, |line| println!("{line}")).await.unwrap();
+    println!("{poisoned:?}");
+    for reason in [&poisoned.of_repo_agents, &poisoned.of_batch_agents] {
+        assert!(reason.contains("gave up after 3 attempts; the last: its agent "), "{reason}");
+        assert!(reason.contains(" was lost"), "{reason}");
+    }
+    // For each of the two: three that tried, and the fourth, which crashed just after it had written the failure.
+    assert_eq!(poisoned.lost, 8);
 }

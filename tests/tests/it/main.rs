@@ -6,6 +6,7 @@ mod cluster;
 mod credentials;
 mod deploy;
 mod faults;
+mod hostile;
 mod least_privilege;
 mod on_demand;
 mod server;

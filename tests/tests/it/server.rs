@@ -103,7 +103,7 @@ async fn a_full_disk_holds_work_up_and_loses_none() {
     let users = Users::new().unwrap();
     let server = TestServer::start_on(&disk, users.server_config().unwrap()).await.unwrap();
     let size = Size { batch_commits: 5, ..Size::default() };
-    let mut system = System::start_on(server, users, size, Default::default()).await.unwrap();
+    let mut system = System::start_on(server, users, size, Box::new(|_, _| {})).await.unwrap();
     let generated = generate(34, 150).unwrap();
     let path = generated.repository.path();
     let (id, repository) = system.request(path.to_str().unwrap()).await.unwrap();

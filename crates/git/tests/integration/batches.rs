@@ -14,8 +14,8 @@ use tempfile::tempdir;
 use crate::support::*;
 
 fn cut(repo: &Path, limits: BatchLimits, scratch: &Path) -> Vec<CutBatch> {
-    let commits = list(repo, &Refs::All).unwrap();
-    BatchCutter::new(repo, commits, limits, scratch).unwrap().collect::<Result<_, _>>().unwrap()
+    let commits = list(repo, &Refs::All, &CHILDREN).unwrap();
+    BatchCutter::new(repo, commits, limits, scratch, &CHILDREN).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 fn limits(max_commits: usize, max_bytes: u64) -> BatchLimits {
@@ -44,7 +44,7 @@ fn merged(reports: Vec<ScanReport>) -> Vec<LocatedFinding> {
 /// The same findings, computed commit by commit from listings and contents.
 pub fn naive(repo: &Path) -> Vec<String> {
     let dates: BTreeMap<CommitId, i64> =
-        list(repo, &Refs::All).unwrap().into_iter().map(|c| (c.id, c.corrected_date)).collect();
+        list(repo, &Refs::All, &CHILDREN).unwrap().into_iter().map(|c| (c.id, c.corrected_date)).collect();
     type Place = (i64, CommitId, u32, u32);
     let mut places: BTreeMap<(String, String), Vec<Place>> = BTreeMap::new();
     for (commit, path, blob) in naive_introductions(repo) {
@@ -129,7 +129,7 @@ fn ten_versions(dir: &Path) -> std::path::PathBuf {
 fn batches_keep_the_order_and_the_limits() {
     let dir = tempdir().unwrap();
     let repo = ten_versions(dir.path());
-    let commits = list(&repo, &Refs::All).unwrap();
+    let commits = list(&repo, &Refs::All, &CHILDREN).unwrap();
     let batches = cut(&repo, limits(3, u64::MAX), dir.path());
     assert_eq!(batches.iter().map(|b| b.commits.len()).collect::<Vec<_>>(), [3, 3, 3, 1]);
     assert_eq!(batches.iter().flat_map(|b| b.commits.clone()).collect::<Vec<_>>(), commits);

@@ -46,7 +46,7 @@ fn ids(commits: &[CommitEntry]) -> Vec<CommitId> {
 }
 
 fn check_introductions(repo: &Path) {
-    let commits = ids(&list(repo, &Refs::All).unwrap());
+    let commits = ids(&list(repo, &Refs::All, &CHILDREN).unwrap());
     let naive = naive_introductions(repo);
     for threads in [1, 3] {
         let found = introductions(repo, &commits, threads).unwrap();
@@ -68,7 +68,7 @@ fn introductions_are_what_the_definition_says() {
 fn commits_are_ordered_by_corrected_date() {
     let dir = tempdir().unwrap();
     let repo = odd_history().write(dir.path());
-    let listed = list(&repo, &Refs::All).unwrap();
+    let listed = list(&repo, &Refs::All, &CHILDREN).unwrap();
     let all = all_commits(&repo);
     assert_eq!(listed.len(), all.len());
     assert!(listed.is_sorted_by_key(|c| (c.corrected_date, c.id)));
@@ -85,8 +85,9 @@ fn commits_are_ordered_by_corrected_date() {
 fn named_refs_limit_the_history() {
     let dir = tempdir().unwrap();
     let repo = odd_history().write(dir.path());
-    let named =
-        |names: &[&str]| list(&repo, &Refs::Named(names.iter().map(|name| (*name).to_owned()).collect()));
+    let named = |names: &[&str]| {
+        list(&repo, &Refs::Named(names.iter().map(|name| (*name).to_owned()).collect()), &CHILDREN)
+    };
     assert_eq!(ids(&named(&["c2"]).unwrap()), ids(&named(&["refs/heads/c2"]).unwrap()));
     assert_eq!(named(&["c2"]).unwrap().len(), 2);
     assert_eq!(named(&["v1"]).unwrap().len(), 2, "an annotated tag leads to its commit");
@@ -103,7 +104,7 @@ fn an_empty_repository_has_no_commits() {
     let dir = tempdir().unwrap();
     git(dir.path(), &["init", "-q", "--bare", "empty.git"]);
     let repo = dir.path().join("empty.git");
-    assert_eq!(list(&repo, &Refs::All).unwrap(), []);
+    assert_eq!(list(&repo, &Refs::All, &CHILDREN).unwrap(), []);
     assert_eq!(introductions(&repo, &[], 2).unwrap(), []);
     assert_eq!(secretscan_git::refs(&repo).unwrap(), []);
 }
@@ -111,9 +112,9 @@ fn an_empty_repository_has_no_commits() {
 #[test]
 fn what_is_no_usable_repository_is_named() {
     let dir = tempdir().unwrap();
-    assert!(matches!(list(dir.path(), &Refs::All), Err(GitError::NotARepository { .. })));
+    assert!(matches!(list(dir.path(), &Refs::All, &CHILDREN), Err(GitError::NotARepository { .. })));
     git(dir.path(), &["init", "-q", "--bare", "--object-format=sha256", "new.git"]);
-    let error = list(&dir.path().join("new.git"), &Refs::All).unwrap_err();
+    let error = list(&dir.path().join("new.git"), &Refs::All, &CHILDREN).unwrap_err();
     assert!(
         matches!(error, GitError::UnsupportedObjectFormat { ref format, .. } if format == "sha256"),
         "{error}"
@@ -153,12 +154,12 @@ fn the_repositorys_own_configuration_does_not_matter() {
     }
     check_introductions(&repo);
     // Neither do replaced objects and grafts, which would give a commit other parents.
-    let before = list(&repo, &Refs::Named(vec!["c4".to_owned()])).unwrap();
+    let before = list(&repo, &Refs::Named(vec!["c4".to_owned()]), &CHILDREN).unwrap();
     let (old, new) = (id(&repo, 4).to_string(), id(&repo, 5).to_string());
     git(&repo, &["replace", &old, &new]);
     std::fs::create_dir_all(repo.join("info")).unwrap();
     std::fs::write(repo.join("info/grafts"), format!("{old}\n")).unwrap();
-    assert_eq!(list(&repo, &Refs::Named(vec!["c4".to_owned()])).unwrap(), before);
+    assert_eq!(list(&repo, &Refs::Named(vec!["c4".to_owned()]), &CHILDREN).unwrap(), before);
 }
 
 #[test]
@@ -181,7 +182,8 @@ fn dates_that_no_clock_shows_are_bounded() {
         parent = String::from_utf8(id).unwrap().trim().to_owned();
     }
     git(&repo, &["update-ref", "refs/heads/odd", &parent]);
-    let dates: Vec<i64> = list(&repo, &Refs::All).unwrap().iter().map(|c| c.corrected_date).collect();
+    let dates: Vec<i64> =
+        list(&repo, &Refs::All, &CHILDREN).unwrap().iter().map(|c| c.corrected_date).collect();
     assert_eq!(dates.len(), 5);
     assert!(dates.is_sorted_by(|a, b| a < b), "{dates:?}");
 }

@@ -5,6 +5,7 @@
 mod batches;
 mod deltas;
 mod history;
+mod hostile;
 mod mirrors;
 mod offline;
 mod paths;

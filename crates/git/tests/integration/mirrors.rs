@@ -11,7 +11,8 @@ use tempfile::tempdir;
 
 use crate::support::*;
 
-const LIMITS: FetchLimits = FetchLimits { timeout: Duration::from_secs(60), max_bytes: 1 << 30 };
+const LIMITS: FetchLimits =
+    FetchLimits { timeout: Duration::from_secs(60), max_bytes: 1 << 30, max_memory_bytes: 1 << 30 };
 
 fn fetch_as(cache: &MirrorCache, name: &str, source: &Path) -> Result<Mirror, FetchError> {
     let uri = source.to_str().unwrap();
@@ -45,7 +46,10 @@ fn a_mirror_follows_its_source() {
     let cache = MirrorCache::new(dir.path().join("cache"), u64::MAX);
     let mirror = fetch(&cache, &source).unwrap();
     assert_eq!(refs(mirror.path()).unwrap(), refs(&source).unwrap());
-    assert_eq!(list(mirror.path(), &Refs::All).unwrap(), list(&source, &Refs::All).unwrap());
+    assert_eq!(
+        list(mirror.path(), &Refs::All, &CHILDREN).unwrap(),
+        list(&source, &Refs::All, &CHILDREN).unwrap()
+    );
 
     // A new branch where a ref was, one deleted, one moved back.
     add_commit(&source, "refs/heads/c2", "refs/heads/new");
@@ -66,7 +70,7 @@ fn an_empty_source_makes_an_empty_mirror() {
     git(dir.path(), &["init", "-q", "--bare", "empty.git"]);
     let cache = MirrorCache::new(dir.path().join("cache"), u64::MAX);
     let mirror = fetch(&cache, &dir.path().join("empty.git")).unwrap();
-    assert_eq!(list(mirror.path(), &Refs::All).unwrap(), []);
+    assert_eq!(list(mirror.path(), &Refs::All, &CHILDREN).unwrap(), []);
 }
 
 #[test]
@@ -102,7 +106,10 @@ fn is_mended(damage: impl Fn(&Path)) {
     damage(&path);
     add_commit(&source, "refs/heads/c2", "refs/heads/new");
     let mirror = fetch(&cache, &source).unwrap();
-    assert_eq!(list(mirror.path(), &Refs::All).unwrap(), list(&source, &Refs::All).unwrap());
+    assert_eq!(
+        list(mirror.path(), &Refs::All, &CHILDREN).unwrap(),
+        list(&source, &Refs::All, &CHILDREN).unwrap()
+    );
     git(mirror.path(), &["fsck", "--strict"]);
 }
 
@@ -169,7 +176,10 @@ fn many_packs_are_joined() {
     let packs = fs::read_dir(mirror.path().join("objects/pack")).unwrap();
     let packs = packs.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "pack"));
     assert!(packs.count() < 10);
-    assert_eq!(list(mirror.path(), &Refs::All).unwrap(), list(&source, &Refs::All).unwrap());
+    assert_eq!(
+        list(mirror.path(), &Refs::All, &CHILDREN).unwrap(),
+        list(&source, &Refs::All, &CHILDREN).unwrap()
+    );
 }
 
 #[test]
@@ -225,7 +235,7 @@ fn a_source_over_the_limit_is_refused() {
     let id = RepositoryId::parse("r").unwrap();
     let uri = source.to_str().unwrap();
     let result = cache.fetch(&id, uri, &Credentials::default(), &limits, true, &NEVER, &mut |_| {});
-    assert!(matches!(result, Err(FetchError::TooLarge { limit: 100 })));
+    assert!(matches!(result, Err(FetchError::TooLarge { limit: 100 })), "{result:?}");
     assert!(!dir.path().join("cache/r.git").exists());
 }
 
@@ -317,7 +327,7 @@ fn many_at_once_share_one_mirror() {
         let fetches: Vec<_> = (0..4).map(|_| scope.spawn(|| fetch(&cache, &source).unwrap())).collect();
         for fetch in fetches {
             let mirror = fetch.join().unwrap();
-            assert_eq!(list(mirror.path(), &Refs::All).unwrap().len(), 2);
+            assert_eq!(list(mirror.path(), &Refs::All, &CHILDREN).unwrap().len(), 2);
         }
     });
 }

@@ -52,8 +52,8 @@ fn a_history_has_each_path_once() {
     assert_eq!(report.not_scanned.len(), 1);
 
     let limits = BatchLimits { max_commits: 100, max_bytes: 1 << 20, max_blob_bytes: MAX_BLOB_BYTES };
-    let commits = list(&repo, &Refs::All).unwrap();
-    let batches: Vec<_> = BatchCutter::new(&repo, commits, limits, dir.path()).unwrap().collect();
+    let commits = list(&repo, &Refs::All, &CHILDREN).unwrap();
+    let batches: Vec<_> = BatchCutter::new(&repo, commits, limits, dir.path(), &CHILDREN).unwrap().collect();
     let [Ok(batch)] = &batches[..] else { panic!("one batch") };
     let report = scan_archive(batch.archive.path(), &|_| true, &path_scanner(), &key(), &options).unwrap();
     assert_eq!(paths(&report), expected);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use secretscan_detect::{HashKey, RuleSet, Scanner};
-use secretscan_git::{LocatedFinding, ScanOptions};
+use secretscan_git::{ChildLimits, LocatedFinding, ScanOptions};
 use secretscan_model::ids::{BlobId, CommitId};
 
 pub const FILE: &str = "100644";
@@ -193,8 +193,12 @@ pub fn token(n: usize) -> String {
     format!("tok{}{n:016x}", "_")
 }
 
+/// What a test's children may take.
+pub const CHILDREN: ChildLimits<'static> =
+    ChildLimits { stop: &NEVER, max_memory_bytes: 1 << 28, max_file_bytes: 1 << 28 };
+
 pub fn options(scratch: &Path) -> ScanOptions<'_> {
-    ScanOptions { threads: 2, max_blob_bytes: 1 << 20, stop: &NEVER, scratch }
+    ScanOptions { threads: 2, max_blob_bytes: 1 << 20, max_memory_bytes: 1 << 26, stop: &NEVER, scratch }
 }
 
 /// Findings in a form to compare and to read.

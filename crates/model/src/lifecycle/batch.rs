@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchOutcome, Claim, NotScanned, Priority, Stamp, Step, StepError, TrailEntry};
+use super::{BatchOutcome, Claim, NotScanned, Priority, Stamp, Step, StepError, TrailEntry, lost};
 use crate::ids::{AgentId, BatchId, IdError, RepositoryId, RequestId};
 
 /// Names a batch: its request and its id within it. As text `request.batch`, which is its key in the `batches` bucket
@@ -392,7 +392,7 @@ pub fn step_batch(
         BatchEvent::Claim { agent, max_attempts } => match &batch.state {
             Scheduled | InProgress { .. } => {
                 if batch.attempts >= *max_attempts {
-                    let last = batch.last_error.as_deref().unwrap_or("its agent was lost each time");
+                    let last = lost(batch.claim(), batch.last_error.as_deref());
                     let reason = format!("gave up after {} attempts; the last: {last}", batch.attempts);
                     batch.clone().end_by_agent(Failed { reason: reason.clone() }, stamp, Some(reason))
                 } else {

@@ -79,6 +79,29 @@ pub struct NotScanned {
     pub reason: String,
 }
 
+impl NotScanned {
+    /// Names at most `max` and says how many more there are: a record has a size that the server limits.
+    pub fn at_most(mut all: Vec<Self>, max: usize) -> Vec<Self> {
+        if all.len() > max {
+            let what = format!("{} more", all.len() - max);
+            all.truncate(max);
+            all.push(Self { what, reason: "too many to name".into() });
+        }
+        all
+    }
+}
+
+/// How the last attempt ended, in words: somebody still holds the claim when an agent takes over that has no attempt left.
+fn lost(claim: Option<&Claim>, last_error: Option<&str>) -> String {
+    match (claim, last_error) {
+        (Some(claim), _) => {
+            format!("its agent {} was lost, killed or out of memory as it seems", claim.agent)
+        }
+        (None, Some(error)) => error.to_owned(),
+        (None, None) => "its agent was lost".to_owned(),
+    }
+}
+
 /// What an event does to a record: the new record when it changes, and what is to be done once it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step<R, E> {

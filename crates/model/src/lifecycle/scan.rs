@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Claim, NotScanned, Priority, Stamp, Step, StepError, TrailEntry};
+use super::{Claim, NotScanned, Priority, Stamp, Step, StepError, TrailEntry, lost};
 use crate::ids::{AgentId, BatchId, IdError, RepositoryId, RequestId};
 
 /// Where a repository scan request stands.
@@ -516,7 +516,7 @@ pub fn step_scan(
         ScanEvent::Claim { agent, max_attempts } => match &scan.state {
             Scheduled | InProgress { is_listed: false, .. } => {
                 if scan.attempts >= *max_attempts {
-                    let last = scan.last_error.as_deref().unwrap_or("its agent was lost each time");
+                    let last = lost(scan.claim(), scan.last_error.as_deref());
                     let reason = format!("gave up after {} attempts; the last: {last}", scan.attempts);
                     let next = scan.clone().enter(Failed { reason: reason.clone() }, stamp, Some(reason));
                     Step::change(next, vec![ScanEffect::Report])
