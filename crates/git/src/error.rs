@@ -28,6 +28,8 @@ pub enum GitError {
     MissingObject { detail: String },
     #[error("can't {doing}")]
     Libgit2 { doing: String, source: git2::Error },
+    #[error("can't read the index {}: {detail}", path.display())]
+    Index { path: PathBuf, detail: String },
     #[error("can't run git {command}")]
     Spawn { command: &'static str, source: io::Error },
     #[error("git {command} failed ({status}): {stderr}")]

@@ -206,26 +206,6 @@ fn once_each(
     Ok(())
 }
 
-/// The blobs that the index has at paths where HEAD (`None`: no commit yet) has not the same.
-///
-/// By the `git` program, since libgit2 can't read split and sparse indexes.
-pub(crate) fn staged(
-    git_dir: &Path,
-    index: Option<&Path>,
-    head: Option<&str>,
-) -> Result<Vec<Change>, GitError> {
-    const COMMAND: &str = "diff-index";
-    // Git knows the empty tree without having it.
-    const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
-    let mut command = git_in(git_dir);
-    if let Some(index) = index {
-        command.env("GIT_INDEX_FILE", index);
-    }
-    command.args(["diff-index", "--cached", "--raw", "-z", "--no-renames", "--no-abbrev"]);
-    command.args(["--ita-invisible-in-index", head.unwrap_or(EMPTY_TREE)]);
-    pipe(command, COMMAND, &ChildLimits::NONE, |_| Ok(()), |output, _| RawDiff::new(output).read_changes())
-}
-
 /// A blob that is new at a path.
 pub(crate) type Change = (Arc<[u8]>, BlobId);
 
@@ -281,15 +261,6 @@ impl<R: Read> RawDiff<R> {
             Some(missing) => Err(GitError::MissingObject { detail: format!("commit {missing}") }),
             None => Ok(()),
         }
-    }
-
-    /// Changes without commits.
-    fn read_changes(mut self) -> Result<Vec<Change>, GitError> {
-        let mut found = Vec::new();
-        while self.next_token()? {
-            found.extend(self.change()?);
-        }
-        Ok(found)
     }
 
     /// Takes the token as a change and reads its path.

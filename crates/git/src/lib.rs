@@ -29,6 +29,7 @@ mod repository;
 mod said;
 mod scan;
 mod settings;
+mod staged;
 mod texts;
 mod traversal;
 

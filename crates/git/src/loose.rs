@@ -12,11 +12,11 @@ use secretscan_model::ids::BlobId;
 
 use crate::attribution::Origin;
 use crate::error::GitError;
-use crate::introductions::staged;
 use crate::objects::{read, too_large};
 use crate::parallel;
 use crate::repository::{discover, open};
 use crate::scan::{Scan, ScanOptions, ScanReport};
+use crate::staged::staged;
 use crate::texts::COMMIT_MESSAGE;
 
 /// Scans the content that the index adds or changes against HEAD: what the next commit would bring, not what stands in
@@ -36,13 +36,7 @@ pub fn scan_staged(
 ) -> Result<ScanReport, GitError> {
     let repository = discover(repo)?;
     let git_dir = repository.path();
-    let head = match repository.head() {
-        Ok(head) => Some(head.target().map(|id| id.to_string()).unwrap_or_default()),
-        // The first commit is yet to come.
-        Err(error) if error.code() == git2::ErrorCode::UnbornBranch => None,
-        Err(error) => return Err(GitError::libgit2("read HEAD")(error)),
-    };
-    let entries = staged(git_dir, index, head.as_deref())?;
+    let entries = staged(&repository, index)?;
     let mut scan = Scan::new(scanner, key, *options);
     each(&mut scan, scanner, options, &entries, || {
         // libgit2's handles are not shared between threads.

@@ -28,8 +28,11 @@ pub(crate) fn map<T: Sync, R: Send, W: FnMut(&T) -> R>(
         Ok(done)
     };
     let mut all = Vec::with_capacity(items.len());
+    let threads = options.threads.min(items.len());
+    if threads == 1 {
+        return Ok(run()?.into_iter().map(|(_, result)| result).collect());
+    }
     thread::scope(|scope| {
-        let threads = options.threads.clamp(1, items.len().max(1));
         let started: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
         started.into_iter().try_for_each(|thread| {
             all.extend(thread.join().expect("no work panics")?);

@@ -80,6 +80,7 @@ fn class_of_git(error: &GitError) -> Class {
         GitError::NotARepository { .. }
         | GitError::MissingObject { .. }
         | GitError::Libgit2 { .. }
+        | GitError::Index { .. }
         | GitError::Spawn { .. }
         | GitError::Child { .. }
         | GitError::Output { .. }
@@ -105,6 +106,7 @@ pub(crate) fn is_damage(error: &GitError) -> bool {
         | GitError::UnknownRef { .. }
         | GitError::BadRange { .. }
         | GitError::NotOwned { .. }
+        | GitError::Index { .. }
         | GitError::Spawn { .. }
         | GitError::Io { .. }
         | GitError::TooMuchMemory { .. }

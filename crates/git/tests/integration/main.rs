@@ -9,4 +9,5 @@ mod hostile;
 mod mirrors;
 mod offline;
 mod paths;
+mod staged;
 mod support;
