@@ -121,6 +121,11 @@ impl Program {
         Ok(Self { tool, executable, version })
     }
 
+    /// The program.
+    pub fn executable(&self) -> &Path {
+        &self.executable
+    }
+
     /// Name and version.
     pub fn label(&self, task: Task) -> String {
         match self.tool {
