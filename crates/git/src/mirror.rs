@@ -51,6 +51,9 @@ impl Mirror {
     }
 }
 
+/// How often a lock is tried that nobody should hold for long.
+const LOCK_TRIES: u32 = 10;
+
 impl MirrorCache {
     /// A cache in this directory, which is made at need; mirrors that are not in use are evicted, the least recently
     /// fetched first, when all together take more than `max_bytes`.
@@ -114,11 +117,16 @@ impl MirrorCache {
     /// [`FetchError::Io`] when it can't be removed.
     pub fn discard(&self, mirror: Mirror) -> Result<(), FetchError> {
         let path = mirror.path.with_extension("fetch-lock");
-        match open_lock(&path).map(|file| file.try_lock().map(|()| file)) {
-            Ok(Ok(_held)) => remove(&mirror.path),
-            Ok(Err(TryLockError::WouldBlock)) => Ok(()),
-            Ok(Err(TryLockError::Error(error))) | Err(error) => Err(FetchError::io("lock", path)(error)),
+        let lock = open_lock(&path).map_err(FetchError::io("open the lock file", &path))?;
+        // A process that is just being started holds for a moment what it inherits, our own last lock among it.
+        for _ in 0..LOCK_TRIES {
+            match lock.try_lock() {
+                Ok(()) => return remove(&mirror.path),
+                Err(TryLockError::WouldBlock) => thread::park_timeout(LOCK_POLL),
+                Err(TryLockError::Error(error)) => return Err(FetchError::io("lock", path)(error)),
+            }
         }
+        Ok(())
     }
 
     fn path(&self, repository: &RepositoryId, suffix: &str) -> PathBuf {

@@ -68,21 +68,24 @@ impl RepositoryUri {
         if text.is_empty() {
             return Err(UriError::Empty);
         }
-        if text.len() > MAX_LENGTH {
-            return Err(UriError::TooLong { length: text.len(), max: MAX_LENGTH });
-        }
+        check_length(text)?;
         if text.chars().any(char::is_control) {
             return Err(UriError::Unreadable { reason: "it holds control characters".into() });
         }
-        if text.starts_with('/') {
-            return Self::local(text, policy);
-        }
-        let url = match scp_like(text) {
-            Some(url) => Url::parse(&url),
-            None => Url::parse(text),
-        }
-        .map_err(|error| UriError::Unreadable { reason: error.to_string() })?;
-        Self::from_url(&url, policy)
+        let uri = if text.starts_with('/') {
+            Self::local(text, policy)?
+        } else {
+            let url = match scp_like(text) {
+                Some(url) => Url::parse(&url),
+                None => Url::parse(text),
+            }
+            .map_err(|error| UriError::Unreadable { reason: error.to_string() })?;
+            Self::from_url(&url, policy)?
+        };
+        // Escapes take more than what they stand for.
+        check_length(&uri.name)?;
+        check_length(&uri.fetch)?;
+        Ok(uri)
     }
 
     fn local(path: &str, policy: UriPolicy) -> Result<Self, UriError> {
@@ -254,9 +257,23 @@ fn inner_address(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
 }
 
+fn check_length(text: &str) -> Result<(), UriError> {
+    match text.len() {
+        length if length > MAX_LENGTH => Err(UriError::TooLong { length, max: MAX_LENGTH }),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_uri_is_not_too_long_as_it_is_fetched() {
+        let text = format!("https://git.example/a/{}", "é".repeat(900));
+        assert!(text.len() < MAX_LENGTH);
+        assert!(matches!(refused(&text), UriError::TooLong { .. }));
+    }
 
     fn name(text: &str) -> String {
         RepositoryUri::parse(text, UriPolicy::default()).unwrap().name().to_owned()
