@@ -13,7 +13,9 @@ pub fn point(name: std::fmt::Arguments<'_>) {
     });
     let name = name.to_string();
     if POINTS.contains(&name) {
-        eprintln!("fail point {name}");
+        // In one write: other threads log meanwhile.
+        let line = format!("fail point {name}\n");
+        eprint!("{line}");
         std::process::abort();
     }
 }
