@@ -28,7 +28,7 @@ pub(crate) fn map<T: Sync, R: Send, W: FnMut(&T) -> R>(
         Ok(done)
     };
     let mut all = Vec::with_capacity(items.len());
-    let threads = options.threads.min(items.len());
+    let threads = options.threads.max(1).min(items.len());
     if threads == 1 {
         return Ok(run()?.into_iter().map(|(_, result)| result).collect());
     }
