@@ -24,9 +24,9 @@ use crate::rules::RuleArguments;
 use crate::verify;
 
 /// Larger content is reported as not scanned: it would be held in memory.
-pub const MAX_BLOB_BYTES: u64 = 1 << 30;
+const MAX_BLOB_BYTES: u64 = 1 << 30;
 /// Contents of so many bytes are held in memory together, and as much by each child process.
-pub const MAX_MEMORY_BYTES: u64 = 4 << 30;
+const MAX_MEMORY_BYTES: u64 = 4 << 30;
 
 /// Scan a repository's history, staged changes, a directory or standard input
 ///
@@ -185,16 +185,8 @@ impl Arguments {
     }
 
     fn scan(&self, scanner: &Scanner, key: &HashKey) -> anyhow::Result<ScanReport> {
-        let options = ScanOptions {
-            threads: self
-                .threads
-                .or_else(|| thread::available_parallelism().ok())
-                .map_or(1, NonZeroUsize::get),
-            max_blob_bytes: MAX_BLOB_BYTES,
-            max_memory_bytes: MAX_MEMORY_BYTES,
-            stop: &AtomicBool::new(false),
-            scratch: &env::temp_dir(),
-        };
+        let scratch = env::temp_dir();
+        let options = options(self.threads.map_or_else(all_threads, NonZeroUsize::get), &scratch);
         let mode = &self.mode;
         let scanned = if mode.stdin {
             Ok(scan_content(b"stdin", &read_stdin()?, scanner, key, &options))
@@ -213,6 +205,23 @@ impl Arguments {
     /// for one named on the command line.
     fn index(&self) -> Option<PathBuf> {
         if self.path.is_some() { None } else { env::var_os("GIT_INDEX_FILE").map(PathBuf::from) }
+    }
+}
+
+/// One thread for each processor.
+pub fn all_threads() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// How the commands scan; temporary files go to `scratch`.
+pub fn options(threads: usize, scratch: &Path) -> ScanOptions<'_> {
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    ScanOptions {
+        threads,
+        max_blob_bytes: MAX_BLOB_BYTES,
+        max_memory_bytes: MAX_MEMORY_BYTES,
+        stop: &NEVER,
+        scratch,
     }
 }
 

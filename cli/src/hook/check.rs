@@ -1,7 +1,6 @@
 //! What all hooks do with what they have found: leave out what is known or skipped, and tell the rest.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -175,8 +174,3 @@ pub fn client_advice(remove: Vec<String>, line: &str, command: &str, findings: &
 
 /// How a client's hook stops Git.
 pub const CLIENT_COLUMNS: usize = COLUMNS;
-
-/// The directory for temporary files.
-pub fn scratch() -> std::path::PathBuf {
-    env::temp_dir()
-}

@@ -1,15 +1,15 @@
 //! `secretscan hook commit-msg`: the message of a commit.
 
+use std::env;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use secretscan_git::{ScanOptions, scan_message};
+use secretscan_git::scan_message;
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::hook::check::{CLIENT_COLUMNS, Check, Stop, client_advice, scratch};
-use crate::scan::{MAX_BLOB_BYTES, MAX_MEMORY_BYTES};
+use crate::hook::check::{CLIENT_COLUMNS, Check, Stop, client_advice};
+use crate::scan::options;
 
 /// Git cuts a message here when it has put the changes below. Source: `git commit --verbose` in git-commit(1).
 const SCISSORS: &[u8] = b" ------------------------ >8 ------------------------";
@@ -20,13 +20,8 @@ pub fn run(file: &Path, check: &Check<'_>) -> anyhow::Result<Outcome> {
         let doing = format!("cannot read the commit message in {}", file.display());
         Failure::caused_by(cause, doing, "Git names the file as the first argument of the hook")
     })?;
-    let options = ScanOptions {
-        threads: 1,
-        max_blob_bytes: MAX_BLOB_BYTES,
-        max_memory_bytes: MAX_MEMORY_BYTES,
-        stop: &AtomicBool::new(false),
-        scratch: &scratch(),
-    };
+    let scratch = env::temp_dir();
+    let options = options(1, &scratch);
     let report = scan_message(without_diff(&message), &check.scanner(), &check.key, &options);
     let again = format!("git commit --edit --file={}", file.display());
     let remove = vec!["write the message without it; what you wrote is kept:".to_owned(), again];

@@ -2,26 +2,20 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use secretscan_git::{ScanOptions, scan_staged};
+use secretscan_git::scan_staged;
 
 use crate::exit::Outcome;
-use crate::hook::check::{CLIENT_COLUMNS, Check, Stop, client_advice, scratch};
+use crate::hook::check::{CLIENT_COLUMNS, Check, Stop, client_advice};
 use crate::hook::repository;
-use crate::scan::{MAX_BLOB_BYTES, MAX_MEMORY_BYTES, explain};
+use crate::scan::{explain, options};
 
 /// Scans the index against HEAD.
 pub fn run(check: &Check<'_>) -> anyhow::Result<Outcome> {
     // One thread: a commit has few files, and starting more takes longer.
-    let options = ScanOptions {
-        threads: 1,
-        max_blob_bytes: MAX_BLOB_BYTES,
-        max_memory_bytes: MAX_MEMORY_BYTES,
-        stop: &AtomicBool::new(false),
-        scratch: &scratch(),
-    };
+    let scratch = env::temp_dir();
+    let options = options(1, &scratch);
     let index = env::var_os("GIT_INDEX_FILE").map(PathBuf::from).map(std::path::absolute);
     let index = index.transpose().context("cannot find the index that GIT_INDEX_FILE names")?;
     let report = scan_staged(&repository(), index.as_deref(), &check.scanner(), &check.key, &options);

@@ -1,19 +1,17 @@
 //! `secretscan hook pre-push`: what the remote lacks.
 
+use std::env;
 use std::io;
-use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicBool;
-use std::thread;
 
 use anyhow::Context;
-use secretscan_git::{Push, PushedRef, ScanOptions};
+use secretscan_git::{Push, PushedRef};
 use secretscan_model::{CommitId, Finding};
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::hook::check::{CLIENT_COLUMNS, Check, Stop, client_advice, scratch};
+use crate::hook::check::{CLIENT_COLUMNS, Check, Stop, client_advice};
 use crate::hook::repository;
-use crate::scan::{MAX_BLOB_BYTES, MAX_MEMORY_BYTES, explain};
+use crate::scan::{all_threads, explain, options};
 
 /// As many refs are named with a finding; Git's longest message is a push of all tags.
 pub const MAX_REFS: usize = 3;
@@ -31,13 +29,8 @@ pub fn run(remote: &str, url: Option<&str>, check: &Check<'_>) -> anyhow::Result
         // Refs are deleted, or everything is up to date.
         return Ok(Outcome::Clean);
     }
-    let options = ScanOptions {
-        threads: thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        max_blob_bytes: MAX_BLOB_BYTES,
-        max_memory_bytes: MAX_MEMORY_BYTES,
-        stop: &AtomicBool::new(false),
-        scratch: &scratch(),
-    };
+    let scratch = env::temp_dir();
+    let options = options(all_threads(), &scratch);
     let push = Push::outgoing(&repository(), refs, &known, &[remote, url.unwrap_or(remote)]);
     let push = push.map_err(explain)?;
     let report = push.scan(&check.scanner(), &check.key, &options).map_err(explain)?;

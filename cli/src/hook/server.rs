@@ -3,24 +3,22 @@
 //! The pusher waits and sees standard error, each line after `remote: `.
 
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::{env, thread};
 
 use anyhow::Context;
-use secretscan_git::{Push, PushedRef, ScanOptions};
+use secretscan_git::{Push, PushedRef};
 use secretscan_report::Advice;
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::hook::check::{Check, Stop, scratch};
+use crate::hook::check::{Check, Stop};
 use crate::hook::pre_push::{bad_line, leaking_refs, parse_id, remove};
 use crate::hook::repository;
 use crate::hook::settings::Settings;
-use crate::scan::{MAX_BLOB_BYTES, MAX_MEMORY_BYTES, explain};
+use crate::scan::{all_threads, explain, options};
 
 /// Git writes `remote: ` before each line.
 const COLUMNS: usize = 72;
@@ -60,13 +58,8 @@ fn scan(refs: Vec<PushedRef>, check: &Check<'_>, settings: &Settings) -> anyhow:
     let (scanned, scanner, key) = (push.clone(), check.scanner(), check.key.clone());
     // Not joined when it takes too long: it ends with this process, and so do the processes that it reads from.
     thread::spawn(move || {
-        let options = ScanOptions {
-            threads: thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            max_blob_bytes: MAX_BLOB_BYTES,
-            max_memory_bytes: MAX_MEMORY_BYTES,
-            stop: &AtomicBool::new(false),
-            scratch: &scratch(),
-        };
+        let scratch = env::temp_dir();
+        let options = options(all_threads(), &scratch);
         // Nobody waits any more when the time is up.
         let _ = done.send(scanned.scan(&scanner, &key, &options));
     });
