@@ -168,14 +168,14 @@ impl Ledger<'_> {
                 rule_set: String::new(),
                 at: now(),
             });
-            if self.write_head(&head, revision).await? {
+            if let Some(written) = self.write_head(&head, revision).await? {
                 fail::point(format_args!("ledger.admitted"));
                 if is_repeated {
                     self.delete_stray_segments(batch, &key).await?;
                 }
                 let count = ids.len() as u64;
                 cache.insert(self.segment_key(&key), Arc::new(ids));
-                self.merge(cache).await?;
+                self.merge(head, written, cache).await?;
                 return Ok(count);
             }
             self.delete_segment(&key).await?;
@@ -185,9 +185,7 @@ impl Ledger<'_> {
 
     /// Puts one segment in the place of several small ones that are scanned, when there are enough: the head must not
     /// grow with every push to a repository.
-    async fn merge(&self, cache: &LedgerCache) -> Result<(), BusError> {
-        let Some(loaded) = self.bus.heads.get(&self.head_key()).await? else { return Ok(()) };
-        let mut head = loaded.value;
+    async fn merge(&self, mut head: Head, revision: u64, cache: &LedgerCache) -> Result<(), BusError> {
         let parts = head.mergeable();
         let Some(last) = parts.last() else { return Ok(()) };
         let mut ids = Vec::new();
@@ -204,7 +202,7 @@ impl Ledger<'_> {
         let key = format!("{}.{}", last.batch, Uuid::now_v7().simple());
         self.put_segment(&key, &ids).await?;
         head.merge(&parts, key.clone());
-        if !self.write_head(&head, Some(loaded.revision)).await? {
+        if self.write_head(&head, Some(revision)).await?.is_none() {
             // Another time.
             return self.delete_segment(&key).await;
         }
@@ -252,7 +250,8 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    async fn write_head(&self, head: &Head, revision: Option<u64>) -> Result<bool, BusError> {
+    /// Gives the revision; `None` when another wrote first.
+    async fn write_head(&self, head: &Head, revision: Option<u64>) -> Result<Option<u64>, BusError> {
         let key = self.head_key();
         let written = match revision {
             Some(revision) => self.bus.heads.update(&key, head, revision).await?,
@@ -261,7 +260,7 @@ impl Ledger<'_> {
         if written.is_none() {
             self.bus.metrics.refused("ledger", WriteRefusal::RaceLost);
         }
-        Ok(written.is_some())
+        Ok(written)
     }
 
     /// Changes the head, if `change` says that it did, under compare-and-set.
@@ -273,7 +272,7 @@ impl Ledger<'_> {
             let Some(loaded) = self.bus.heads.get(&self.head_key()).await? else { return Ok(None) };
             let mut head = loaded.value;
             let Some(changed) = change(&mut head) else { return Ok(None) };
-            if self.write_head(&head, Some(loaded.revision)).await? {
+            if self.write_head(&head, Some(loaded.revision)).await?.is_some() {
                 return Ok(Some(changed));
             }
         }
