@@ -10,10 +10,34 @@ pub mod peers;
 pub mod programs;
 pub mod report;
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
+
+/// How a benchmark ends; an error is told under its name.
+pub fn exit_code(name: &str, result: &anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Builds with the release profile, by these arguments of `cargo build`; gives the programs.
+pub fn build(arguments: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+    eprintln!("building secretscan");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--locked", "--message-format=json-render-diagnostics"]);
+    let messages = succeed(cargo.args(arguments).current_dir(workspace()))?;
+    let executables = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    Ok(executables.collect())
+}
 
 /// Runs a command and returns what it writes.
 pub fn succeed(command: &mut Command) -> anyhow::Result<String> {

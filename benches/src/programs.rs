@@ -6,11 +6,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use serde_json::Value;
 
 use crate::measure::{Usage, measure};
 use crate::report::Reported;
-use crate::{peers, report, succeed, workspace};
+use crate::{build, peers, report, succeed};
 
 /// What the programs are asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -97,20 +96,10 @@ pub fn all(ours: Option<&Path>) -> anyhow::Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// Builds the command with its release profile and returns its path.
 fn build_ours() -> anyhow::Result<PathBuf> {
-    eprintln!("building secretscan");
-    let messages = succeed(
-        Command::new("cargo")
-            .args(["build", "--release", "--locked", "--package=secretscan-cli", "--bin=secretscan"])
-            .arg("--message-format=json-render-diagnostics")
-            .current_dir(workspace()),
-    )?;
-    let executable = messages.lines().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
-    });
-    executable.context("cargo built no program secretscan")
+    build(&["--package=secretscan-cli", "--bin=secretscan"])?
+        .pop()
+        .context("cargo built no program secretscan")
 }
 
 impl Program {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use secretscan_bus::access::{Identity, Keys, Limits, seed_file};
+use secretscan_bus::access::{Identity, Keys, Limits};
 use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_embedded::{NatsServer, ServerOptions, find_or_install};
 use tokio::task::JoinSet;
@@ -69,17 +69,8 @@ impl LocalArguments {
             Failure::caused_by(error, "cannot start nats-server", hint)
         })?;
         let url = server.url();
-        let connect = async |identity: Identity| {
-            let config = NatsConfig {
-                url: url.clone(),
-                nkey_seed: Some(seed_file(&keys_dir, identity)),
-                replicas: 1,
-                is_provisioned: identity != Identity::Setup,
-                name: identity.name().into(),
-                ..NatsConfig::default()
-            };
-            Bus::connect(&config).await
-        };
+        let connect =
+            async |identity: Identity| Bus::connect(&NatsConfig::of(identity, &url, &keys_dir)).await;
         let setup = connect(Identity::Setup).await?;
         // The lock on the store says that nobody else works: what a killed process had in hand goes on at once.
         setup.take_back_work().await?;

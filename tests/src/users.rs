@@ -51,14 +51,7 @@ impl Users {
 
     /// How an identity connects.
     pub fn config(&self, url: &str, identity: Identity) -> NatsConfig {
-        NatsConfig {
-            url: url.to_owned(),
-            nkey_seed: Some(seed_file(self.keys.path(), identity)),
-            is_provisioned: identity != Identity::Setup,
-            name: identity.name().into(),
-            tls: self.tls(),
-            ..NatsConfig::default()
-        }
+        NatsConfig { tls: self.tls(), ..NatsConfig::of(identity, url, self.keys.path()) }
     }
 
     /// What an identity needs for TLS.

@@ -19,7 +19,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use secretscan_benches::measure::measure;
 use secretscan_benches::programs::{self, Program, Task, Tool};
-use secretscan_benches::succeed;
+use secretscan_benches::{exit_code, succeed};
 
 /// Compares how long a commit waits for the hooks of secretscan and its peers
 #[derive(Parser)]
@@ -68,13 +68,7 @@ impl Way<'_> {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hook: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("hook", &run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

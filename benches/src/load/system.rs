@@ -3,15 +3,14 @@
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
-use secretscan_benches::{succeed, workspace};
+use secretscan_benches::workspace;
 use secretscan_bus::access::{Identity, Keys, Limits, seed_file};
 use secretscan_bus::{Bus, NatsConfig};
 use secretscan_embedded::{NatsServer, ServerOptions, find_or_install};
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Child;
 
@@ -160,13 +159,7 @@ pub fn since(before: &[(String, Usage)], now: Vec<(String, Usage)>) -> Vec<(Stri
 
 /// A connection as one of the identities.
 pub async fn connect(url: &str, keys: &Path, identity: Identity) -> anyhow::Result<Bus> {
-    let config = NatsConfig {
-        url: url.to_owned(),
-        nkey_seed: Some(seed_file(keys, identity)),
-        is_provisioned: identity != Identity::Setup,
-        name: identity.name().into(),
-        ..NatsConfig::default()
-    };
+    let config = NatsConfig::of(identity, url, keys);
     Ok(Bus::connect(&config).await?)
 }
 
@@ -178,18 +171,11 @@ async fn client(url: &str, keys: &Path, identity: Identity) -> anyhow::Result<as
 
 /// Builds the services; gives the folder they are in.
 pub fn build() -> anyhow::Result<PathBuf> {
-    eprintln!("building the services");
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "--locked", "--message-format=json-render-diagnostics"]);
-    for identity in SERVICES {
-        cargo.arg(format!("--package=secretscan-{}", identity.name()));
-    }
-    let messages = succeed(cargo.arg("--bins").current_dir(workspace()))?;
-    let executable = messages.lines().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
-    });
-    executable.as_deref().and_then(Path::parent).map(Path::to_owned).context("cargo built no services")
+    let packages = SERVICES.map(|identity| format!("--package=secretscan-{}", identity.name()));
+    let [controller, scheduler] = packages.each_ref().map(String::as_str);
+    let executables = secretscan_benches::build(&[controller, scheduler, "--bins"])?;
+    let folder = executables.first().and_then(|executable| executable.parent());
+    folder.map(Path::to_owned).context("cargo built no services")
 }
 
 /// The machine, in a line.

@@ -30,6 +30,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use secretscan_benches::exit_code;
 use secretscan_benches::programs::{self, Task, Tool};
 use secretscan_benches::report::Reported;
 
@@ -57,13 +58,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("recall: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("recall", &run(&Arguments::parse()))
 }
 
 /// How a program is run: what is added to its name, and its options.

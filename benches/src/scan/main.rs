@@ -41,7 +41,7 @@ use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use secretscan_benches::measure::Usage;
 use secretscan_benches::programs::{self, Program, Task};
-use secretscan_benches::succeed;
+use secretscan_benches::{exit_code, succeed};
 
 use crate::input::Input;
 use crate::outcome::{Outcome, Report, Results};
@@ -75,13 +75,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("scan: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("scan", &run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

@@ -59,6 +59,19 @@ pub struct NatsConfig {
     pub name: String,
 }
 
+impl NatsConfig {
+    /// How an identity connects whose key is in a directory: see [`access::Keys::in_dir`].
+    pub fn of(identity: access::Identity, url: &str, keys: &std::path::Path) -> Self {
+        Self {
+            url: url.to_owned(),
+            nkey_seed: Some(access::seed_file(keys, identity)),
+            is_provisioned: identity != access::Identity::Setup,
+            name: identity.name().into(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for NatsConfig {
     fn default() -> Self {
         NatsSettings::default().named("")
