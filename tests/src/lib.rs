@@ -135,21 +135,22 @@ impl System {
                 Ok(())
             });
         }
+        let mut repo_agent = secretscan_repo_agent::Config::default();
+        repo_agent.mirrors.dir = self.path("mirrors");
+        repo_agent.fetch.allow_local = true;
+        repo_agent.batches.max_commits = self.size.batch_commits;
+        let mut batch_agent = secretscan_batch_agent::Config::default();
+        batch_agent.agent.slots = 1;
+        batch_agent.scan.key_file = Some(self.path("key"));
+        (self.adjust)(&mut repo_agent, &mut batch_agent);
         for _ in 0..self.size.repo_agents {
             let (bus, stop) = (self.connect(Identity::RepoAgent).await?, self.stop.clone());
-            let mut config = secretscan_repo_agent::Config::default();
-            config.mirrors.dir = self.path("mirrors");
-            config.fetch.allow_local = true;
-            config.batches.max_commits = self.size.batch_commits;
-            (self.adjust)(&mut config, &mut secretscan_batch_agent::Config::default());
+            let config = repo_agent.clone();
             self.services.spawn(async move { Ok(secretscan_repo_agent::run(bus, config, stop).await?) });
         }
         for _ in 0..self.size.batch_agents {
             let (bus, stop) = (self.connect(Identity::BatchAgent).await?, self.stop.clone());
-            let mut config = secretscan_batch_agent::Config::default();
-            config.agent.slots = 1;
-            config.scan.key_file = Some(self.path("key"));
-            (self.adjust)(&mut secretscan_repo_agent::Config::default(), &mut config);
+            let config = batch_agent.clone();
             self.services.spawn(async move { Ok(secretscan_batch_agent::run(bus, config, stop).await?) });
         }
         Ok(())

@@ -21,7 +21,7 @@ pub const TREE: u8 = 2;
 /// A file.
 pub const BLOB: u8 = 3;
 /// An annotated tag.
-pub const TAG: u8 = 4;
+const TAG: u8 = 4;
 
 /// An entry of a pack. Numbers are places in the pack.
 #[derive(Clone, Debug)]
@@ -98,6 +98,24 @@ impl RawRepository {
     pub fn object(&self, kind: &str, bytes: &[u8]) -> anyhow::Result<String> {
         let id = run_git(&self.path(), &["hash-object", "-w", "--literally", "-t", kind, "--stdin"], bytes)?;
         Ok(String::from_utf8(id)?.trim().to_owned())
+    }
+
+    /// Tags of tags, so many, the innermost on this commit; gives the id of the outermost.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn nested_tags(&self, commit: &str, count: usize) -> anyhow::Result<String> {
+        let mut target = (commit.to_owned(), "commit");
+        let mut tags = Vec::with_capacity(count);
+        for n in 0..count {
+            let (id, kind) = &target;
+            let tag =
+                format!("object {id}\ntype {kind}\ntag t{n}\ntagger T <t@x> 1 +0000\n\nm\n").into_bytes();
+            target = (object_id(TAG, &tag)?.to_string(), "tag");
+            tags.push((TAG, tag));
+        }
+        self.objects(tags)?;
+        Ok(target.0)
     }
 
     /// Writes many objects at once, by kind as a [`PackEntry`] has it.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use secretscan_model::{RepositoryScan, ScanState};
 use secretscan_testkit::hostile::{
-    BLOB, PackEntry, RawRepository, TAG, damage, delta_head, object_id, pack_bytes, repeating_delta,
+    BLOB, PackEntry, RawRepository, damage, delta_head, object_id, pack_bytes, repeating_delta,
 };
 use secretscan_testkit::{
     Change, HttpRemote, Random, Repository, RepositoryBuilder, SecretKind, SecretText, generate,
@@ -259,16 +259,8 @@ fn tags_and_refs() -> RawRepository {
         parent = vec![repository.object("commit", &commit).unwrap()];
     }
     repository.set("refs/heads/main", &parent[0]).unwrap();
-    let mut target = (parent[0].clone(), "commit");
-    let mut tags = Vec::new();
-    for n in 0..10_000 {
-        let (id, kind) = &target;
-        let tag = format!("object {id}\ntype {kind}\ntag t{n}\ntagger T <t@x> 1 +0000\n\nm\n").into_bytes();
-        target = (object_id(TAG, &tag).unwrap().to_string(), "tag");
-        tags.push((TAG, tag));
-    }
-    repository.objects(tags).unwrap();
-    repository.set("refs/tags/deep", &target.0).unwrap();
+    let deep = repository.nested_tags(&parent[0], 10_000).unwrap();
+    repository.set("refs/tags/deep", &deep).unwrap();
     repository.set("refs/odd/tree", &tree).unwrap();
     repository.set("refs/odd/blob", &blob).unwrap();
     for (name, to) in [("a", "b"), ("b", "a"), ("self", "self")] {

@@ -11,7 +11,7 @@ use secretscan_git::{
     scan_archive, scan_history,
 };
 use secretscan_testkit::hostile::{
-    BLOB, PackEntry, RawRepository, TAG, commit_bytes, delta_head, object_id, repeating_delta, tree_bytes,
+    BLOB, PackEntry, RawRepository, commit_bytes, delta_head, object_id, repeating_delta, tree_bytes,
 };
 use tempfile::tempdir;
 
@@ -193,16 +193,8 @@ fn tags_of_tags_and_refs_in_circles_are_followed_to_their_end() {
     let repo = RawRepository::new().unwrap();
     let blob = repo.object("blob", token(1).as_bytes()).unwrap();
     let tree = repo.tree(&[("100644", b"f", &blob)]).unwrap();
-    let mut target = (repo.commit(&tree, &[]).unwrap(), "commit");
-    let mut tags = Vec::new();
-    for n in 0..10_000 {
-        let (id, kind) = &target;
-        let tag = format!("object {id}\ntype {kind}\ntag t{n}\ntagger T <t@x> 1 +0000\n\nm\n").into_bytes();
-        target = (object_id(TAG, &tag).unwrap().to_string(), "tag");
-        tags.push((TAG, tag));
-    }
-    repo.objects(tags).unwrap();
-    repo.set("refs/tags/deep", &target.0).unwrap();
+    let deep = repo.nested_tags(&repo.commit(&tree, &[]).unwrap(), 10_000).unwrap();
+    repo.set("refs/tags/deep", &deep).unwrap();
     for (name, to) in [("a", "b"), ("b", "a"), ("self", "self"), ("nowhere", "gone")] {
         fs::write(repo.path().join("refs/heads").join(name), format!("ref: refs/heads/{to}\n")).unwrap();
     }

@@ -20,11 +20,11 @@ use host::{ANSWERS, HostileHost};
 use secretscan_bus::access::Identity;
 use secretscan_model::{RequestId, ScanState};
 use secretscan_testkit::service::ServiceProcess;
-use secretscan_testkit::{HttpRemote, TestServer, eventually};
+use secretscan_testkit::{Certificates, HttpRemote, TestServer, eventually};
 use secretscan_tests::faults::binaries::{self, SERVICES};
 use secretscan_tests::{DEADLINE, Size, System, Users, files_below};
 use serde_json::json;
-use tls::{Certificate, TlsFront};
+use tls::TlsFront;
 use tokio::task::JoinHandle;
 
 /// The services are processes of their own.
@@ -89,9 +89,9 @@ async fn a_canary_is_nowhere_after_a_run_with_everything_recorded() {
     let password = ["canary", "of+password/", "9Tv4Ks6Lm1"].join("-");
     canaries.push(Canary::new("the token of a host", &token));
     canaries.push(Canary::new("the password of the helper", &password));
-    let certificate = Certificate::new();
-    let hosts = Hosts::start(&repository.path(), (&token, &password), &certificate).await;
-    let mut stage = Stage::set(&hosts, (&token, &password), &certificate).await;
+    let certificates = Certificates::new().unwrap();
+    let hosts = Hosts::start(&repository.path(), (&token, &password), &certificates).await;
+    let mut stage = Stage::set(&hosts, (&token, &password), &certificates).await;
 
     let published = stage.publish(&hosts.secure_uri(&repository.path())).await;
     stage.watch(&hosts.open.url()).await;
@@ -107,14 +107,14 @@ async fn a_canary_is_nowhere_after_a_run_with_everything_recorded() {
 }
 
 impl Hosts {
-    async fn start(path: &Path, (token, password): (&str, &str), certificate: &Certificate) -> Self {
+    async fn start(path: &Path, (token, password): (&str, &str), certificates: &Certificates) -> Self {
         let behind = HttpRemote::serve_with_password(path, "oauth2", token).await.unwrap();
         let hostile = HostileHost::start().await;
         Self {
             open: HttpRemote::serve_with_password(path, "oauth2", password).await.unwrap(),
-            secure: TlsFront::start(certificate, behind.address()).await,
+            secure: TlsFront::start(certificates, behind.address()).await,
             closed: HttpRemote::serve_with_password(path, "oauth2", "another").await.unwrap(),
-            hostile_secure: TlsFront::start(certificate, hostile.address).await,
+            hostile_secure: TlsFront::start(certificates, hostile.address).await,
             hostile,
             _behind: behind,
         }
@@ -126,7 +126,7 @@ impl Hosts {
 }
 
 impl Stage {
-    async fn set(hosts: &Hosts, secrets: (&str, &str), certificate: &Certificate) -> Self {
+    async fn set(hosts: &Hosts, secrets: (&str, &str), certificates: &Certificates) -> Self {
         let users = Users::new().unwrap();
         let mut server = users.server_config().unwrap();
         let everything = json!({ "debug": true, "trace": true, "trace_verbose": true, "logtime": true });
@@ -142,7 +142,7 @@ impl Stage {
         })
         .await
         .unwrap();
-        write_credentials(&dir, hosts, secrets, certificate);
+        write_credentials(&dir, hosts, secrets, certificates);
         let mut services = Vec::new();
         for service in SERVICES {
             let variables = variables(service, &dir, system.users());
@@ -325,14 +325,13 @@ async fn listen(system: &System) -> (Arc<Mutex<Vec<u8>>>, JoinHandle<()>) {
     (messages, listening)
 }
 
-/// The repo-agent's credentials, and a git that notes its command line and believes the certificate.
-fn write_credentials(dir: &Path, hosts: &Hosts, secrets: (&str, &str), certificate: &Certificate) {
+/// The repo-agent's credentials, and a git that notes its command line and believes the authority of its hosts.
+fn write_credentials(dir: &Path, hosts: &Hosts, secrets: (&str, &str), certificates: &Certificates) {
     let (token, password) = secrets;
     let credentials = dir.join("credentials");
     fs::create_dir_all(&credentials).unwrap();
     fs::create_dir_all(dir.join("bin")).unwrap();
     fs::write(credentials.join("token"), token).unwrap();
-    fs::write(dir.join("certificate.pem"), &certificate.pem).unwrap();
     let helper = credentials.join("helper");
     script(&helper, &format!("echo username=oauth2\necho 'password={password}'"));
     let path = std::env::var_os("PATH").unwrap();
@@ -340,8 +339,9 @@ fn write_credentials(dir: &Path, hosts: &Hosts, secrets: (&str, &str), certifica
     script(
         &dir.join("bin/git"),
         &format!(
-            "echo \"$@\" >> {dir}/command-lines\nGIT_SSL_CAINFO={dir}/certificate.pem exec {git} \"$@\"",
+            "echo \"$@\" >> {dir}/command-lines\nGIT_SSL_CAINFO={ca} exec {git} \"$@\"",
             dir = dir.display(),
+            ca = certificates.path("ca.pem").display(),
             git = git.display()
         ),
     );
