@@ -9,23 +9,24 @@ use crate::{assert_stopped, leak, with_environment};
 
 const VERSION: &str = "4.7.0";
 
-/// The framework, installed from PyPI into `.tools` at the root of the workspace when it is not there yet.
+/// The Python that has the framework, installed from PyPI into `.tools` at the root of the workspace when it is not there
+/// yet. Its own program `pre-commit` would not be found any more after the workspace was moved.
 fn framework() -> PathBuf {
     let tools = root().join(".tools");
     fs::create_dir_all(&tools).unwrap();
     let lock = fs::File::create(tools.join("pre-commit.lock")).unwrap();
     lock.lock().unwrap();
     let installed = tools.join(format!("pre-commit-{VERSION}"));
-    let program = installed.join("bin/pre-commit");
-    if !program.is_file() {
+    let python = installed.join("bin/python");
+    if !installed.join("bin/pre-commit").is_file() {
         // What an installation that was broken off has left. pip writes the program last.
         let _ = fs::remove_dir_all(&installed);
         run(Command::new("python3").args(["-m", "venv"]).arg(&installed));
         let requirement = format!("pre-commit=={VERSION}");
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &requirement];
-        run(Command::new(installed.join("bin/python")).args(pip));
+        run(Command::new(&python).args(pip));
     }
-    program
+    python
 }
 
 fn root() -> &'static Path {
@@ -57,7 +58,7 @@ fn the_framework_runs_the_installed_program() {
     let with_path = |mut command: Command| {
         command.env("PATH", &path).env("PRE_COMMIT_HOME", cache.path()).output().unwrap()
     };
-    let install = with_environment(Command::new(&framework), &place, &["install"]);
+    let install = with_environment(Command::new(&framework), &place, &["-m", "pre_commit", "install"]);
     let installed = with_path(install);
     assert!(installed.status.success(), "{installed:?}");
     let commit = || Ran::new(with_path(git(place.path(), &["commit", "--quiet", "--message", "change"])));
