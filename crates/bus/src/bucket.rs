@@ -52,6 +52,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long the server may be silent in the midst of an answer of several messages.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a listing that failed is begun again, and after how long. An election takes a second or two.
+const LIST_TRIES: u32 = 10;
+const LIST_AGAIN: Duration = Duration::from_millis(500);
+
 /// Whether a conditional write was refused because of its condition. A cluster says so with a code of its own, that
 /// async-nats 0.51 does not know, while the write that won is not applied yet.
 pub(crate) fn is_lost_race(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -173,6 +177,18 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     /// # Errors
     /// [`BusError::Bucket`] when the server can't be asked, [`BusError::Record`] when a value is not the record.
     pub async fn list(&self, filter: &str) -> Result<Vec<(String, T)>, BusError> {
+        let mut tries = 0;
+        loop {
+            match self.list_once(filter).await {
+                // While a cluster chooses a leader it has no consumer, or has lost it.
+                Err(BusError::Bucket { .. }) if tries < LIST_TRIES => tries += 1,
+                listed => return listed,
+            }
+            tokio::time::sleep(LIST_AGAIN).await;
+        }
+    }
+
+    async fn list_once(&self, filter: &str) -> Result<Vec<(String, T)>, BusError> {
         let store = self.store().await?;
         let consumer = store
             .stream

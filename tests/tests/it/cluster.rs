@@ -86,9 +86,14 @@ async fn a_cluster_loses_a_server_and_nothing_else() {
         assert_eq!(scan.state, ScanState::Completed, "{:?}", scan.trail);
         let repository = answer.repository_id.parse().unwrap();
         let findings: Vec<_> =
-            bus.findings(Some(&repository)).await.unwrap().into_iter().map(|(_, finding)| finding).collect();
+            eventually(DEADLINE, "findings", async || bus.findings(Some(&repository)).await.ok())
+                .await
+                .into_iter()
+                .map(|(_, finding)| finding)
+                .collect();
         assert_eq!(keys(&findings), expected(&HashKey::from_bytes(KEY), generated.repository.path()));
-        let head = bus.ledger(&repository).head().await.unwrap();
+        let head =
+            eventually(DEADLINE, "the ledger", async || bus.ledger(&repository).head().await.ok()).await;
         assert_eq!(head.count(CommitState::Scanned), scan.found.unwrap().commits);
         assert_eq!(head.count(CommitState::WaitingForScan), 0);
     }
