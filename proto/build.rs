@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 3] =
-    ["secretscan/v1/requests.proto", "secretscan/v1/events.proto", "secretscan/v1/ledger.proto"];
+const FILES: [&str; 4] = [
+    "secretscan/v1/requests.proto",
+    "secretscan/v1/pushes.proto",
+    "secretscan/v1/events.proto",
+    "secretscan/v1/ledger.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in FILES {

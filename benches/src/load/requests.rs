@@ -91,7 +91,7 @@ impl Requests {
         loop {
             looks.tick().await;
             let mut open = 0;
-            for queue in Queue::all() {
+            for queue in Queue::all().into_iter().filter(|queue| queue.is_work()) {
                 open += usize::try_from(bus.unfinished(queue).await?)?;
             }
             let now_done = self.count.saturating_sub(open);

@@ -16,8 +16,9 @@ use secretscan_model::Priority;
 use serde_json::{Value, json};
 
 use crate::topology::{
-    AGENTS, ANSWERED, BATCHES, CANCEL_SCAN, DEAD_LETTERS, EVENTS, FINDINGS, HISTORY, NEW_BATCH, NEW_SCAN,
-    PACKS, Queue, REPORTED_BATCH, REPORTED_SCAN, REPOSITORIES, REQUESTS, SCHEDULED_BATCH, SCHEDULED_SCAN,
+    AGENTS, ANSWERED, BATCHES, CANCEL_SCAN, DEAD_LETTERS, DELIVERIES, EVENTS, FINDINGS, HISTORY, NEW_BATCH,
+    NEW_SCAN, NOTIFICATIONS, PACKS, PUSH_RECEIVED, PUSHED, Queue, REPORTED_BATCH, REPORTED_SCAN,
+    REPOSITORIES, REQUESTS, SCHEDULED_BATCH, SCHEDULED_SCAN,
 };
 
 /// An identity on the server.
@@ -33,6 +34,10 @@ pub enum Identity {
     RepoAgent,
     /// The service `batch-agent`.
     BatchAgent,
+    /// The service `webhook`, which the internet may talk to: may store a push, and ask whether a repository is known.
+    Webhook,
+    /// The service `notifier`, which talks to Git hosts and people: may read, and remember what it has told.
+    Notifier,
     /// People's commands: may read everything but packs, ask at the public door, and drop dead letters.
     Cli,
     /// The public door: may publish a request or a cancellation and read the answer.
@@ -62,12 +67,14 @@ pub(crate) fn inbox(name: &str) -> String {
 
 impl Identity {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Setup,
         Self::Controller,
         Self::Scheduler,
         Self::RepoAgent,
         Self::BatchAgent,
+        Self::Webhook,
+        Self::Notifier,
         Self::Cli,
         Self::Requester,
     ];
@@ -80,6 +87,8 @@ impl Identity {
             Self::Scheduler => "scheduler",
             Self::RepoAgent => "repo-agent",
             Self::BatchAgent => "batch-agent",
+            Self::Webhook => "webhook",
+            Self::Notifier => "notifier",
             Self::Cli => "cli",
             Self::Requester => "requester",
         }
@@ -95,7 +104,7 @@ impl Identity {
         match self {
             Self::Setup => return None,
             Self::Controller => {
-                may.pull(&[Queue::NewScans, Queue::Cancellations, Queue::NewBatches]);
+                may.pull(&[Queue::NewScans, Queue::Cancellations, Queue::Pushes, Queue::NewBatches]);
                 may.pull(&[Queue::ReportedScans, Queue::ReportedBatches]);
                 may.subscribe(&[NEW_SCAN, CANCEL_SCAN]);
                 may.answers = true;
@@ -132,6 +141,8 @@ impl Identity {
                 may.subscribe.push(format!("$KV.{REQUESTS}.*"));
                 may.read(BATCHES);
                 may.read(HISTORY);
+                may.write(PUSHED, "*");
+                may.publish.push(format!("$JS.API.STREAM.INFO.KV_{PUSHED}"));
                 may.live("repo-agent");
                 may.read_packs();
                 may.write_packs();
@@ -155,6 +166,19 @@ impl Identity {
                     "secretscan.event.finding.>",
                 ]);
                 may.publish(&["secretscan.dead-letter.commit-batch.>"]);
+            }
+            Self::Webhook => {
+                may.publish(&[PUSH_RECEIVED]);
+                may.read(DELIVERIES);
+                may.write(DELIVERIES, ">");
+                may.read(REPOSITORIES);
+            }
+            Self::Notifier => {
+                may.pull(&[Queue::Events, Queue::DeadLetters]);
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, FINDINGS, PUSHED, NOTIFICATIONS] {
+                    may.read(bucket);
+                }
+                may.write(NOTIFICATIONS, ">");
             }
             Self::Cli => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN]);

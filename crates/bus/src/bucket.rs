@@ -164,6 +164,15 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
         }
     }
 
+    /// Writes a record, whatever stood there.
+    ///
+    /// # Errors
+    /// [`BusError::Bucket`] when the server can't be asked.
+    pub(crate) async fn put(&self, key: &str, value: &T) -> Result<u64, BusError> {
+        let body = self.encode(key, value)?;
+        self.store().await?.put(key, body).await.map_err(|error| self.failed("writing", error))
+    }
+
     /// Takes a record away and leaves only a mark that it was there.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ pub mod findings;
 pub mod ledger;
 mod metrics;
 pub mod packs;
+pub mod pushes;
 pub mod queue;
 pub mod repositories;
 pub mod requests;
@@ -207,6 +208,8 @@ pub struct Bus {
     agents: Bucket<secretscan_model::Agent>,
     answered: Bucket<()>,
     heads: Bucket<secretscan_model::ledger::Head>,
+    deliveries: Bucket<pushes::Delivered>,
+    pushed: Bucket<v1::PushedCommits>,
     packs: Arc<OnceCell<jetstream::object_store::ObjectStore>>,
     pack_stream: Arc<OnceCell<jetstream::stream::Stream>>,
     connections: watch::Receiver<u64>,
@@ -253,6 +256,8 @@ impl Bus {
             agents: Bucket::new(&client, &jetstream, topology::AGENTS),
             answered: Bucket::new(&client, &jetstream, topology::ANSWERED),
             heads: Bucket::new(&client, &jetstream, topology::HISTORY),
+            deliveries: Bucket::new(&client, &jetstream, topology::DELIVERIES),
+            pushed: Bucket::new(&client, &jetstream, topology::PUSHED),
             packs: Arc::default(),
             pack_stream: Arc::default(),
             connections,

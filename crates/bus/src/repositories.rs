@@ -26,6 +26,7 @@ impl Bus {
                 uri: uri.fetch().to_owned(),
                 created: now(),
                 fetching: None,
+                joined: None,
             };
             self.repositories.create(id.as_str(), &repository).await?;
         }

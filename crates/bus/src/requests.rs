@@ -317,7 +317,7 @@ impl Bus {
         Ok(())
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         subject: String,
         message_id: String,

@@ -21,6 +21,8 @@ pub const REPOSITORY_SCANS: &str = "REPOSITORY_SCANS";
 pub const REPOSITORY_SCAN_DOOR: &str = "REPOSITORY_SCAN_DOOR";
 /// Commit batches that wait for the controller, the scheduler or an agent.
 pub const COMMIT_BATCHES: &str = "COMMIT_BATCHES";
+/// Pushes that Git hosts told of.
+pub const PUSHES: &str = "PUSHES";
 /// Everything that happened.
 pub const EVENTS: &str = "EVENTS";
 /// What could not be done, with the reason, for people to read.
@@ -40,6 +42,12 @@ pub const FINDINGS: &str = "findings";
 pub const AGENTS: &str = "agents";
 /// Bucket: which questions at the door have their answer, by hash of the reply subject.
 pub const ANSWERED: &str = "answered";
+/// Bucket: deliveries of Git hosts that were taken, by `source.hash of the delivery's id`.
+pub const DELIVERIES: &str = "deliveries";
+/// Bucket: which commits the pushes of a request brought, by request.
+pub const PUSHED: &str = "pushed";
+/// Bucket: what was told to the world, by a key that each message has of its own.
+pub const NOTIFICATIONS: &str = "notifications";
 /// Object store: packs by `request.batch`.
 pub const PACKS: &str = "packs";
 
@@ -47,6 +55,8 @@ pub const PACKS: &str = "packs";
 pub const NEW_SCAN: &str = "secretscan.repository-scan.new";
 /// The public door: a cancellation.
 pub const CANCEL_SCAN: &str = "secretscan.repository-scan.cancel";
+/// A push that a Git host told of.
+pub const PUSH_RECEIVED: &str = "secretscan.push.received";
 /// A new commit batch.
 pub const NEW_BATCH: &str = "secretscan.commit-batch.new";
 /// A repository scan that an agent has listed or ended, for the controller.
@@ -57,6 +67,9 @@ pub const REPORTED_BATCH: &str = "secretscan.commit-batch.reported";
 pub const SCHEDULED_SCAN: &str = "secretscan.repository-scan.scheduled";
 /// A commit batch for an agent.
 pub const SCHEDULED_BATCH: &str = "secretscan.commit-batch.scheduled";
+
+const EVENT_SUBJECTS: &str = "secretscan.event.>";
+const DEAD_LETTER_SUBJECTS: &str = "secretscan.dead-letter.>";
 
 /// A repository scan for the scheduler.
 pub fn queued_scan(priority: Priority) -> String {
@@ -81,6 +94,12 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(60 * 60);
 const EVENTS_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Records of batches are kept this long after their last change; their requests say how they ended.
 const BATCHES_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A delivery is refused for this long when it comes again. Hosts deliver again within hours, people within days.
+const DELIVERIES_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// What a push brought is kept this long: until it is told.
+const PUSHED_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A message is told once within this time; longer than events are kept.
+const NOTIFICATIONS_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Longer than anybody waits for an answer.
 const ANSWERED_MAX_AGE: Duration = Duration::from_secs(5 * 60);
 /// Messages that the scheduler considers at a time, by kind and priority: beyond it, first come, first considered.
@@ -95,6 +114,8 @@ pub enum Queue {
     NewScans,
     /// Cancellations, for the controller.
     Cancellations,
+    /// Pushes, for the controller.
+    Pushes,
     /// Requests of one priority, for the scheduler.
     QueuedScans(Priority),
     /// Requests for the repo-agents.
@@ -109,6 +130,10 @@ pub enum Queue {
     WaitingBatches(Priority),
     /// Batches for the batch-agents.
     ScheduledBatches,
+    /// What happened, for the notifier. The stream keeps what was read.
+    Events,
+    /// What could not be done, for the notifier. The stream keeps what was read.
+    DeadLetters,
 }
 
 impl Queue {
@@ -117,11 +142,14 @@ impl Queue {
         let mut all = vec![
             Self::NewScans,
             Self::Cancellations,
+            Self::Pushes,
             Self::ScheduledScans,
             Self::ReportedScans,
             Self::NewBatches,
             Self::ReportedBatches,
             Self::ScheduledBatches,
+            Self::Events,
+            Self::DeadLetters,
         ];
         for priority in Priority::ALL {
             all.push(Self::QueuedScans(priority));
@@ -130,10 +158,18 @@ impl Queue {
         all
     }
 
+    /// Whether it is work that somebody must do, so that it is empty when all is done.
+    pub fn is_work(self) -> bool {
+        !matches!(self, Self::Events | Self::DeadLetters)
+    }
+
     /// The stream that it reads.
     pub fn stream(self) -> &'static str {
         match self {
             Self::NewScans | Self::Cancellations => REPOSITORY_SCAN_DOOR,
+            Self::Pushes => PUSHES,
+            Self::Events => EVENTS,
+            Self::DeadLetters => DEAD_LETTERS,
             Self::QueuedScans(_) | Self::ScheduledScans | Self::ReportedScans => REPOSITORY_SCANS,
             Self::NewBatches | Self::ReportedBatches | Self::WaitingBatches(_) | Self::ScheduledBatches => {
                 COMMIT_BATCHES
@@ -146,6 +182,7 @@ impl Queue {
         match self {
             Self::NewScans => "controller-new".into(),
             Self::Cancellations => "controller-cancel".into(),
+            Self::Pushes => "controller-pushes".into(),
             Self::QueuedScans(priority) => format!("scheduler-queued-{}", priority.as_str()),
             Self::ScheduledScans => "repo-agents".into(),
             Self::ReportedScans => "controller-reported-scans".into(),
@@ -153,6 +190,8 @@ impl Queue {
             Self::ReportedBatches => "controller-reported-batches".into(),
             Self::WaitingBatches(priority) => format!("scheduler-waiting-{}", priority.as_str()),
             Self::ScheduledBatches => "batch-agents".into(),
+            Self::Events => "notifier-events".into(),
+            Self::DeadLetters => "notifier-dead-letters".into(),
         }
     }
 
@@ -161,6 +200,7 @@ impl Queue {
         match self {
             Self::NewScans => NEW_SCAN.into(),
             Self::Cancellations => CANCEL_SCAN.into(),
+            Self::Pushes => PUSH_RECEIVED.into(),
             Self::QueuedScans(priority) => queued_scan(priority),
             Self::ScheduledScans => SCHEDULED_SCAN.into(),
             Self::ReportedScans => REPORTED_SCAN.into(),
@@ -168,6 +208,8 @@ impl Queue {
             Self::ReportedBatches => REPORTED_BATCH.into(),
             Self::WaitingBatches(priority) => waiting_batch(priority),
             Self::ScheduledBatches => SCHEDULED_BATCH.into(),
+            Self::Events => EVENT_SUBJECTS.into(),
+            Self::DeadLetters => DEAD_LETTER_SUBJECTS.into(),
         }
     }
 
@@ -176,11 +218,14 @@ impl Queue {
             Self::QueuedScans(_) | Self::WaitingBatches(_) => SCHEDULER_WINDOW,
             Self::NewScans
             | Self::Cancellations
+            | Self::Pushes
             | Self::ScheduledScans
             | Self::ReportedScans
             | Self::NewBatches
             | Self::ReportedBatches
-            | Self::ScheduledBatches => MAX_ACK_PENDING,
+            | Self::ScheduledBatches
+            | Self::Events
+            | Self::DeadLetters => MAX_ACK_PENDING,
         };
         pull::Config {
             durable_name: Some(self.consumer()),
@@ -209,6 +254,7 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
     };
     vec![
         stream::Config { no_ack: true, ..work_queue(REPOSITORY_SCAN_DOOR, &[NEW_SCAN, CANCEL_SCAN]) },
+        work_queue(PUSHES, &[PUSH_RECEIVED]),
         work_queue(REPOSITORY_SCANS, &["secretscan.repository-scan.queued.*", SCHEDULED_SCAN, REPORTED_SCAN]),
         work_queue(
             COMMIT_BATCHES,
@@ -218,12 +264,12 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
             retention: RetentionPolicy::Limits,
             discard: DiscardPolicy::Old,
             max_age: EVENTS_MAX_AGE,
-            ..work_queue(EVENTS, &["secretscan.event.>"])
+            ..work_queue(EVENTS, &[EVENT_SUBJECTS])
         },
         stream::Config {
             retention: RetentionPolicy::Limits,
             discard: DiscardPolicy::Old,
-            ..work_queue(DEAD_LETTERS, &["secretscan.dead-letter.>"])
+            ..work_queue(DEAD_LETTERS, &[DEAD_LETTER_SUBJECTS])
         },
     ]
 }
@@ -245,6 +291,9 @@ fn buckets(replicas: usize) -> Vec<kv::Config> {
         // On disk too: the services, which may not create buckets, need them after a restart of the server.
         kv::Config { limit_markers: Some(Duration::from_secs(60)), ..file(AGENTS) },
         kv::Config { max_age: ANSWERED_MAX_AGE, ..file(ANSWERED) },
+        kv::Config { max_age: DELIVERIES_MAX_AGE, ..file(DELIVERIES) },
+        kv::Config { max_age: PUSHED_MAX_AGE, ..file(PUSHED) },
+        kv::Config { max_age: NOTIFICATIONS_MAX_AGE, ..file(NOTIFICATIONS) },
     ]
 }
 

@@ -127,7 +127,7 @@ async fn a_request_goes_its_whole_way_and_leaves_nothing_over() {
     assert_eq!(scan.state, ScanState::Completed);
     assert_eq!(scan.totals().commits, 100);
     assert!(!bus.get_pack(&batch, copy.path()).await.unwrap(), "the pack is deleted");
-    for queue in Queue::all() {
+    for queue in Queue::all().into_iter().filter(|queue| queue.is_work()) {
         assert_eq!(bus.unfinished(queue).await.unwrap(), 0, "{queue:?}");
     }
     assert_eq!(bus.ledger(&repository).head().await.unwrap().count(CommitState::Scanned), 100);

@@ -20,4 +20,7 @@ pub struct Repository {
     /// take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetching: Option<RequestId>,
+    /// The request that pushes join while it waits: the latest one that was made for pushes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<RequestId>,
 }

@@ -98,7 +98,7 @@ async fn where_all_stands(bus: &Bus) -> String {
         }
         lines.push(format!("request {}", standing(&scan)));
     }
-    for queue in Queue::all() {
+    for queue in Queue::all().into_iter().filter(|queue| queue.is_work()) {
         let count = match bus.unfinished(queue).await {
             Ok(count) => count.to_string(),
             Err(error) => chain(&error),
@@ -117,7 +117,7 @@ pub(super) async fn drained(bus: &Bus, jetstream: &Context, patience: Duration) 
         Ok(())
     })
     .await?;
-    for queue in Queue::all() {
+    for queue in Queue::all().into_iter().filter(|queue| queue.is_work()) {
         until(patience, async || {
             let count = bus.unfinished(queue).await?;
             ensure!(count == 0, "{count} messages are left in {}", queue.consumer());

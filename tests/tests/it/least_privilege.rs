@@ -17,15 +17,16 @@ const SENTINEL: &str = "refused.to.all";
 const AT_ONCE: usize = 20;
 const DEADLINE: Duration = Duration::from_secs(20);
 
-const STREAMS: [&str; 5] = [
+const STREAMS: [&str; 6] = [
     topology::REPOSITORY_SCAN_DOOR,
     topology::REPOSITORY_SCANS,
     topology::COMMIT_BATCHES,
+    topology::PUSHES,
     topology::EVENTS,
     topology::DEAD_LETTERS,
 ];
 
-const BUCKETS: [&str; 7] = [
+const BUCKETS: [&str; 10] = [
     topology::REQUESTS,
     topology::BATCHES,
     topology::REPOSITORIES,
@@ -33,6 +34,9 @@ const BUCKETS: [&str; 7] = [
     topology::FINDINGS,
     topology::AGENTS,
     topology::ANSWERED,
+    topology::DELIVERIES,
+    topology::PUSHED,
+    topology::NOTIFICATIONS,
 ];
 
 const LIMITS: Limits = Limits { max_memory_bytes: 1 << 28, max_store_bytes: 1 << 34 };
@@ -132,6 +136,7 @@ fn publications() -> Vec<String> {
         "secretscan.repository-scan.queued.reactive",
         topology::SCHEDULED_SCAN,
         topology::REPORTED_SCAN,
+        topology::PUSH_RECEIVED,
         topology::NEW_BATCH,
         "secretscan.commit-batch.waiting.reactive",
         topology::SCHEDULED_BATCH,
@@ -191,6 +196,7 @@ fn subscriptions() -> Vec<String> {
         "secretscan.>",
         topology::NEW_SCAN,
         topology::CANCEL_SCAN,
+        topology::PUSH_RECEIVED,
         topology::NEW_BATCH,
         topology::SCHEDULED_BATCH,
         "secretscan.event.>",

@@ -6,12 +6,14 @@
 //! between the two is mended by the next delivery.
 
 mod batch;
+mod push;
 mod scan;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use batch::{BatchEffect, BatchEvent, BatchKey, BatchReport, BatchState, CommitBatch, step_batch};
+pub use push::{MAX_PUSHES, Push};
 pub use scan::{
     BatchOutcome, Listing, RepositoryScan, ScanEffect, ScanEvent, ScanState, ScanTotals, step_scan,
 };

@@ -1,11 +1,15 @@
 //! The life of a repository scan request.
 
+mod event;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Claim, NotScanned, Priority, Stamp, Step, StepError, TrailEntry, lost};
-use crate::ids::{AgentId, BatchId, IdError, RepositoryId, RequestId};
+pub use event::{ScanEffect, ScanEvent};
+
+use super::{Claim, MAX_PUSHES, NotScanned, Priority, Push, Stamp, Step, StepError, TrailEntry, lost};
+use crate::ids::{BatchId, IdError, RepositoryId, RequestId};
 
 /// Where a repository scan request stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +148,9 @@ pub struct RepositoryScan {
     /// The refs to scan; all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refs: Vec<String>,
+    /// The pushes that it scans, and nothing else, when there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pushes: Vec<Push>,
     /// The urgency.
     pub priority: Priority,
     /// Who asked, as they say.
@@ -180,6 +187,7 @@ impl RepositoryScan {
             repository: None,
             uri: String::new(),
             refs,
+            pushes: Vec::new(),
             priority,
             requester,
             state: ScanState::New,
@@ -268,6 +276,23 @@ impl RepositoryScan {
         }
     }
 
+    /// The pushes that are not among its own.
+    fn news(&self, pushes: &[Push]) -> Vec<Push> {
+        let mut news: Vec<Push> = Vec::new();
+        for push in pushes {
+            if !self.pushes.contains(push) && !news.contains(push) {
+                news.push(push.clone());
+            }
+        }
+        news
+    }
+
+    fn join(mut self, pushes: Vec<Push>, stamp: Stamp<'_>) -> Self {
+        let (state, note) = (self.state.clone(), super::push::describe(&pushes));
+        self.pushes.extend(pushes);
+        self.enter(state, stamp, Some(note))
+    }
+
     fn enter(mut self, state: ScanState, stamp: Stamp<'_>, note: Option<String>) -> Self {
         self.trail.push(stamp.entry(state.name(), self.attempts, note));
         self.state = state;
@@ -330,127 +355,6 @@ impl RepositoryScan {
     }
 }
 
-/// What happens to a repository scan request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ScanEvent {
-    /// The controller begins to check it.
-    StartValidation,
-    /// The controller refuses it.
-    Refuse {
-        /// Why.
-        reason: String,
-    },
-    /// The controller accepts it.
-    Accept {
-        /// The repository, which exists now.
-        repository: RepositoryId,
-        /// What to fetch.
-        uri: String,
-    },
-    /// The scheduler takes it in hand.
-    StartScheduling,
-    /// The scheduler saw a free slot.
-    Assign,
-    /// A repo-agent takes it, for the first time or after another was lost.
-    Claim {
-        /// The agent.
-        agent: AgentId,
-        /// How many claims there may be in all.
-        max_attempts: u32,
-    },
-    /// The agent could not finish and lets go: another attempt follows.
-    GiveBack {
-        /// The claim it held.
-        claim: Claim,
-        /// Why; `None` when it was not the work that failed, which is not an attempt.
-        error: Option<String>,
-    },
-    /// The agent has compared the history with the ledger.
-    Compare {
-        /// The claim it holds.
-        claim: Claim,
-        /// What it found.
-        listing: Listing,
-    },
-    /// The agent cut a batch.
-    CutBatch {
-        /// The claim it holds.
-        claim: Claim,
-        /// The batch.
-        batch: BatchId,
-    },
-    /// The agent has listed the history and cut all batches.
-    FinishListing {
-        /// The claim it holds.
-        claim: Claim,
-        /// What it found.
-        listing: Listing,
-    },
-    /// A batch has ended.
-    EndBatch {
-        /// The batch.
-        batch: BatchId,
-        /// How.
-        outcome: BatchOutcome,
-    },
-    /// The agent says that no attempt can succeed.
-    Fail {
-        /// The claim it holds.
-        claim: Claim,
-        /// Why.
-        reason: String,
-    },
-    /// The controller was told that an agent has listed or ended it, and does what follows.
-    Settle,
-    /// The requester takes it back.
-    Cancel {
-        /// Who.
-        requester: String,
-    },
-}
-
-impl ScanEvent {
-    /// The name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::StartValidation => "StartValidation",
-            Self::Refuse { .. } => "Refuse",
-            Self::Accept { .. } => "Accept",
-            Self::StartScheduling => "StartScheduling",
-            Self::Assign => "Assign",
-            Self::Claim { .. } => "Claim",
-            Self::GiveBack { .. } => "GiveBack",
-            Self::Compare { .. } => "Compare",
-            Self::CutBatch { .. } => "CutBatch",
-            Self::FinishListing { .. } => "FinishListing",
-            Self::EndBatch { .. } => "EndBatch",
-            Self::Fail { .. } => "Fail",
-            Self::Settle => "Settle",
-            Self::Cancel { .. } => "Cancel",
-        }
-    }
-}
-
-/// What is to be done once a step is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ScanEffect {
-    /// Publish it to the scheduler.
-    Queue,
-    /// Publish it to the repo-agents.
-    Dispatch,
-    /// Tell the controller that an agent has listed or ended it.
-    Report,
-    /// Let another request fetch the repository.
-    ReleaseFetch,
-    /// Cancel every batch that has not ended.
-    CancelBatches,
-    /// Keep the request for people to read.
-    DeadLetter {
-        /// Why.
-        reason: String,
-    },
-}
-
 /// Moves a repository scan request on. The only place where its state changes.
 ///
 /// # Errors
@@ -498,6 +402,32 @@ pub fn step_scan(
             }
             New => return Err(illegal()),
         },
+        ScanEvent::Join { pushes } => {
+            let news = scan.news(pushes);
+            match &scan.state {
+                // Told again: it may not have been queued yet.
+                Queued if news.is_empty() => Step::stay(vec![ScanEffect::Queue]),
+                Scheduling | Scheduled | InProgress { .. } | Completed | Failed { .. } | Cancelled
+                    if news.is_empty() =>
+                {
+                    Step::stay(vec![])
+                }
+                // Who claims it from now on reads of the push.
+                Queued | Scheduling | Scheduled if scan.pushes.len() + news.len() <= MAX_PUSHES => {
+                    let effects = if scan.state == Queued { vec![ScanEffect::Queue] } else { vec![] };
+                    Step::change(scan.clone().join(news, stamp), effects)
+                }
+                New
+                | Validating
+                | Queued
+                | Scheduling
+                | Scheduled
+                | InProgress { .. }
+                | Completed
+                | Failed { .. }
+                | Cancelled => return Err(illegal()),
+            }
+        }
         ScanEvent::StartScheduling => match &scan.state {
             Queued => Step::change(scan.clone().enter(Scheduling, stamp, None), vec![]),
             Scheduling | Scheduled | InProgress { .. } | Completed | Failed { .. } | Cancelled => {

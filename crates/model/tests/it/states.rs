@@ -6,7 +6,7 @@ use std::fmt;
 use secretscan_model::lifecycle::{step_batch, step_scan};
 use secretscan_model::{
     AgentId, BatchEvent, BatchId, BatchKey, BatchOutcome, BatchReport, Claim, CommitBatch, Listing, Priority,
-    RepositoryScan, ScanEvent,
+    Push, RepositoryScan, ScanEvent,
 };
 
 use crate::STAMP;
@@ -35,6 +35,7 @@ fn scan_event_name(event: &ScanEvent) -> &'static str {
         ScanEvent::StartValidation => "StartValidation",
         ScanEvent::Refuse { .. } => "Refuse",
         ScanEvent::Accept { .. } => "Accept",
+        ScanEvent::Join { .. } => "Join",
         ScanEvent::StartScheduling => "StartScheduling",
         ScanEvent::Assign => "Assign",
         ScanEvent::Claim { .. } => "Claim",
@@ -73,6 +74,10 @@ fn claims() -> impl Iterator<Item = Claim> {
     (1..=MAX_ATTEMPTS).map(|attempt| Claim { agent: agent(), attempt })
 }
 
+fn push() -> Push {
+    Push { name: "refs/heads/main".into(), before: None, after: "12".repeat(20).parse().unwrap() }
+}
+
 fn errors() -> [Option<String>; 2] {
     [None, Some("e".to_owned())]
 }
@@ -89,6 +94,7 @@ fn scan_events() -> Vec<ScanEvent> {
         ScanEvent::StartValidation,
         ScanEvent::Refuse { reason: "no".into() },
         ScanEvent::Accept { repository: "r".parse().unwrap(), uri: "u".into() },
+        ScanEvent::Join { pushes: vec![push()] },
         ScanEvent::StartScheduling,
         ScanEvent::Assign,
         ScanEvent::Claim { agent: agent(), max_attempts: MAX_ATTEMPTS },

@@ -1,0 +1,70 @@
+//! Pushes: from the webhook to the controller, and what each brought, from the repo-agent to the notifier.
+
+use secretscan_model::RequestId;
+use secretscan_proto::v1;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Bus, BusError, now, topology};
+
+/// A delivery that was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Delivered {
+    /// When, in milliseconds since the Unix epoch.
+    at: i64,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reception {
+    /// It is stored: the push will be scanned.
+    Taken,
+    /// It was taken before.
+    Replayed,
+}
+
+/// The name of a delivery in keys and message ids. What a host, or somebody else, says its id is may be anything.
+fn delivery_key(source: &str, delivery: &str) -> String {
+    let digest = Sha256::digest(delivery.as_bytes());
+    let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("{source}.{name}")
+}
+
+impl Bus {
+    /// Stores a push, once for each delivery, on disk before this returns. `source` is a name of `A-Z a-z 0-9 _ -`.
+    ///
+    /// The mark that the delivery was taken is written after the push is stored: a crash in between, or an error, makes
+    /// its host deliver it again, and nothing is lost.
+    ///
+    /// # Errors
+    /// [`BusError`] when it may not be stored.
+    pub async fn receive_push(&self, push: &v1::PushReceived) -> Result<Reception, BusError> {
+        let key = delivery_key(&push.source, &push.delivery);
+        if self.deliveries.get(&key).await?.is_some() {
+            return Ok(Reception::Replayed);
+        }
+        self.send(topology::PUSH_RECEIVED.into(), key.clone(), push).await?;
+        crate::fail::point(format_args!("push.stored"));
+        let is_first = self.deliveries.create(&key, &Delivered { at: now().0 }).await?.is_some();
+        Ok(if is_first { Reception::Taken } else { Reception::Replayed })
+    }
+
+    /// Records which commits the pushes of a request brought. Repeats safely.
+    ///
+    /// # Errors
+    /// [`BusError::Bucket`] when it can't be written.
+    pub async fn put_pushed(&self, request: &RequestId, pushed: &v1::PushedCommits) -> Result<(), BusError> {
+        self.pushed.put(request.as_str(), pushed).await?;
+        crate::fail::point(format_args!("pushed.written"));
+        Ok(())
+    }
+
+    /// Which commits the pushes of a request brought; `None` as long as they are not listed.
+    ///
+    /// # Errors
+    /// [`BusError`] when it can't be read.
+    pub async fn pushed(&self, request: &RequestId) -> Result<Option<v1::PushedCommits>, BusError> {
+        Ok(self.pushed.get(request.as_str()).await?.map(|record| record.value))
+    }
+}
