@@ -7,7 +7,7 @@ use console::Style;
 use secretscan_bus::Bus;
 use secretscan_model::lifecycle::TrailEntry;
 use secretscan_model::{
-    BatchId, BatchOutcome, BatchState, CommitBatch, NotScanned, RepositoryScan, RequestId,
+    BatchId, BatchOutcome, BatchState, CommitBatch, CommitId, NotScanned, Push, RepositoryScan, RequestId,
 };
 use secretscan_report::escape_for_terminal;
 use serde::Serialize;
@@ -23,6 +23,9 @@ pub const HINT: &str = "list the requests with `secretscan requests`";
 
 /// Batches shown to people; programs get all.
 const MAX_BATCHES: usize = 20;
+/// So many pushes are shown, and so much of an id.
+const SHOWN_PUSHES: usize = 5;
+const SHORT_ID: usize = 10;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,6 +120,23 @@ fn batch(id: &BatchId, outcome: &BatchOutcome, record: Option<&CommitBatch>) -> 
     BatchView { id: id.to_string(), state, commits, attempts, findings, note }
 }
 
+/// Pushes, the first few.
+fn pushed(pushes: &[Push]) -> String {
+    let short = |id: &CommitId| id.to_string().chars().take(SHORT_ID).collect::<String>();
+    let mut shown: Vec<String> = pushes
+        .iter()
+        .take(SHOWN_PUSHES)
+        .map(|push| {
+            let before = push.before.as_ref().map_or_else(|| "new".to_owned(), short);
+            format!("{} {before}..{}", push.name, short(&push.after))
+        })
+        .collect();
+    if pushes.len() > SHOWN_PUSHES {
+        shown.push(format!("and {} more", pushes.len() - SHOWN_PUSHES));
+    }
+    shown.join(", ")
+}
+
 fn write_text(scan: &RepositoryScan, view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     let request = &view.request;
     let mut field = |name: &str, value: &str| {
@@ -128,8 +148,11 @@ fn write_text(scan: &RepositoryScan, view: &View<'_>, out: &mut dyn Write) -> io
         field("repository", &format!("{name} ({})", request.repository_id.unwrap_or_default()))?;
         field("uri", request.uri)?;
     }
-    let refs = if request.refs.is_empty() { "all".to_owned() } else { request.refs.join(", ") };
-    field("refs", &refs)?;
+    match request.pushes {
+        [] if request.refs.is_empty() => field("refs", "all")?,
+        [] => field("refs", &request.refs.join(", "))?,
+        pushes => field("pushes", &pushed(pushes))?,
+    }
     field("priority", request.priority)?;
     field("requester", request.requester)?;
     let state = match (&view.waits_for, request.reason) {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
 use secretscan_bus::Bus;
-use secretscan_model::{RepositoryId, RepositoryScan, ScanState, Timestamp};
+use secretscan_model::{Push, RepositoryId, RepositoryScan, ScanState, Timestamp};
 use serde::Serialize;
 
 use crate::connection::ConnectionArguments;
@@ -103,6 +103,9 @@ pub struct RequestView<'a> {
     pub uri: &'a str,
     /// All when empty.
     pub refs: &'a [String],
+    /// What was pushed, when it is about pushes.
+    #[serde(skip_serializing_if = "<[Push]>::is_empty")]
+    pub pushes: &'a [Push],
     pub priority: &'static str,
     pub requester: &'a str,
     pub created: String,
@@ -157,6 +160,7 @@ impl<'a> RequestView<'a> {
             repository_id: scan.repository.as_ref().map(RepositoryId::as_str),
             uri: &scan.uri,
             refs: &scan.refs,
+            pushes: &scan.pushes,
             priority: scan.priority.as_str(),
             requester: &scan.requester,
             created: lists::rfc3339(created_at),

@@ -193,8 +193,13 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
                 Err(BusError::Bucket { .. }) if tries < LIST_TRIES => tries += 1,
                 listed => return listed,
             }
-            tokio::time::sleep(LIST_AGAIN).await;
+            Self::pause().await;
         }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "nobody says when a leader is elected")]
+    async fn pause() {
+        tokio::time::sleep(LIST_AGAIN).await;
     }
 
     async fn list_once(&self, filter: &str) -> Result<Vec<(String, T)>, BusError> {

@@ -71,6 +71,34 @@ impl Bus {
         }
     }
 
+    /// Names the request that pushes to a repository join from now on, if it is still `before` that they join. Gives the
+    /// one that they join now.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be written.
+    pub async fn let_join(
+        &self,
+        id: &RepositoryId,
+        before: Option<&RequestId>,
+        next: &RequestId,
+    ) -> Result<RequestId, BusError> {
+        loop {
+            let Some(mut record) = self.repositories.get(id.as_str()).await? else {
+                return Err(BusError::Missing { what: "repository", key: id.to_string() });
+            };
+            if let Some(joined) = record.value.joined.take()
+                && Some(&joined) != before
+            {
+                return Ok(joined);
+            }
+            record.value.joined = Some(next.clone());
+            if self.repositories.update(id.as_str(), &record.value, record.revision).await?.is_some() {
+                crate::fail::point(format_args!("repository.joined"));
+                return Ok(next.clone());
+            }
+        }
+    }
+
     pub(crate) async fn release_fetch(&self, id: &RepositoryId, request: &RequestId) -> Result<(), BusError> {
         loop {
             let Some(mut record) = self.repositories.get(id.as_str()).await? else { return Ok(()) };

@@ -13,6 +13,7 @@ use std::{fs, io};
 use data_encoding::BASE64;
 use rustix::process::{Pid, Signal, kill_process_group};
 use secretscan_detect::Secret;
+use secretscan_model::ids::{CommitId, RepositoryId};
 use thiserror::Error;
 
 use crate::command::{ChildLimits, git, is_out_of_memory};
@@ -191,11 +192,33 @@ pub(crate) fn local_path(uri: &str) -> Option<&Path> {
     path.starts_with('/').then(|| Path::new(path))
 }
 
-/// `git fetch` of all refs into a bare repository, without whatever else a fetch can set off.
+/// What a mirror is to have.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Which repository it is.
+    pub repository: &'a RepositoryId,
+    /// Where it is fetched from.
+    pub uri: &'a str,
+    /// Commits or tags that are wanted besides what refs reach, as far as the host still has them: a push may have been
+    /// overwritten since.
+    pub wanted: &'a [CommitId],
+    /// What to log in with.
+    pub credentials: &'a Credentials,
+    /// How long and how big the fetch may be.
+    pub limits: FetchLimits,
+    /// Whether local paths may be fetched from.
+    pub allow_local: bool,
+}
+
+/// Everything, as it is there.
+pub(crate) const ALL_REFS: &str = "+refs/*:refs/*";
+
+/// `git fetch` of refs into a bare repository, or of objects by their ids, without whatever else a fetch can set off.
 ///
 /// Objects are not checked with `transfer.fsckObjects`: it refuses old histories over faults that harm only
 /// check-outs, which never happen here. Git still hashes every object and makes sure that none is missing.
-pub(crate) fn command(mirror: &Path, uri: &str, credentials: &Credentials, allow_local: bool) -> Command {
+pub(crate) fn command(mirror: &Path, uri: &str, order: &Order<'_>, what: &[String]) -> Command {
+    let Order { credentials, allow_local, .. } = *order;
     let mut command = git();
     let settings = [
         "protocol.allow=never",
@@ -247,7 +270,8 @@ pub(crate) fn command(mirror: &Path, uri: &str, credentials: &Credentials, allow
         "--no-auto-maintenance",
         "--no-write-fetch-head",
     ]);
-    command.args(["--no-recurse-submodules", "--no-show-forced-updates", "--", uri, "+refs/*:refs/*"]);
+    command.args(["--no-recurse-submodules", "--no-show-forced-updates", "--", uri]);
+    command.args(what);
     command
 }
 
@@ -495,7 +519,15 @@ mod tests {
     }
 
     fn variables(uri: &str) -> Vec<(String, String)> {
-        let command = command(Path::new("/m"), uri, &with_token(), false);
+        let order = Order {
+            repository: &RepositoryId::parse("r").unwrap(),
+            uri,
+            wanted: &[],
+            credentials: &with_token(),
+            limits: FetchLimits { timeout: Duration::MAX, max_bytes: 7, max_memory_bytes: 8 },
+            allow_local: false,
+        };
+        let command = command(Path::new("/m"), uri, &order, &[]);
         let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
         assert!(!args.iter().any(|arg| arg.contains("swordfish") || arg.contains("b2F1dGgy")), "{args:?}");
         let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();

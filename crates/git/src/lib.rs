@@ -9,6 +9,7 @@
 //! the index. The price: a `git` of 2.34 or later must be installed. Child processes get a clean environment, and nothing
 //! but a mirror's fetch reaches the network.
 
+mod arrivals;
 mod attribution;
 mod batch;
 mod command;
@@ -33,11 +34,12 @@ mod staged;
 mod texts;
 mod traversal;
 
+pub use arrivals::{Arrival, Arrivals, arrivals};
 pub use attribution::{FindingSink, LocatedFinding, Origin};
 pub use batch::{BatchCutter, BatchLimits, CutBatch};
 pub use command::ChildLimits;
 pub use error::GitError;
-pub use fetch::{Credentials, FetchError, FetchLimits, FetchProgress, HostToken};
+pub use fetch::{Credentials, FetchError, FetchLimits, FetchProgress, HostToken, Order};
 pub use history::{CommitEntry, Refs, list};
 pub use introductions::{Introduction, introductions};
 pub use loose::{scan_content, scan_directory, scan_message, scan_staged};

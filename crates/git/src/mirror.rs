@@ -12,13 +12,12 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use secretscan_model::ids::RepositoryId;
+use secretscan_model::ids::{CommitId, RepositoryId};
 
 use crate::command::{git, git_in, output};
 use crate::error::GitError;
 use crate::fetch::{
-    Bounds, Credentials, FetchError, FetchLimits, FetchProgress, check_uri, command, disk_usage, local_path,
-    run,
+    ALL_REFS, Bounds, FetchError, FetchProgress, Order, check_uri, command, disk_usage, local_path, run,
 };
 use crate::repository::open;
 use crate::said::OwnWords;
@@ -26,6 +25,8 @@ use crate::said::OwnWords;
 /// With more packs than this a mirror is repacked: every fetch that brings something adds one, and each costs time at
 /// every look-up.
 const MAX_PACKS: usize = 50;
+/// So many commits are asked for one by one when a host does not have all that are wanted.
+const MAX_WANTED: usize = 20;
 /// How often a waiting fetch looks whether the other one is done.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
@@ -67,25 +68,21 @@ impl MirrorCache {
     ///
     /// # Errors
     /// [`FetchError::is_transient`] says whether to try again.
-    #[expect(clippy::too_many_arguments, reason = "each is another part's decision")]
     pub fn fetch(
         &self,
-        repository: &RepositoryId,
-        uri: &str,
-        credentials: &Credentials,
-        limits: &FetchLimits,
-        allow_local: bool,
+        order: &Order<'_>,
         stop: &AtomicBool,
         progress: &mut dyn FnMut(FetchProgress),
     ) -> Result<Mirror, FetchError> {
-        check_uri(uri, allow_local)?;
-        let bounds = Bounds { limits: *limits, started: Instant::now(), stop };
+        check_uri(order.uri, order.allow_local)?;
+        let repository = order.repository;
+        let bounds = Bounds { limits: order.limits, started: Instant::now(), stop };
         fs::create_dir_all(&self.dir).map_err(FetchError::io("make the directory", &self.dir))?;
         let fetch_lock = self.lock_file(repository, "fetch-lock")?;
         lock(&fetch_lock, &bounds).map_err(|e| e.at(self.path(repository, "fetch-lock")))?;
         let in_use = self.lock_file(repository, "use-lock")?;
         let path = self.path(repository, "git");
-        let mut fetch = Fetch { uri, credentials, allow_local, bounds, progress };
+        let mut fetch = Fetch { order, bounds, progress };
         // Packs vanish when they are joined, so only while nobody reads.
         if in_use.try_lock().is_ok() {
             fetch.join_packs(&path)?;
@@ -104,6 +101,7 @@ impl MirrorCache {
             Some(Err(error)) => return Err(error),
             None => fetch.create(&path, &self.path(repository, "new"))?,
         }
+        fetch.wanted(&path)?;
         // The time of the last write is what eviction goes by.
         (&in_use).write_all(b".").map_err(FetchError::io("write", self.path(repository, "use-lock")))?;
         self.evict();
@@ -211,9 +209,7 @@ fn remove(path: &Path) -> Result<(), FetchError> {
 
 /// A fetch under the locks.
 struct Fetch<'a> {
-    uri: &'a str,
-    credentials: &'a Credentials,
-    allow_local: bool,
+    order: &'a Order<'a>,
     bounds: Bounds<'a>,
     progress: &'a mut dyn FnMut(FetchProgress),
 }
@@ -225,7 +221,39 @@ impl Fetch<'_> {
         if let Err(error) = open(mirror) {
             return Err(FetchError::Corrupt { stderr: error.to_string() });
         }
-        self.run(mirror)
+        self.run(mirror, &[ALL_REFS.to_owned()])
+    }
+
+    /// Fetches what is wanted and no ref led to. What the host does not have any more, or does not give by its id, is
+    /// left out.
+    fn wanted(&mut self, mirror: &Path) -> Result<(), FetchError> {
+        let is_there = |id: &CommitId| has(mirror, id);
+        let mut missing: Vec<String> =
+            self.order.wanted.iter().filter(|id| !is_there(id)).map(CommitId::to_string).collect();
+        missing.dedup();
+        if missing.is_empty() || self.run_kindly(mirror, &missing)? || missing.len() == 1 {
+            return Ok(());
+        }
+        // One of them spoils it for all.
+        for id in missing.iter().take(MAX_WANTED) {
+            self.run_kindly(mirror, std::slice::from_ref(id))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the host gave what was asked for.
+    fn run_kindly(&mut self, mirror: &Path, what: &[String]) -> Result<bool, FetchError> {
+        match self.run(mirror, what) {
+            Ok(()) => Ok(true),
+            // Hosts word it differently.
+            Err(
+                FetchError::Git { stderr } | FetchError::NotFound { stderr } | FetchError::Corrupt { stderr },
+            ) => {
+                tracing::info!(mirror = %mirror.display(), stderr, "the host does not give what was pushed");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a mirror under another name and renames it once it is complete.
@@ -235,7 +263,7 @@ impl Fetch<'_> {
         init.args(["init", "-q", "--bare", "--template=", "--object-format=sha1", "--"]).arg(new);
         output(init, "init").map_err(|error| FetchError::Git { stderr: error.to_string() })?;
         let made = self
-            .run(new)
+            .run(new, &[ALL_REFS.to_owned()])
             .and_then(|()| fs::rename(new, mirror).map_err(FetchError::io("rename to its final name", new)));
         if made.is_err() {
             // The error that made it useless is the one to report; what stays here goes at the next fetch.
@@ -254,7 +282,7 @@ impl Fetch<'_> {
         }
         let mut repack = git_in(mirror);
         repack.args(["repack", "-d", "-q", "--geometric=2"]);
-        let words = OwnWords::new(self.uri, self.credentials);
+        let words = OwnWords::new(self.order.uri, self.order.credentials);
         match run(repack, mirror, &self.bounds, words, self.progress) {
             // The fetch that follows finds out whether the mirror is damaged.
             Err(FetchError::Git { stderr } | FetchError::Corrupt { stderr }) => {
@@ -265,18 +293,19 @@ impl Fetch<'_> {
         }
     }
 
-    fn run(&mut self, mirror: &Path) -> Result<(), FetchError> {
-        match self.run_once(mirror, self.uri) {
+    fn run(&mut self, mirror: &Path, what: &[String]) -> Result<(), FetchError> {
+        let uri = self.order.uri;
+        match self.run_once(mirror, uri, what) {
             // Some hosts redirect to the name with `.git`, which is known to be the same repository.
-            Err(FetchError::Redirected { .. }) if !self.uri.ends_with(".git") => {
-                self.run_once(mirror, &format!("{}.git", self.uri.trim_end_matches('/')))
+            Err(FetchError::Redirected { .. }) if !uri.ends_with(".git") => {
+                self.run_once(mirror, &format!("{}.git", uri.trim_end_matches('/')), what)
             }
             other => other,
         }
     }
 
-    fn run_once(&mut self, mirror: &Path, uri: &str) -> Result<(), FetchError> {
-        let mut command = command(mirror, uri, self.credentials, self.allow_local);
+    fn run_once(&mut self, mirror: &Path, uri: &str, what: &[String]) -> Result<(), FetchError> {
+        let mut command = command(mirror, uri, self.order, what);
         // Git's own check of the source's owner can't see the user's configuration, so it is made here with it.
         let trusted = mirror.join("trusted-source");
         if let Some(source) = local_path(uri) {
@@ -290,8 +319,15 @@ impl Fetch<'_> {
             fs::write(&trusted, "[safe]\n\tdirectory = *\n").map_err(FetchError::io("write", &trusted))?;
             command.env("GIT_CONFIG_GLOBAL", &trusted);
         }
-        run(command, mirror, &self.bounds, OwnWords::new(uri, self.credentials), self.progress)
+        run(command, mirror, &self.bounds, OwnWords::new(uri, self.order.credentials), self.progress)
     }
+}
+
+/// Whether an object is in a repository.
+fn has(repository: &Path, id: &CommitId) -> bool {
+    let Ok(repository) = open(repository) else { return false };
+    let id = git2::Oid::from_str(&id.to_string());
+    repository.odb().is_ok_and(|objects| id.is_ok_and(|id| objects.exists(id)))
 }
 
 /// Removes what a fetch that was killed left in the way of the next one: lock files and half packs. The caller holds

@@ -5,6 +5,7 @@
 //! so that a redelivery is the same request.
 
 mod config;
+mod pushes;
 
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ const CONCURRENCY: usize = 64;
 
 /// Runs until stopped.
 pub async fn run(bus: Bus, config: Config, stop: Stop) {
-    let controller = Controller { door: Door::new(bus.clone()), bus, config, cache: LedgerCache::default() };
+    let (cache, turns) = (LedgerCache::default(), pushes::Turns::default());
+    let controller = Controller { door: Door::new(bus.clone()), bus, config, cache, turns };
     let controller = &controller;
     tokio::join!(
         controller.door.listen(&stop),
@@ -38,6 +40,7 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) {
         controller
             .bus
             .work_ahead(Queue::Cancellations, CONCURRENCY, &stop, |delivery| controller.cancel(delivery)),
+        controller.bus.work_ahead(Queue::Pushes, CONCURRENCY, &stop, |delivery| controller.push(delivery)),
         controller
             .bus
             .work_ahead(Queue::NewBatches, CONCURRENCY, &stop, |delivery| controller.new_batch(delivery)),
@@ -55,6 +58,7 @@ struct Controller {
     config: Config,
     door: Door,
     cache: LedgerCache,
+    turns: pushes::Turns,
 }
 
 /// Why a message is refused: the words for the requester, and whether its bytes may be kept.

@@ -17,11 +17,11 @@ use secretscan_bus::queue::{Delivery, RETRY_AFTER, Settled, Verdict};
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
 use secretscan_git::{
-    BatchCutter, BatchLimits, ChildLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Refs,
+    Arrival, BatchCutter, BatchLimits, ChildLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Order, Refs,
 };
 use secretscan_model::{
-    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, RepositoryId, RepositoryScan,
-    RequestId, Role, ScanEvent,
+    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, Push, RepositoryId,
+    RepositoryScan, RequestId, Role, ScanEvent,
 };
 use secretscan_proto::{pack_commit_ids, v1};
 use sha2::{Digest, Sha256};
@@ -35,6 +35,8 @@ const MAX_BATCH_COMMITS: usize = 30_000;
 /// About this many batches are made of a long history: its request lists them all.
 const WANTED_BATCHES: usize = 400;
 
+/// So many commits that pushes brought are named for the notifier: they are one message.
+const MAX_PUSHED_COMMITS: usize = 20_000;
 /// So many things not scanned are named in a request's record; the rest are counted.
 const MAX_NOT_SCANNED: usize = 1_000;
 /// How exactly the time of work is measured.
@@ -230,15 +232,64 @@ impl Agent {
         let (uri, repository, id) = (scan.uri.clone(), repository.clone(), scan.id.clone());
         let (limits, allow_local) = (self.config.fetch.limits(), self.config.fetch.allow_local);
         let halt = halt.clone();
+        let wanted: Vec<CommitId> = scan.pushes.iter().map(|push| push.after).collect();
         blocking(move || {
             let mut progress = |progress: secretscan_git::FetchProgress| {
                 tracing::debug!(request_id = %id, progress = progress.line, "fetching");
             };
-            mirrors
-                .fetch(&repository, &uri, &credentials, &limits, allow_local, &halt.flag, &mut progress)
-                .map_err(WorkError::Fetch)
+            let order = Order {
+                repository: &repository,
+                uri: &uri,
+                wanted: &wanted,
+                credentials: &credentials,
+                limits,
+                allow_local,
+            };
+            mirrors.fetch(&order, &halt.flag, &mut progress).map_err(WorkError::Fetch)
         })
         .await
+    }
+
+    /// The commits that the request is about, and what of it has none. What pushes brought is put down for the notifier.
+    async fn list(
+        &self,
+        scan: &RepositoryScan,
+        mirror: &Arc<Mirror>,
+        halt: &Arc<Halt>,
+    ) -> Result<(Vec<CommitEntry>, Vec<NotScanned>), WorkError> {
+        let max_memory_bytes = self.config.fetch.max_memory_bytes;
+        let (mirror, halt, refs) = (mirror.clone(), halt.clone(), scan.refs.clone());
+        if scan.pushes.is_empty() {
+            return blocking(move || {
+                let children = ChildLimits { max_memory_bytes, ..halt.children() };
+                if !refs.is_empty() {
+                    return Ok((secretscan_git::list(mirror.path(), &Refs::Named(refs), &children)?, vec![]));
+                }
+                let outside = secretscan_git::refs_without_commits(mirror.path())?;
+                Ok((secretscan_git::list(mirror.path(), &Refs::All, &children)?, outside))
+            })
+            .await;
+        }
+        let pushes = scan.pushes.clone();
+        let arrived = blocking(move || {
+            let children = ChildLimits { max_memory_bytes, ..halt.children() };
+            Ok(secretscan_git::arrivals(mirror.path(), &pushes, MAX_PUSHED_COMMITS, &children)?)
+        })
+        .await?;
+        let content = |(push, arrival): (&Push, &Arrival)| {
+            let (commit_id_length, commit_ids) = pack_commit_ids(&arrival.commits);
+            v1::PushContent {
+                name: push.name.clone(),
+                after: push.after.to_string(),
+                tip: arrival.tip.map(|tip| tip.to_string()).unwrap_or_default(),
+                commit_id_length,
+                commit_ids,
+                is_cut: arrival.is_cut,
+            }
+        };
+        let pushes = scan.pushes.iter().zip(&arrived.each).map(content).collect();
+        self.bus.put_pushed(&scan.id, &v1::PushedCommits { pushes }).await?;
+        Ok((arrived.history, arrived.not_scanned))
     }
 
     async fn list_and_cut_mirror(
@@ -250,21 +301,8 @@ impl Agent {
         halt: &Arc<Halt>,
         open: &mut watch::Receiver<usize>,
     ) -> Result<Listing, WorkError> {
-        let refs = match scan.refs.is_empty() {
-            true => Refs::All,
-            false => Refs::Named(scan.refs.clone()),
-        };
-        let (listed, listing_halt, memory) =
-            (mirror.clone(), halt.clone(), self.config.fetch.max_memory_bytes);
-        let listing = blocking(move || {
-            let children = ChildLimits { max_memory_bytes: memory, ..listing_halt.children() };
-            let outside = match refs {
-                Refs::All => secretscan_git::refs_without_commits(listed.path())?,
-                Refs::Named(_) => vec![],
-            };
-            Ok((secretscan_git::list(listed.path(), &refs, &children)?, outside))
-        });
-        let (commits, outside) = listing.await?;
+        let memory = self.config.fetch.max_memory_bytes;
+        let (commits, outside) = self.list(scan, mirror, halt).await?;
         let known = self.bus.ledger(repository).known().await?;
         let count = commits.len() as u64;
         let unknown: Vec<CommitEntry> =

@@ -14,8 +14,8 @@ use secretscan_detect::{HashKey, RuleSet};
 use secretscan_model::ledger::CommitState;
 use secretscan_model::{CommitId, RepositoryId, RepositoryScan, RequestId, ScanState};
 
-use super::Target;
 use super::fleet::wait;
+use super::{Target, pushes};
 use crate::{expected_by, keys};
 
 /// What was compared, and was equal.
@@ -68,6 +68,11 @@ pub(super) async fn ended(
         ensure!(scan.state == ScanState::Completed, "request {id} is not Completed: {}", standing(&scan));
     }
     Ok(())
+}
+
+/// Waits until every push has joined a request, and that has ended.
+pub(super) async fn pushed(bus: &Bus, target: &Target, patience: Duration) -> anyhow::Result<()> {
+    until(patience, async || pushes::is_scanned(bus, target).await).await
 }
 
 /// Waits until a request has failed.
@@ -235,7 +240,10 @@ async fn streams_are_empty(jetstream: &Context, refused: u64) -> anyhow::Result<
         }
         let messages = info.state.messages;
         match name.as_str() {
-            topology::REPOSITORY_SCAN_DOOR | topology::REPOSITORY_SCANS | topology::COMMIT_BATCHES => {
+            topology::REPOSITORY_SCAN_DOOR
+            | topology::REPOSITORY_SCANS
+            | topology::COMMIT_BATCHES
+            | topology::PUSHES => {
                 ensure!(messages == 0, "{messages} messages are left in {name}");
             }
             topology::DEAD_LETTERS => {

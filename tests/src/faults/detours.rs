@@ -86,11 +86,27 @@ impl Detour<'_> {
         }
     }
 
-    /// One that is refused, one that fails, and one that is given back and then cancelled.
-    pub(super) async fn without_history(&mut self) -> anyhow::Result<()> {
-        let refused = self.id("refused")?;
+    async fn refusal(&mut self, name: &str) -> anyhow::Result<()> {
+        let refused = self.id(name)?;
         let answer = self.ask(&refused, "ftp://127.0.0.1/repository").await?;
         ensure!(!answer.error.is_empty(), "it was accepted");
+        Ok(())
+    }
+
+    /// Refusals until a process has crashed at each point of one: only its first delivery comes to them.
+    pub(super) async fn refusals(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
+        for number in 0.. {
+            if !fleet.fail_points_left().iter().any(|point| point.starts_with("scan.Refuse")) {
+                break;
+            }
+            self.refusal(&format!("refused-{number}")).await?;
+        }
+        Ok(())
+    }
+
+    /// One that is refused, one that fails, and one that is given back and then cancelled.
+    pub(super) async fn without_history(&mut self) -> anyhow::Result<()> {
+        self.refusal("refused").await?;
         let failed = self.id("failed")?;
         self.ask(&failed, MISSING).await?;
         // Its dead letter.

@@ -12,6 +12,7 @@ mod plan;
 mod poison;
 mod process;
 mod proxy;
+mod pushes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -140,6 +141,8 @@ struct Stage {
     targets: Vec<Target>,
     /// Scanned after a scan of it was cancelled.
     cancelled: Target,
+    /// Scanned because a host tells of pushes.
+    pushed: Target,
     rules: Arc<RuleSet>,
     logs: PathBuf,
     _files: (tempfile::TempDir, Users),
@@ -147,7 +150,7 @@ struct Stage {
 
 /// What came of the requests.
 struct Asked {
-    /// The ids of the repositories, of the one that was cancelled first last.
+    /// The ids of the repositories, in the order of [`Stage::all_targets`].
     repositories: Vec<RepositoryId>,
     sent_again: u64,
     /// At most so many messages are dead letters.
@@ -177,9 +180,10 @@ impl Stage {
         });
         let binaries = binaries.await??;
         let (seed, count) = (run.seed, run.repositories);
-        let made = move || anyhow::Ok((make_targets(seed, count)?, make_cancelled(seed)?));
-        let (targets, cancelled) = tokio::task::spawn_blocking(made).await??;
-        say(&format!("{} repositories are made", count + 1));
+        let made =
+            move || anyhow::Ok((make_targets(seed, count)?, make_cancelled(seed)?, make_pushed(seed)?));
+        let (targets, cancelled, pushed) = tokio::task::spawn_blocking(made).await??;
+        say(&format!("{} repositories are made", count + 2));
         let users = Users::with_tls()?;
         let server = TestServer::start_with(users.server_config()?).await?;
         let (url, setup) = (server.url(), Identity::Setup);
@@ -187,7 +191,7 @@ impl Stage {
         let client = users.client_options(setup)?.connect(url).await?;
         let key_file = dir.join("key");
         std::fs::write(&key_file, KEY)?;
-        let (rules, rules_file) = few_rules(targets.iter().chain([&cancelled]), &dir)?;
+        let (rules, rules_file) = few_rules(targets.iter().chain([&cancelled, &pushed]), &dir)?;
         let options = FleetOptions {
             binaries: &binaries,
             replicas: run.replicas,
@@ -202,11 +206,11 @@ impl Stage {
         };
         let fleet = Fleet::start(server, &options).await?;
         let (logs, files) = (dir.join("logs"), (temporary, users));
-        Ok(Self { bus, client, fleet, targets, cancelled, rules, logs, _files: files })
+        Ok(Self { bus, client, fleet, targets, cancelled, pushed, rules, logs, _files: files })
     }
 
     fn all_targets(&self) -> impl Iterator<Item = &Target> {
-        self.targets.iter().chain([&self.cancelled])
+        self.targets.iter().chain([&self.cancelled, &self.pushed])
     }
 
     /// Sends all requests, those that complete and those that don't, and waits until they have ended.
@@ -216,14 +220,23 @@ impl Stage {
         let mut with_batches = detour(0);
         // A process crashes once at each point, and then another goes on after it.
         let mut without: Vec<Detour<'_>> = (1..=4).map(detour).collect();
-        let ((mut repositories, sent_again), _, cancelled) = tokio::try_join!(
+        let mut refused = detour(5);
+        let ((mut repositories, sent_again), _, (), cancelled, pushed) = tokio::try_join!(
             ask(&self.bus, &self.targets, options.duration),
             futures::future::try_join_all(without.iter_mut().map(Detour::without_history)),
+            refused.refusals(&self.fleet),
             with_batches.with_batches(&self.cancelled),
+            pushes::tell(&self.bus, &self.pushed, options.duration.mul_f64(0.8)),
         )?;
-        repositories.push(cancelled);
-        let refused = without.iter().chain([&with_batches]).map(|detour| detour.refused).sum();
+        repositories.extend([cancelled, pushed]);
+        let refused = without.iter().chain([&with_batches, &refused]).map(|detour| detour.refused).sum();
         Ok(Asked { repositories, sent_again, refused })
+    }
+
+    /// Waits until all that was asked for and all that was pushed is scanned.
+    async fn ended(&self, patience: Duration) -> anyhow::Result<()> {
+        check::ended(&self.bus, self.all_targets(), patience).await?;
+        check::pushed(&self.bus, &self.pushed, patience).await
     }
 
     /// Does something while the fleet is supervised.
@@ -263,7 +276,7 @@ pub async fn run(options: &Options, say: impl Fn(&str)) -> anyhow::Result<Outcom
     let worked = async {
         let (asked, faults) = tokio::try_join!(stage.ask(options), inflict(&stage.fleet, options, &say))?;
         say(&format!("faults are over after {:.0} s", started.elapsed().as_secs_f64()));
-        check::ended(&stage.bus, stage.all_targets(), options.patience).await?;
+        stage.ended(options.patience).await?;
         Ok((asked, faults))
     };
     let (asked, faults) = stage.supervised(worked).await?;
@@ -313,7 +326,7 @@ pub async fn crash_at(
     let worked = async {
         let asked = async {
             let asked = stage.ask(options).await?;
-            check::ended(&stage.bus, stage.all_targets(), options.patience).await?;
+            stage.ended(options.patience).await?;
             Ok(asked)
         };
         tokio::pin!(asked);
@@ -368,6 +381,11 @@ fn make_targets(seed: u64, count: usize) -> anyhow::Result<Vec<Target>> {
 fn make_cancelled(seed: u64) -> anyhow::Result<Target> {
     let generated = generate(seed.wrapping_mul(10_000) + 9_999, 200)?;
     Ok(Target { generated, requests: vec![RequestId::parse(&format!("s{seed}-again"))?] })
+}
+
+/// Commits enough that some join a request that waits and some come while one is fetched.
+fn make_pushed(seed: u64) -> anyhow::Result<Target> {
+    Ok(Target { generated: generate(seed.wrapping_mul(10_000) + 9_998, 60)?, requests: vec![] })
 }
 
 /// Sends all requests, spread over most of the time, each until it is answered. Gives the repositories' ids and how

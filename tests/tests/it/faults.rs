@@ -15,9 +15,10 @@ async fn a_short_run_of_faults_loses_repeats_and_leaves_nothing() {
 }
 
 /// The consumers that have messages.
-const CONSUMERS: [&str; 9] = [
+const CONSUMERS: [&str; 10] = [
     "controller-new",
     "controller-cancel",
+    "controller-pushes",
     "scheduler-queued-on-demand",
     "repo-agents",
     "controller-batches",
@@ -28,9 +29,10 @@ const CONSUMERS: [&str; 9] = [
 ];
 
 /// What happens to a request and to a batch, by the last event of each write, and how many effects follow.
-const EVENTS: [(&str, usize); 14] = [
+const EVENTS: [(&str, usize); 15] = [
     ("scan.Refuse", 0),
     ("scan.Accept", 1),
+    ("scan.Join", 1),
     ("scan.Assign", 1),
     ("scan.Claim", 0),
     ("scan.FinishListing", 1),
@@ -46,9 +48,11 @@ const EVENTS: [(&str, usize); 14] = [
 ];
 
 /// Writes between the beats.
-const BETWEEN: [&str; 25] = [
+const BETWEEN: [&str; 27] = [
     "scan.created",
     "repository.held",
+    "repository.joined",
+    "pushed.written",
     "repository.released",
     "scan.Compare.written",
     "pack.stored",

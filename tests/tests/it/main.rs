@@ -10,5 +10,6 @@ mod hostile;
 mod hygiene;
 mod least_privilege;
 mod on_demand;
+mod pushes;
 mod server;
 mod sharing;

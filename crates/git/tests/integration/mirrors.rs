@@ -5,8 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use secretscan_git::{Credentials, FetchError, FetchLimits, Mirror, MirrorCache, Refs, list, refs};
-use secretscan_model::ids::RepositoryId;
+use secretscan_git::{
+    Arrival, Credentials, FetchError, FetchLimits, Mirror, MirrorCache, Order, Refs, arrivals, list, refs,
+};
+use secretscan_model::Push;
+use secretscan_model::ids::{CommitId, RepositoryId};
+use secretscan_testkit::{Change, RepositoryBuilder};
 use tempfile::tempdir;
 
 use crate::support::*;
@@ -14,10 +18,16 @@ use crate::support::*;
 const LIMITS: FetchLimits =
     FetchLimits { timeout: Duration::from_secs(60), max_bytes: 1 << 30, max_memory_bytes: 1 << 30 };
 
+/// Of local paths too, within [`LIMITS`].
+fn order<'a>(repository: &'a RepositoryId, uri: &'a str) -> Order<'a> {
+    static NONE: Credentials = Credentials { tokens: Vec::new(), ssh_key: None, helper: None };
+    Order { repository, uri, wanted: &[], credentials: &NONE, limits: LIMITS, allow_local: true }
+}
+
 fn fetch_as(cache: &MirrorCache, name: &str, source: &Path) -> Result<Mirror, FetchError> {
     let uri = source.to_str().unwrap();
     let id = RepositoryId::parse(name).unwrap();
-    cache.fetch(&id, uri, &Credentials::default(), &LIMITS, true, &NEVER, &mut |_| {})
+    cache.fetch(&order(&id, uri), &NEVER, &mut |_| {})
 }
 
 fn fetch(cache: &MirrorCache, source: &Path) -> Result<Mirror, FetchError> {
@@ -89,7 +99,7 @@ fn failures_are_classified_and_leave_nothing() {
     assert!(unreachable.is_transient());
     let id = RepositoryId::parse("r").unwrap();
     let uri = dir.path().to_str().unwrap();
-    let local = cache.fetch(&id, uri, &Credentials::default(), &LIMITS, false, &NEVER, &mut |_| {});
+    let local = cache.fetch(&Order { allow_local: false, ..order(&id, uri) }, &NEVER, &mut |_| {});
     assert!(matches!(local, Err(FetchError::Refused { .. })));
     let left: Vec<_> = fs::read_dir(&cache_dir).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name.to_string_lossy().ends_with("-lock")), "{left:?}");
@@ -227,6 +237,77 @@ fn the_least_recently_fetched_mirror_goes_first_and_none_in_use() {
 }
 
 #[test]
+fn what_was_pushed_and_overwritten_is_fetched_as_long_as_the_host_has_it() {
+    let dir = tempdir().unwrap();
+    let source = source(dir.path());
+    add_commit(&source, "refs/heads/c2", "refs/heads/new");
+    let overwritten: CommitId = git_text(&source, &["rev-parse", "refs/heads/new"]).parse().unwrap();
+    git(&source, &["update-ref", "-d", "refs/heads/new"]);
+    let gone: CommitId = "12".repeat(20).parse().unwrap();
+    let cache = MirrorCache::new(dir.path().join("cache"), u64::MAX);
+    let (id, uri) = (RepositoryId::parse("r").unwrap(), source.to_str().unwrap());
+    let order = Order { wanted: &[gone, overwritten], ..order(&id, uri) };
+    let mirror = cache.fetch(&order, &NEVER, &mut |_| {}).unwrap();
+    assert_eq!(git_text(mirror.path(), &["cat-file", "-t", &overwritten.to_string()]), "commit");
+    assert_eq!(refs(mirror.path()).unwrap(), refs(&source).unwrap());
+
+    let push = |name: &str, after| Push { name: name.to_owned(), before: None, after };
+    let pushes = [push("refs/heads/gone", gone), push("refs/heads/new", overwritten)];
+    let arrived = arrivals(mirror.path(), &pushes, 10, &CHILDREN).unwrap();
+    assert_eq!(arrived.each[0], Arrival { tip: None, commits: vec![], is_cut: false });
+    assert_eq!(arrived.each[1].commits, [overwritten]);
+    assert_eq!(arrived.history.len(), 3);
+    assert_eq!(arrived.not_scanned[0].what, format!("{gone} of refs/heads/gone"));
+    assert_eq!(arrived.not_scanned[0].reason, "the host does not have it any more");
+}
+
+#[test]
+fn a_push_brings_what_its_ref_did_not_reach_before() {
+    let mut builder = RepositoryBuilder::new().unwrap();
+    let write = |name: &str| [Change::write(name, name)];
+    let commits = ["1", "2", "3"].map(|name| builder.commit("main", write(name)));
+    builder.branch("side", "main");
+    let on_side = builder.commit("side", write("4"));
+    builder.annotated_tag("v1", on_side);
+    builder.reference("refs/heads/third", commits[1]);
+    let repository = builder.build().unwrap();
+    let [first, second, third] = commits.map(|mark| repository.id(mark));
+    let side = repository.id(on_side);
+    let tag = git_text(&repository.path(), &["rev-parse", "refs/tags/v1"]).parse().unwrap();
+    let brought = |name: &str, before: Option<CommitId>, after: CommitId, max: usize| {
+        let push = Push { name: name.to_owned(), before, after };
+        let arrived = arrivals(&repository.path(), &[push], max, &CHILDREN).unwrap();
+        assert_eq!(arrived.not_scanned, []);
+        let [Arrival { commits, is_cut, .. }] = arrived.each.try_into().unwrap();
+        (commits, is_cut)
+    };
+    assert_eq!(brought("refs/heads/main", Some(first), third, 9), (vec![third, second], false), "moved on");
+    assert_eq!(brought("refs/heads/main", Some(first), third, 1), (vec![third], true), "too many");
+    assert_eq!(brought("refs/heads/main", Some(third), first, 9), (vec![], false), "moved back");
+    assert_eq!(brought("refs/heads/main", Some(side), third, 9), (vec![], false), "moved aside");
+    assert_eq!(brought("refs/heads/third", None, second, 9), (vec![], false), "new, and known before");
+    let unknown = "12".repeat(20).parse().unwrap();
+    let all = (vec![third, second, first], false);
+    assert_eq!(brought("refs/heads/main", Some(unknown), third, 9), all, "what was there is gone");
+    // The branch that was there before reaches it too.
+    assert_eq!(brought("refs/tags/v1", None, tag, 9), (vec![], false), "a tag");
+    let tree: CommitId = git_text(&repository.path(), &["rev-parse", "main^{tree}"]).parse().unwrap();
+    let push = Push { name: "refs/tags/tree".to_owned(), before: None, after: tree };
+    let arrived = arrivals(&repository.path(), &[push], 9, &CHILDREN).unwrap();
+    assert_eq!(arrived.not_scanned[0].reason, "it leads to no commit");
+
+    let push = |name: &str, after| Push { name: name.to_owned(), before: None, after };
+    let together = [push("refs/heads/side", side), push("refs/tags/v1", tag)];
+    let arrived = arrivals(&repository.path(), &together, 9, &CHILDREN).unwrap();
+    assert_eq!(
+        arrived.each.iter().map(|arrival| &arrival.commits[..]).collect::<Vec<_>>(),
+        [[side], [side]],
+        "neither was there before"
+    );
+    assert_eq!(arrived.history.len(), 4);
+}
+
+#[test]
 fn a_source_over_the_limit_is_refused() {
     let dir = tempdir().unwrap();
     let source = source(dir.path());
@@ -234,7 +315,7 @@ fn a_source_over_the_limit_is_refused() {
     let limits = FetchLimits { max_bytes: 100, ..LIMITS };
     let id = RepositoryId::parse("r").unwrap();
     let uri = source.to_str().unwrap();
-    let result = cache.fetch(&id, uri, &Credentials::default(), &limits, true, &NEVER, &mut |_| {});
+    let result = cache.fetch(&Order { limits, ..order(&id, uri) }, &NEVER, &mut |_| {});
     assert!(matches!(result, Err(FetchError::TooLarge { limit: 100 })), "{result:?}");
     assert!(!dir.path().join("cache/r.git").exists());
 }
@@ -254,15 +335,14 @@ fn a_fetch_ends_with_the_stop_flag_and_the_time_limit() {
     let id = RepositoryId::parse("r").unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let fetch = scope
-            .spawn(|| cache.fetch(&id, &uri, &Credentials::default(), &LIMITS, false, &stop, &mut |_| {}));
+        let fetch = scope.spawn(|| cache.fetch(&order(&id, &uri), &stop, &mut |_| {}));
         let connection = listener.accept().unwrap();
         stop.store(true, Ordering::Relaxed);
         assert!(matches!(fetch.join().unwrap(), Err(FetchError::Stopped)));
         drop(connection);
     });
     let limits = FetchLimits { timeout: Duration::from_millis(300), ..LIMITS };
-    let late = cache.fetch(&id, &uri, &Credentials::default(), &limits, false, &NEVER, &mut |_| {});
+    let late = cache.fetch(&Order { limits, ..order(&id, &uri) }, &NEVER, &mut |_| {});
     assert!(matches!(late, Err(FetchError::TimedOut { .. })));
 }
 
@@ -353,7 +433,7 @@ fn a_lock_held_by_another_process_is_waited_for() {
     let id = RepositoryId::parse("r").unwrap();
     let limits = FetchLimits { timeout: Duration::from_millis(200), ..LIMITS };
     let uri = source.to_str().unwrap();
-    let late = cache.fetch(&id, uri, &Credentials::default(), &limits, true, &NEVER, &mut |_| {});
+    let late = cache.fetch(&Order { limits, ..order(&id, uri) }, &NEVER, &mut |_| {});
     assert!(matches!(late, Err(FetchError::TimedOut { .. })));
     drop(other.stdin.take());
     other.wait().unwrap();
