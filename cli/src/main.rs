@@ -54,6 +54,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::exit::Outcome;
 
@@ -95,6 +96,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Secrets are in memory: no core dump shows them, nor one of a child. Where that can't be had, it is as it was.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let result = Cli::try_parse().map_err(anyhow::Error::from).and_then(|cli| run(cli.command));
     if let Err(error) = &result {
         failure::print(error);

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use prometheus_client::metrics::info::Info;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -71,7 +72,13 @@ where
         Err(error) => return refuse(&chain(&error)),
     };
     let settings = config.service().clone();
+    // What is in memory is nobody's business, least of all after a crash. Children inherit it.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let kept_in = setrlimit(Resource::Core, none);
     init_tracing(&settings);
+    if let Err(error) = kept_in {
+        tracing::warn!(%error, "core dumps can't be switched off");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.threads.max(1))
         .enable_all()

@@ -90,6 +90,12 @@ impl ServiceProcess {
         Ok((status, body))
     }
 
+    /// The limits that the system sets it, as Linux says them.
+    async fn limits(&self) -> anyhow::Result<String> {
+        let pid = self.child.id().context("it has ended")?;
+        Ok(tokio::fs::read_to_string(format!("/proc/{pid}/limits")).await?)
+    }
+
     /// Sends SIGTERM and waits for the end.
     ///
     /// # Errors
@@ -154,6 +160,11 @@ pub async fn behaves(binary: &str, variables: &[(&str, &str)]) {
     let (status, metrics) = service.get("/metrics").await.expect("an answer");
     assert_eq!(status, 200);
     assert!(metrics.contains("secretscan_build_info{"), "{metrics}");
+    if cfg!(target_os = "linux") {
+        let limits = service.limits().await.expect("its limits");
+        let cores = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap_or_default();
+        assert_eq!(cores.split_whitespace().nth(4), Some("0"), "a core dump would show secrets: {cores}");
+    }
     let status = service.terminate().await.expect("it stops");
     assert_eq!(status.code(), Some(0), "{status}");
 
