@@ -1,6 +1,7 @@
 //! The whole system in one test: every service for real, on a real nats-server.
 
 pub mod faults;
+pub mod forge;
 mod users;
 
 use std::collections::BTreeSet;
@@ -204,6 +205,11 @@ impl System {
             ended.context("a service panicked")??;
         }
         Ok(())
+    }
+
+    /// Fires when the services are to stop.
+    pub fn stopping(&self) -> Stop {
+        self.stop.clone()
     }
 
     /// Ends the services where they are, as a crash would. What they had in hand is taken back, not waited for.

@@ -57,11 +57,23 @@ impl HttpRemote {
         Self::start(repository, Some(format!("Basic {credentials}"))).await
     }
 
+    /// Serves a repository at its path below a directory, such as `owner/name.git`.
+    ///
+    /// # Errors
+    /// When there is no port or no such directory.
+    pub async fn serve_below(root: &Path, name: &str) -> anyhow::Result<Self> {
+        Self::listen(root.canonicalize().context("serving a directory")?, name.to_owned(), None).await
+    }
+
     async fn start(repository: &Path, authorization: Option<String>) -> anyhow::Result<Self> {
         let repository =
             repository.canonicalize().with_context(|| format!("serving {}", repository.display()))?;
         let root = repository.parent().context("a repository is in a directory")?.to_owned();
         let name = repository.file_name().context("a repository has a name")?.to_string_lossy().into_owned();
+        Self::listen(root, name, authorization).await
+    }
+
+    async fn listen(root: PathBuf, name: String, authorization: Option<String>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listening for Git over HTTP")?;
         let address = listener.local_addr().context("asking for the port of Git over HTTP")?;
         let host = Arc::new(Host { root, authorization });

@@ -13,3 +13,4 @@ mod on_demand;
 mod pushes;
 mod server;
 mod sharing;
+mod whole_way;
