@@ -61,13 +61,14 @@ impl Bodies {
         Ok(received)
     }
 
-    /// Takes as much of the memory as a body needs with so many bytes more. A vector grows by doubling, so that is taken.
+    /// Takes as much of the memory as a body needs with so many bytes more: twice what it has, so that it is seldom
+    /// copied, and never more than it may have.
     fn make_room(&self, received: &mut Received, more: usize) -> Result<(), Outcome> {
         let needed = received.bytes.len() + more;
         if needed <= received.bytes.capacity() {
             return Ok(());
         }
-        let capacity = needed.max(received.bytes.capacity() * 2).next_multiple_of(UNIT);
+        let capacity = needed.max((received.bytes.capacity() * 2).min(self.max_bytes as usize));
         let held = received.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = units(capacity).saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
         let share = self.free.clone().try_acquire_many_owned(missing).map_err(|_| Outcome::Busy)?;

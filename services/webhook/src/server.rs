@@ -37,6 +37,10 @@ pub enum StartError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(
+        "webhook.max_bodies_bytes is less than webhook.max_body_bytes, so that the largest body is never received"
+    )]
+    Bodies,
     #[error("can't listen on {address}; change webhook.listen")]
     Listen { address: SocketAddr, source: std::io::Error },
 }
@@ -63,6 +67,9 @@ impl Server {
     /// [`StartError`] says which file or address is wrong.
     pub async fn bind(bus: Bus, config: &Config) -> Result<Self, StartError> {
         let settings = config.webhook.clone();
+        if settings.max_bodies_bytes < settings.max_body_bytes {
+            return Err(StartError::Bodies);
+        }
         let reception = Reception::new(bus, config)?;
         let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let failed = |source| StartError::Listen { address: settings.listen, source };

@@ -35,8 +35,9 @@ async fn it_comes_up_and_stops_as_a_service_does() {
 async fn what_is_wrong_with_a_source_is_said_at_the_start() {
     let server = secretscan_testkit::TestServer::start().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let (short, url) = (dir.path().join("short"), server.url());
+    let (short, long, url) = (dir.path().join("short"), dir.path().join("long"), server.url());
     std::fs::write(&short, "short").unwrap();
+    std::fs::write(&long, secrets().0).unwrap();
     let starts = async |file: &str, base: &str| {
         let variables = [
             ("SECRETSCAN_NATS__URL", url.as_str()),
@@ -48,6 +49,11 @@ async fn what_is_wrong_with_a_source_is_said_at_the_start() {
     };
     for (file, base, told) in [
         (
+            long.to_str().unwrap(),
+            "https://git.example",
+            "sources.work.base_url is not what a clone URL begins with",
+        ),
+        (
             "/no/such/file",
             "https://git.example/",
             "sources.work: the secret file /no/such/file can't be read",
@@ -58,6 +64,10 @@ async fn what_is_wrong_with_a_source_is_said_at_the_start() {
         assert_eq!(code, Some(1), "{error}");
         assert!(error.contains(told), "{error}");
     }
+    let bodies = [("SECRETSCAN_NATS__URL", url.as_str()), ("SECRETSCAN_WEBHOOK__MAX_BODIES_BYTES", "1")];
+    let (code, error) = ends(BINARY, &[], &bodies).await.unwrap();
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("webhook.max_bodies_bytes"), "{error}");
     let (code, error) = ends(BINARY, &[], &[("SECRETSCAN_NATS__URL", &url)]).await.unwrap();
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("no source is configured"), "{error}");
