@@ -61,7 +61,8 @@ impl Bus {
         self.receive_under(push, &names).await
     }
 
-    /// Stores a push that was taken before if one of its names was. The first of them is its message's id.
+    /// Stores a push that was taken before if one of its names was. The first of them is its message's id, and decides
+    /// which of several that come at once is taken.
     async fn receive_under(&self, push: &v1::PushReceived, names: &[String]) -> Result<Reception, BusError> {
         let marks = try_join_all(names.iter().map(|name| self.deliveries.get(name))).await?;
         if marks.iter().any(Option::is_some) {
@@ -72,7 +73,8 @@ impl Bus {
         crate::fail::point(format_args!("push.stored"));
         let taken = Delivered { at: now().0 };
         let marks = try_join_all(names.iter().map(|name| self.deliveries.create(name, &taken))).await?;
-        Ok(if marks.iter().all(Option::is_some) { Reception::Taken } else { Reception::Replayed })
+        let is_first = marks.first().is_some_and(Option::is_some);
+        Ok(if is_first { Reception::Taken } else { Reception::Replayed })
     }
 
     /// Records which commits the pushes of a request brought. Repeats safely.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use data_encoding::BASE64;
 use futures::StreamExt;
+use prometheus_client::registry::Registry;
 use secretscan_bus::access::{Identity, Keys, Limits};
 use secretscan_bus::queue::Verdict;
 use secretscan_bus::topology::Queue;
@@ -36,6 +37,7 @@ pub struct Fixture {
     pub address: SocketAddr,
     /// Who may do everything.
     pub bus: Bus,
+    metrics: Registry,
     stop: Stop,
     running: JoinHandle<()>,
     _dir: TempDir,
@@ -60,9 +62,10 @@ impl Fixture {
         config.webhook.listen.set_port(0);
         adjust(&mut config);
         let webhook = Server::bind(connect(Identity::Webhook).await, &config).await.unwrap();
-        let (address, stop) = (webhook.address(), Stop::new());
+        let (address, stop, mut metrics) = (webhook.address(), Stop::new(), Registry::default());
+        webhook.metrics().register(&mut metrics);
         let running = tokio::spawn(webhook.run(stop.clone()));
-        Self { server, address, bus, stop, running, _dir: dir }
+        Self { server, address, bus, metrics, stop, running, _dir: dir }
     }
 
     /// Sends a delivery.
@@ -73,6 +76,13 @@ impl Fixture {
     /// Sends a delivery and gives the status of its answer.
     pub async fn status(&self, delivery: &Delivery) -> u16 {
         self.send(delivery).await.status
+    }
+
+    /// What it has counted, as text.
+    pub fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
+        text
     }
 
     /// How many pushes are stored.

@@ -84,6 +84,29 @@ async fn there_is_nothing_but_deliveries() {
 }
 
 #[tokio::test]
+async fn answers_are_counted_by_source_and_outcome() {
+    let webhook = Fixture::start().await;
+    let delivery = Delivery::github(&secrets().0, "1", &push());
+    let elsewhere = Delivery { path: "/hooks/no-such-source".into(), ..delivery.clone() };
+    let unsigned = delivery.clone().without("X-Hub-Signature-256");
+    for delivery in [&delivery, &delivery, &unsigned, &elsewhere] {
+        webhook.send(delivery).await;
+    }
+    let metrics = webhook.metrics();
+    for line in [
+        r#"secretscan_webhook_deliveries_total{source="github",outcome="taken"} 1"#,
+        r#"secretscan_webhook_deliveries_total{source="github",outcome="replayed"} 1"#,
+        r#"secretscan_webhook_deliveries_total{source="github",outcome="unauthorized"} 1"#,
+        r#"secretscan_webhook_deliveries_total{source="",outcome="not-found"} 1"#,
+        r#"secretscan_webhook_answer_seconds_count{source="github"} 3"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert!(!metrics.contains("no-such-source"));
+    webhook.stop().await;
+}
+
+#[tokio::test]
 async fn a_policy_may_refuse_repositories_that_are_not_known() {
     let webhook =
         Fixture::start_with(|config| config.policy.unknown_repositories = UnknownRepositories::Refuse).await;

@@ -45,6 +45,18 @@ async fn an_id_or_a_dated_payload_that_was_seen_is_refused_with_anything_else_of
 }
 
 #[tokio::test]
+async fn of_one_delivery_that_comes_many_times_at_once_one_is_taken() {
+    let webhook = Fixture::start().await;
+    let payload = payloads::github("refs/heads/main", NONE, &id(1));
+    let delivery = Delivery::github(&secrets().0, "1", &payload);
+    let all = futures::future::join_all((0..20).map(|_| webhook.status(&delivery))).await;
+    let count = |status| all.iter().filter(|answered| **answered == status).count();
+    assert_eq!((count(202), count(409)), (1, 19));
+    assert_eq!(webhook.count().await, 1);
+    webhook.stop().await;
+}
+
+#[tokio::test]
 async fn a_branch_that_goes_there_and_back_and_there_is_three_pushes_also_without_dates() {
     let webhook = Fixture::start().await;
     let (secret, _) = secrets();
