@@ -10,7 +10,7 @@ use sha2::Sha256;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 
-/// Commits that a payload lists; it has about 8 KB with them.
+/// Commits that a payload lists; it has about 7 KB with them.
 const COMMITS: usize = 12;
 
 /// Makes deliveries of one source.

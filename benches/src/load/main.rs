@@ -15,7 +15,7 @@
 //!   repo-agents, but fetch nothing and find no commit, so each request is complete when it is listed.
 //! - Everything shares this machine's cores: this program, nats-server, the services. What this program takes is shown too.
 //! - The times are those in the trails of the requests, which a service takes just before it writes the record.
-//! - Pushes are delivered by this program over the loopback, each signed and of 8 KB, to a webhook that is alone with
+//! - Pushes are delivered by this program over the loopback, each signed and of 7 KB, to a webhook that is alone with
 //!   nats-server: a push is done when it is stored. Latencies count from when a delivery was due.
 //! - A ledger is filled by the calls with which the controller admits a batch and marks it scanned, one after the other.
 //! - "stored" is what the server counts; "on disk" is the size of its files, in which old versions of a record stay until
