@@ -1,4 +1,5 @@
-//! The services under load: requests per second, a long queue, a large ledger; and what each takes of time and memory.
+//! The services under load: requests per second, a long queue, a large ledger, pushes; and what each takes of time and
+//! memory.
 //!
 //! ```text
 //! cargo run --release -p secretscan-benches --bin load -- [--quick] [--part PART]...
@@ -14,12 +15,15 @@
 //!   repo-agents, but fetch nothing and find no commit, so each request is complete when it is listed.
 //! - Everything shares this machine's cores: this program, nats-server, the services. What this program takes is shown too.
 //! - The times are those in the trails of the requests, which a service takes just before it writes the record.
+//! - Pushes are delivered by this program over the loopback, each signed and of 7 KB, to a webhook that is alone with
+//!   nats-server: a push is done when it is stored. Latencies count from when a delivery was due.
 //! - A ledger is filled by the calls with which the controller admits a batch and marks it scanned, one after the other.
 //! - "stored" is what the server counts; "on disk" is the size of its files, in which old versions of a record stay until
 //!   the server compacts them.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
 mod alone;
+mod delivery;
 mod ledger;
 mod process;
 mod progress;
@@ -29,6 +33,7 @@ mod stand_in;
 mod system;
 mod table;
 mod throughput;
+mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +41,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use secretscan_benches::exit_code;
 
-/// Puts the services under load: requests per second, a long queue, a large ledger
+/// Puts the services under load: requests per second, a long queue, a large ledger, pushes
 #[derive(Parser)]
 pub struct Arguments {
     /// What to measure; may be given several times [default: all]
@@ -62,6 +67,10 @@ pub struct Arguments {
     /// Requests per second that are offered to measure latencies
     #[arg(long, default_value_t = 1_000)]
     rate: usize,
+
+    /// Deliveries of each measurement of the webhook [default: 40000]
+    #[arg(long)]
+    deliveries: Option<usize>,
 
     /// Commits in the ledger of one repository [default: 1000000]
     #[arg(long)]
@@ -99,6 +108,8 @@ enum Part {
     Queue,
     /// Many commits
     Ledger,
+    /// Pushes that Git hosts tell of
+    Webhook,
 }
 
 impl Arguments {
@@ -116,6 +127,10 @@ impl Arguments {
 
     fn queued(&self) -> usize {
         self.size(self.queued, 100_000)
+    }
+
+    fn deliveries(&self) -> usize {
+        self.size(self.deliveries, 40_000)
     }
 
     fn commits(&self) -> usize {
@@ -153,6 +168,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Part::Throughput => throughput::measure(arguments, &binaries).await?,
             Part::Queue => queue::measure(arguments, &binaries).await?,
             Part::Ledger => ledger::measure(arguments, &binaries).await?,
+            Part::Webhook => webhook::measure(arguments, &binaries).await?,
         };
         println!("{table}");
     }

@@ -17,7 +17,7 @@ use tokio::process::Child;
 use crate::process::{Usage, usage};
 
 /// The services under load.
-pub const SERVICES: [Identity; 2] = [Identity::Controller, Identity::Scheduler];
+const SERVICES: [Identity; 3] = [Identity::Controller, Identity::Scheduler, Identity::Webhook];
 /// What the streams may hold; the disk may hold less.
 const LIMITS: Limits = Limits { max_memory_bytes: 1 << 30, max_store_bytes: 1 << 40 };
 
@@ -26,15 +26,17 @@ pub struct System {
     // Before the server and the directory.
     services: Vec<(Identity, Child)>,
     server: NatsServer,
+    binary: PathBuf,
+    options: ServerOptions,
     dir: TempDir,
 }
 
 impl System {
-    /// Starts a server on an empty store, sets it up, and starts the services.
+    /// Starts a server on an empty store, sets it up, and starts controller and scheduler.
     pub async fn start(binaries: &Path) -> anyhow::Result<Self> {
         let mut system = Self::start_server().await?;
-        for identity in SERVICES {
-            system.services.push((identity, system.start_service(binaries, identity)?));
+        for identity in [Identity::Controller, Identity::Scheduler] {
+            system.start_service(binaries, identity, &[])?;
         }
         Ok(system)
     }
@@ -53,36 +55,66 @@ impl System {
         let accounts = Keys::in_dir(&keys)?.accounts(&LIMITS);
         let config = accounts.as_object().cloned().unwrap_or_default();
         let options = ServerOptions { config, ..ServerOptions::new(dir.path().join("nats")) };
-        let server = NatsServer::start(&binary, options).await?;
-        let system = Self { services: Vec::new(), server, dir };
+        let server = NatsServer::start(&binary, options.clone()).await?;
+        let options = ServerOptions { port: server.port(), ..options };
+        let system = Self { services: Vec::new(), server, binary, options, dir };
         system.connect(Identity::Setup).await?.close().await?;
         Ok(system)
     }
 
-    fn start_service(&self, binaries: &Path, identity: Identity) -> anyhow::Result<Child> {
+    /// Kills the server as a crash would, and starts it again on the same port and store.
+    pub async fn crash_server(self) -> anyhow::Result<Self> {
+        let Self { services, server, binary, options, dir } = self;
+        server.kill().await?;
+        let server = NatsServer::start(&binary, options.clone()).await?;
+        Ok(Self { services, server, binary, options, dir })
+    }
+
+    /// Starts a service, with more variables of its configuration.
+    pub fn start_service(
+        &mut self,
+        binaries: &Path,
+        identity: Identity,
+        variables: &[(&str, String)],
+    ) -> anyhow::Result<()> {
         let name = identity.name();
         let binary = binaries.join(format!("secretscan-{name}"));
-        let log = File::create(self.dir.path().join(format!("{name}.log")))?;
+        let log = File::create(self.log(identity))?;
         let mut command = tokio::process::Command::new(&binary);
         for (variable, _) in env::vars().filter(|(variable, _)| variable.starts_with("SECRETSCAN_")) {
             command.env_remove(variable);
         }
-        command
+        let child = command
             .env("SECRETSCAN_NATS__URL", self.url())
             .env("SECRETSCAN_NATS__NKEY_SEED", seed_file(&self.keys(), identity))
             .env("SECRETSCAN_NATS__IS_PROVISIONED", "true")
             .env("SECRETSCAN_SERVICE__LOG", "warn")
+            .envs(variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("starting {}", binary.display()))
+            .with_context(|| format!("starting {}", binary.display()))?;
+        self.services.push((identity, child));
+        Ok(())
+    }
+
+    /// The file that a service logs to.
+    pub fn log(&self, identity: Identity) -> PathBuf {
+        self.dir.path().join(format!("{}.log", identity.name()))
     }
 
     /// Where the server is.
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// A file beside the keys.
+    pub fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
     }
 
     /// The folder of the keys of the identities.
@@ -118,8 +150,7 @@ impl System {
     }
 
     fn why_ended(&self, identity: Identity) -> String {
-        let log = self.dir.path().join(format!("{}.log", identity.name()));
-        let log = fs::read_to_string(log).unwrap_or_default();
+        let log = fs::read_to_string(self.log(identity)).unwrap_or_default();
         format!("the {} has ended; it said: {log}", identity.name())
     }
 
@@ -172,8 +203,8 @@ async fn client(url: &str, keys: &Path, identity: Identity) -> anyhow::Result<as
 /// Builds the services; gives the folder they are in.
 pub fn build() -> anyhow::Result<PathBuf> {
     let packages = SERVICES.map(|identity| format!("--package=secretscan-{}", identity.name()));
-    let [controller, scheduler] = packages.each_ref().map(String::as_str);
-    let executables = secretscan_benches::build(&[controller, scheduler, "--bins"])?;
+    let [controller, scheduler, webhook] = packages.each_ref().map(String::as_str);
+    let executables = secretscan_benches::build(&[controller, scheduler, webhook, "--bins"])?;
     let folder = executables.first().and_then(|executable| executable.parent());
     folder.map(Path::to_owned).context("cargo built no services")
 }

@@ -1,5 +1,6 @@
 //! Pushes: from the webhook to the controller, and what each brought, from the repo-agent to the notifier.
 
+use futures::future::try_join_all;
 use secretscan_model::RequestId;
 use secretscan_proto::v1;
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,10 @@ pub enum Reception {
 
 /// The name of a delivery in keys and message ids. What a host, or somebody else, says its id is may be anything.
 fn delivery_key(source: &str, delivery: &str) -> String {
-    let digest = Sha256::digest(delivery.as_bytes());
+    key(source, &Sha256::digest(delivery.as_bytes()).into())
+}
+
+fn key(source: &str, digest: &[u8; 32]) -> String {
     let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("{source}.{name}")
 }
@@ -40,13 +44,36 @@ impl Bus {
     /// # Errors
     /// [`BusError`] when it may not be stored.
     pub async fn receive_push(&self, push: &v1::PushReceived) -> Result<Reception, BusError> {
-        let key = delivery_key(&push.source, &push.delivery);
-        if self.deliveries.get(&key).await?.is_some() {
+        self.receive_under(push, &[delivery_key(&push.source, &push.delivery)]).await
+    }
+
+    /// The same for a push that is signed without the id of its delivery: who has caught it may send it again under
+    /// another id. So it is known by a hash of what is signed as well, which no two honest pushes may share.
+    ///
+    /// # Errors
+    /// [`BusError`] when it may not be stored.
+    pub async fn receive_signed_push(
+        &self,
+        push: &v1::PushReceived,
+        signed: &[u8; 32],
+    ) -> Result<Reception, BusError> {
+        let names = [key(&push.source, signed), delivery_key(&push.source, &push.delivery)];
+        self.receive_under(push, &names).await
+    }
+
+    /// Stores a push that was taken before if one of its names was. The first of them is its message's id, and decides
+    /// which of several that come at once is taken.
+    async fn receive_under(&self, push: &v1::PushReceived, names: &[String]) -> Result<Reception, BusError> {
+        let marks = try_join_all(names.iter().map(|name| self.deliveries.get(name))).await?;
+        if marks.iter().any(Option::is_some) {
             return Ok(Reception::Replayed);
         }
-        self.send(topology::PUSH_RECEIVED.into(), key.clone(), push).await?;
+        let id = names.first().cloned().unwrap_or_default();
+        self.send(topology::PUSH_RECEIVED.into(), id, push).await?;
         crate::fail::point(format_args!("push.stored"));
-        let is_first = self.deliveries.create(&key, &Delivered { at: now().0 }).await?.is_some();
+        let taken = Delivered { at: now().0 };
+        let marks = try_join_all(names.iter().map(|name| self.deliveries.create(name, &taken))).await?;
+        let is_first = marks.first().is_some_and(Option::is_some);
         Ok(if is_first { Reception::Taken } else { Reception::Replayed })
     }
 

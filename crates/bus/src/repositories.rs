@@ -33,6 +33,14 @@ impl Bus {
         Ok(id)
     }
 
+    /// The repository of a URI, if it is known.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn find_repository(&self, uri: &RepositoryUri) -> Result<Option<Repository>, BusError> {
+        self.repository(&repository_id(uri.name())).await
+    }
+
     /// A known repository.
     ///
     /// # Errors
