@@ -36,6 +36,16 @@ pub struct CheckArguments {
     ignore: IgnoreArguments,
 }
 
+/// What a [`Check`] is made of.
+pub struct Sources<'a> {
+    /// From the command line.
+    pub arguments: &'a CheckArguments,
+    /// From Git's configuration.
+    pub settings: &'a Settings,
+    /// From the environment.
+    pub skip: SkippedRules,
+}
+
 /// Everything a hook needs to scan and to judge.
 pub struct Check<'a> {
     rules: Arc<RuleSet>,
@@ -58,13 +68,10 @@ pub struct Stop<'a> {
     pub columns: usize,
 }
 
-impl<'a> Check<'a> {
+impl<'a> Sources<'a> {
     /// Loads the rules. What is to be left out is read once something is found.
-    pub fn load(
-        arguments: &'a CheckArguments,
-        settings: &'a Settings,
-        skip: SkippedRules,
-    ) -> anyhow::Result<Self> {
+    pub fn load(self) -> anyhow::Result<Check<'a>> {
+        let Self { arguments, settings, skip } = self;
         let rules = arguments.rules.load_quietly(Path::new(PLACE))?;
         if !skip.is_empty() {
             let known: BTreeSet<&str> = rules.rules().iter().map(|rule| rule.id.as_str()).collect();
@@ -72,9 +79,11 @@ impl<'a> Check<'a> {
                 say(&format!("secretscan: SECRETSCAN_SKIP names no rule: {}", escape_for_terminal(name)));
             }
         }
-        Ok(Self { rules, ignore: &arguments.ignore, settings, skip, key: scan::offline_hash_key() })
+        Ok(Check { rules, ignore: &arguments.ignore, settings, skip, key: scan::offline_hash_key() })
     }
+}
 
+impl Check<'_> {
     /// A scanner with these rules.
     pub fn scanner(&self) -> Scanner {
         Scanner::new(self.rules.clone())

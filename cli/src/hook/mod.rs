@@ -19,8 +19,8 @@ use std::path::PathBuf;
 
 use crate::exit::Outcome;
 use crate::failure::{self, Failure};
-use crate::hook::check::{Check, CheckArguments};
-use crate::hook::settings::{OnFailure, Settings};
+use crate::hook::check::{Check, CheckArguments, Sources};
+use crate::hook::settings::{OnFailure, Settings, SkippedRules};
 
 const EXIT_CODES: &str = "Exit codes: 0 clean, 1 secrets found, 2 error; Git stops on both.\n\
     Git configuration: secretscan.onFailure = block|warn, secretscan.baseline = FILE,\n\
@@ -83,9 +83,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         Command::Install(arguments) => install::install(arguments),
         Command::Uninstall(arguments) => install::uninstall(arguments),
         Command::PreCommit { check } => client(check, pre_commit::run),
-        Command::CommitMsg { file, check } => client(check, |check| commit_msg::run(file, check)),
+        Command::CommitMsg { file, check } => {
+            client(check, |sources| commit_msg::run(file, &sources.load()?))
+        }
         Command::PrePush { remote, url, check } => {
-            client(check, |check| pre_push::run(remote, url.as_deref(), check))
+            client(check, |sources| pre_push::run(remote, url.as_deref(), &sources.load()?))
         }
         Command::PreReceive { check } => server(check, server::pre_receive),
         Command::Update { name, old, new, check } => {
@@ -97,7 +99,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
 /// Runs a hook of the one who commits or pushes, who may skip it.
 fn client(
     arguments: &CheckArguments,
-    hook: impl FnOnce(&Check<'_>) -> anyhow::Result<Outcome>,
+    hook: impl FnOnce(Sources<'_>) -> anyhow::Result<Outcome>,
 ) -> anyhow::Result<Outcome> {
     let skip = settings::skipped_rules(env::var_os("SECRETSCAN_SKIP"));
     if skip.is_all() {
@@ -107,7 +109,8 @@ fn client(
     let advice = "SECRETSCAN_SKIP=all or --no-verify goes on without a scan; after \
         git config secretscan.onFailure warn every failure does";
     let settings = Settings::read()?;
-    fail_as_configured(settings.on_failure, advice, || hook(&Check::load(arguments, &settings, skip)?))
+    let sources = Sources { arguments, settings: &settings, skip };
+    fail_as_configured(settings.on_failure, advice, || hook(sources))
 }
 
 /// Runs a hook of a server. What the pusher's environment says does not count.
@@ -118,7 +121,8 @@ fn server(
     let settings = Settings::read()?;
     let advice = "tell who runs this server, if it is not the push itself";
     fail_as_configured(settings.on_failure, advice, || {
-        hook(Check::load(arguments, &settings, settings::SkippedRules::default())?, &settings)
+        let sources = Sources { arguments, settings: &settings, skip: SkippedRules::default() };
+        hook(sources.load()?, &settings)
     })
 }
 
