@@ -35,7 +35,7 @@ pub enum Identity {
     BatchAgent,
     /// People's commands: may read everything but packs, ask at the public door, and drop dead letters.
     Cli,
-    /// The public door: may publish a request or a cancellation and read the answer.
+    /// The public door: may publish a request or a cancellation and read the answer, and tell of a skipped hook.
     Requester,
 }
 
@@ -171,7 +171,7 @@ impl Identity {
                 may.subscribe(&["secretscan.event.>", ANY_INBOX]);
             }
             Self::Requester => {
-                may.publish(&[NEW_SCAN, CANCEL_SCAN]);
+                may.publish(&[NEW_SCAN, CANCEL_SCAN, "secretscan.event.hook-skipped.*"]);
                 may.subscribe(&[ANY_INBOX]);
             }
         }

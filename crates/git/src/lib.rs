@@ -11,6 +11,7 @@
 
 mod attribution;
 mod batch;
+mod checkout;
 mod command;
 mod delta;
 mod error;
@@ -35,6 +36,7 @@ mod traversal;
 
 pub use attribution::{FindingSink, LocatedFinding, Origin};
 pub use batch::{BatchCutter, BatchLimits, CutBatch};
+pub use checkout::Checkout;
 pub use command::ChildLimits;
 pub use error::GitError;
 pub use fetch::{Credentials, FetchError, FetchLimits, FetchProgress, HostToken};
