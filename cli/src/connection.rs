@@ -1,7 +1,7 @@
 //! The connection to a running system.
 
-use std::fs;
 use std::path::PathBuf;
+use std::{env, fs};
 
 use secretscan_bus::access::{Identity, seed_file};
 use secretscan_bus::{Bus, BusError, NatsConfig, TlsSettings};
@@ -47,6 +47,24 @@ pub struct ConnectionArguments {
 }
 
 impl ConnectionArguments {
+    /// What Git's configuration says, if it or the environment names a server.
+    pub fn of_git(config: &secretscan_git::Settings) -> anyhow::Result<Option<Self>> {
+        let of_environment = env::var("SECRETSCAN_NATS").ok().filter(|url| !url.is_empty());
+        let Some(nats) = of_environment.map_or_else(|| config.get("secretscan.nats"), |url| Ok(Some(url)))?
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            nats: Some(nats),
+            data: env::var_os("SECRETSCAN_DATA").map(PathBuf::from),
+            creds: config.path("secretscan.creds")?,
+            nkey: config.path("secretscan.nkey")?,
+            tls_ca: config.path("secretscan.tlsCa")?,
+            tls_certificate: config.path("secretscan.tlsCertificate")?,
+            tls_key: config.path("secretscan.tlsKey")?,
+        }))
+    }
+
     /// Connects, creating nothing there, and does the work.
     pub fn with_bus<T>(&self, work: impl AsyncFnOnce(&Bus) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -85,7 +103,8 @@ impl ConnectionArguments {
         })
     }
 
-    fn config(&self, identity: Identity) -> NatsConfig {
+    /// How an identity connects.
+    pub fn config(&self, identity: Identity) -> NatsConfig {
         NatsConfig {
             url: self.url(),
             credentials: self.creds.clone(),

@@ -10,7 +10,7 @@ use std::{env, thread};
 use anyhow::Context;
 use secretscan_detect::{Depth, HashKey, Scanner, Secret};
 use secretscan_git::{
-    GitError, ScanOptions, ScanReport, Selection, scan_content, scan_directory, scan_history, scan_staged,
+    GitError, ScanOptions, ScanReport, Selection, Staged, scan_content, scan_directory, scan_history,
 };
 use secretscan_report::{Found, Redaction, Report, ReportedFinding, Summary};
 
@@ -193,7 +193,8 @@ impl Arguments {
         } else if let Some(directory) = &mode.directory {
             scan_directory(directory, scanner, key, &options)
         } else if mode.staged {
-            scan_staged(self.repository(), self.index().as_deref(), scanner, key, &options)
+            Staged::read(self.repository(), self.index().as_deref(), &options)
+                .and_then(|staged| staged.scan(scanner, key, &options))
         } else {
             let selection = mode.range.clone().map_or(Selection::All, Selection::Range);
             scan_history(self.repository(), &selection, scanner, key, &options)

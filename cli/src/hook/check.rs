@@ -11,6 +11,7 @@ use secretscan_model::Finding;
 use secretscan_report::{Advice, Blocked, Found, Redaction, ReportedFinding, TextStyle, escape_for_terminal};
 
 use crate::exit::Outcome;
+use crate::hook::record::{self, Skip};
 use crate::hook::say;
 use crate::hook::settings::{Settings, SkippedRules};
 use crate::ignore::{self, IgnoreArguments};
@@ -28,6 +29,11 @@ const MAX_NOT_SCANNED: usize = 3;
 
 /// Which rules a hook uses and what it leaves out.
 #[derive(clap::Args)]
+// The values explained would make two screens of the help.
+#[command(mut_arg("confidence", |confidence| {
+    let help = "Report only what rules of at least this confidence find: low, medium or high";
+    confidence.hide_possible_values(true).help(help)
+}))]
 pub struct CheckArguments {
     #[command(flatten)]
     rules: RuleArguments,
@@ -36,12 +42,25 @@ pub struct CheckArguments {
     ignore: IgnoreArguments,
 }
 
+/// What a [`Check`] is made of.
+pub struct Sources<'a> {
+    /// From the command line.
+    pub arguments: &'a CheckArguments,
+    /// From Git's configuration.
+    pub settings: &'a Settings,
+    /// From the environment.
+    pub skip: SkippedRules,
+    /// The name of the hook.
+    pub hook: &'static str,
+}
+
 /// Everything a hook needs to scan and to judge.
 pub struct Check<'a> {
     rules: Arc<RuleSet>,
     ignore: &'a IgnoreArguments,
     settings: &'a Settings,
     skip: SkippedRules,
+    hook: &'static str,
     /// The key of secret hashes.
     pub key: HashKey,
 }
@@ -58,13 +77,10 @@ pub struct Stop<'a> {
     pub columns: usize,
 }
 
-impl<'a> Check<'a> {
+impl<'a> Sources<'a> {
     /// Loads the rules. What is to be left out is read once something is found.
-    pub fn load(
-        arguments: &'a CheckArguments,
-        settings: &'a Settings,
-        skip: SkippedRules,
-    ) -> anyhow::Result<Self> {
+    pub fn load(self) -> anyhow::Result<Check<'a>> {
+        let Self { arguments, settings, skip, hook } = self;
         let rules = arguments.rules.load_quietly(Path::new(PLACE))?;
         if !skip.is_empty() {
             let known: BTreeSet<&str> = rules.rules().iter().map(|rule| rule.id.as_str()).collect();
@@ -72,9 +88,11 @@ impl<'a> Check<'a> {
                 say(&format!("secretscan: SECRETSCAN_SKIP names no rule: {}", escape_for_terminal(name)));
             }
         }
-        Ok(Self { rules, ignore: &arguments.ignore, settings, skip, key: scan::offline_hash_key() })
+        Ok(Check { rules, ignore: &arguments.ignore, settings, skip, hook, key: scan::offline_hash_key() })
     }
+}
 
+impl Check<'_> {
     /// A scanner with these rules.
     pub fn scanner(&self) -> Scanner {
         Scanner::new(self.rules.clone())
@@ -83,14 +101,17 @@ impl<'a> Check<'a> {
     /// Tells what was found, if it counts, and what was not scanned.
     pub fn judge(&self, mut report: ScanReport, stop: &Stop<'_>) -> anyhow::Result<Outcome> {
         tell_not_scanned(&report);
-        self.leave_out_skipped(&mut report);
         if !report.findings.is_empty() {
             ignore::take_out(&mut report, &self.ignore.load(Path::new(PLACE))?);
         }
         if !report.findings.is_empty() {
             self.leave_out_known(&mut report)?;
         }
+        let skip = self.leave_out_skipped(&mut report);
         if report.findings.is_empty() {
+            if let Some(skip) = skip {
+                record::tell(skip);
+            }
             return Ok(Outcome::Clean);
         }
         let findings: Vec<&Finding> = report.findings.iter().map(|located| &located.finding).collect();
@@ -105,10 +126,8 @@ impl<'a> Check<'a> {
         Ok(Outcome::Findings)
     }
 
-    fn leave_out_skipped(&self, report: &mut ScanReport) {
-        if self.skip.is_empty() {
-            return;
-        }
+    fn leave_out_skipped(&self, report: &mut ScanReport) -> Option<Skip> {
+        let before = report.findings.len();
         let mut left_out = BTreeSet::new();
         report.findings.retain(|located| {
             let rule = located.finding.rule_id.as_str();
@@ -118,9 +137,13 @@ impl<'a> Check<'a> {
             }
             !is_skipped
         });
-        for rule in left_out {
+        for rule in &left_out {
+            let rule = escape_for_terminal(rule);
             say(&format!("secretscan: what {rule} has found is let through, as SECRETSCAN_SKIP says"));
         }
+        let findings = before - report.findings.len();
+        let skip = Skip { hook: self.hook, rules: left_out.into_iter().collect(), findings };
+        (findings > 0).then_some(skip)
     }
 
     fn leave_out_known(&self, report: &mut ScanReport) -> anyhow::Result<()> {

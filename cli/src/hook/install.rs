@@ -43,7 +43,8 @@ const OTHERS: [&str; 17] = [
 /// Put hooks in place; hooks that are there already stay and run first
 #[derive(clap::Args)]
 #[command(
-    after_help = "Without a choice: pre-commit, commit-msg and pre-push; pre-receive in a bare repository."
+    after_help = "Without a choice: pre-commit, commit-msg and pre-push; pre-receive in a bare repository.\n\n\
+                  Example: secretscan hook install --pre-commit --pre-push"
 )]
 pub struct Arguments {
     /// For all repositories of this user, by core.hooksPath; their own hooks run as well
@@ -73,6 +74,7 @@ pub struct Arguments {
 
 /// Take the hooks out and put back what was there before
 #[derive(clap::Args)]
+#[command(after_help = "Example: secretscan hook uninstall --global")]
 pub struct UninstallArguments {
     /// Those of all repositories of this user
     #[arg(long)]

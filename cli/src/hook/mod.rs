@@ -9,6 +9,7 @@ mod install;
 mod manager;
 mod pre_commit;
 mod pre_push;
+mod record;
 mod script;
 mod server;
 mod settings;
@@ -19,12 +20,15 @@ use std::path::PathBuf;
 
 use crate::exit::Outcome;
 use crate::failure::{self, Failure};
-use crate::hook::check::{Check, CheckArguments};
-use crate::hook::settings::{OnFailure, Settings};
+use crate::hook::check::{Check, CheckArguments, Sources};
+use crate::hook::record::Skip;
+use crate::hook::settings::{OnFailure, Settings, SkippedRules};
 
 const EXIT_CODES: &str = "Exit codes: 0 clean, 1 secrets found, 2 error; Git stops on both.\n\
     Git configuration: secretscan.onFailure = block|warn, secretscan.baseline = FILE,\n\
-    secretscan.timeout = SECONDS (pre-receive and update). SECRETSCAN_SKIP=RULE,... (or all) skips once.";
+    secretscan.timeout = SECONDS (pre-receive and update). SECRETSCAN_SKIP=RULE,... (or all) skips once;\n\
+    the server secretscan.nats = URL, if it is set, records that (with secretscan.nkey or creds = FILE).\n\n\
+    Example: secretscan hook install && git commit";
 
 /// Git hooks: scan before a commit or a push, on a server before a push is taken
 #[derive(clap::Args)]
@@ -37,11 +41,13 @@ pub struct Arguments {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Scan what is staged for the next commit
+    #[command(after_help = "Example: SECRETSCAN_SKIP=github-token secretscan hook pre-commit")]
     PreCommit {
         #[command(flatten)]
         check: CheckArguments,
     },
     /// Scan the message of a commit
+    #[command(after_help = "Example: secretscan hook commit-msg .git/COMMIT_EDITMSG")]
     CommitMsg {
         /// The file with the message
         file: PathBuf,
@@ -49,6 +55,7 @@ enum Command {
         check: CheckArguments,
     },
     /// Scan the commits and tags that the remote lacks, by what Git writes to standard input
+    #[command(after_help = "Example, in .git/hooks/pre-push: exec secretscan hook pre-push \"$1\" \"$2\"")]
     PrePush {
         /// The name of the remote, or its URL
         remote: String,
@@ -58,11 +65,13 @@ enum Command {
         check: CheckArguments,
     },
     /// Scan a push before this server takes it, by what Git writes to standard input
+    #[command(after_help = "Example, in hooks/pre-receive: exec secretscan hook pre-receive")]
     PreReceive {
         #[command(flatten)]
         check: CheckArguments,
     },
     /// Scan a push to one ref before this server takes it
+    #[command(after_help = "Example, in hooks/update: exec secretscan hook update \"$1\" \"$2\" \"$3\"")]
     Update {
         /// The full name of the ref
         name: String,
@@ -82,43 +91,50 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     match &arguments.command {
         Command::Install(arguments) => install::install(arguments),
         Command::Uninstall(arguments) => install::uninstall(arguments),
-        Command::PreCommit { check } => client(check, pre_commit::run),
-        Command::CommitMsg { file, check } => client(check, |check| commit_msg::run(file, check)),
-        Command::PrePush { remote, url, check } => {
-            client(check, |check| pre_push::run(remote, url.as_deref(), check))
+        Command::PreCommit { check } => client("pre-commit", check, pre_commit::run),
+        Command::CommitMsg { file, check } => {
+            client("commit-msg", check, |sources| commit_msg::run(file, &sources.load()?))
         }
-        Command::PreReceive { check } => server(check, server::pre_receive),
+        Command::PrePush { remote, url, check } => {
+            client("pre-push", check, |sources| pre_push::run(remote, url.as_deref(), &sources.load()?))
+        }
+        Command::PreReceive { check } => server("pre-receive", check, server::pre_receive),
         Command::Update { name, old, new, check } => {
-            server(check, |check, settings| server::update(name, old, new, check, settings))
+            server("update", check, |check, settings| server::update(name, old, new, check, settings))
         }
     }
 }
 
 /// Runs a hook of the one who commits or pushes, who may skip it.
 fn client(
+    hook: &'static str,
     arguments: &CheckArguments,
-    hook: impl FnOnce(&Check<'_>) -> anyhow::Result<Outcome>,
+    run: impl FnOnce(Sources<'_>) -> anyhow::Result<Outcome>,
 ) -> anyhow::Result<Outcome> {
     let skip = settings::skipped_rules(env::var_os("SECRETSCAN_SKIP"));
     if skip.is_all() {
         say("secretscan: nothing is scanned, as SECRETSCAN_SKIP says");
+        record::tell(Skip { hook, rules: vec!["all".to_owned()], findings: 0 });
         return Ok(Outcome::Clean);
     }
     let advice = "SECRETSCAN_SKIP=all or --no-verify goes on without a scan; after \
         git config secretscan.onFailure warn every failure does";
     let settings = Settings::read()?;
-    fail_as_configured(settings.on_failure, advice, || hook(&Check::load(arguments, &settings, skip)?))
+    let sources = Sources { arguments, settings: &settings, skip, hook };
+    fail_as_configured(settings.on_failure, advice, || run(sources))
 }
 
 /// Runs a hook of a server. What the pusher's environment says does not count.
 fn server(
+    hook: &'static str,
     arguments: &CheckArguments,
-    hook: impl FnOnce(Check<'_>, &Settings) -> anyhow::Result<Outcome>,
+    run: impl FnOnce(Check<'_>, &Settings) -> anyhow::Result<Outcome>,
 ) -> anyhow::Result<Outcome> {
     let settings = Settings::read()?;
     let advice = "tell who runs this server, if it is not the push itself";
     fail_as_configured(settings.on_failure, advice, || {
-        hook(Check::load(arguments, &settings, settings::SkippedRules::default())?, &settings)
+        let sources = Sources { arguments, settings: &settings, skip: SkippedRules::default(), hook };
+        run(sources.load()?, &settings)
     })
 }
 

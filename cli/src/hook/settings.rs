@@ -50,7 +50,7 @@ impl Settings {
                 _ => return Err(wrong("secretscan.timeout", &text, "a number of seconds, such as 30")),
             },
         };
-        let baseline = config.get("secretscan.baseline")?.map(PathBuf::from);
+        let baseline = config.path("secretscan.baseline")?;
         Ok(Self { on_failure, baseline, timeout })
     }
 }

@@ -39,24 +39,27 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-#[test]
-fn the_framework_runs_the_installed_program() {
-    let framework = framework();
+/// A repository with our manifest, as the framework clones it.
+fn manifest() -> Place {
     let manifest = Place::repository();
-    let text = fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap();
-    manifest.commit(".pre-commit-hooks.yaml", &text);
+    manifest.commit(
+        ".pre-commit-hooks.yaml",
+        &fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap(),
+    );
+    manifest
+}
+
+/// That the hook with this id stops a commit by what is staged, and no other.
+fn assert_runs(id: &str, manifest: &Place, path: &str) {
+    let framework = framework();
     let place = Place::repository();
     let revision = manifest.ask(&["rev-parse", "HEAD"]);
-    let config = format!(
-        "repos:\n- repo: {}\n  rev: {revision}\n  hooks:\n  - id: secretscan-system\n",
-        manifest.path().display()
-    );
+    let config =
+        format!("repos:\n- repo: {}\n  rev: {revision}\n  hooks:\n  - id: {id}\n", manifest.path().display());
     place.stage(".pre-commit-config.yaml", &config);
     let cache = Place::empty();
-    let program = Path::new(env!("CARGO_BIN_EXE_secretscan")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     let with_path = |mut command: Command| {
-        command.env("PATH", &path).env("PRE_COMMIT_HOME", cache.path()).output().unwrap()
+        command.env("PATH", path).env("PRE_COMMIT_HOME", cache.path()).output().unwrap()
     };
     let install = with_environment(Command::new(&framework), &place, &["-m", "pre_commit", "install"]);
     let installed = with_path(install);
@@ -72,4 +75,27 @@ fn the_framework_runs_the_installed_program() {
     place.git(&["add", "f"]);
     let committed = commit();
     assert_eq!(committed.code, 0, "{}", committed.shown());
+}
+
+#[test]
+fn the_framework_runs_the_installed_program() {
+    let program = Path::new(env!("CARGO_BIN_EXE_secretscan")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    assert_runs("secretscan-system", &manifest(), &path);
+}
+
+/// Building it takes minutes, so the program stands already where the script would put it.
+#[test]
+fn the_framework_runs_the_program_that_it_has_built() {
+    let manifest = manifest();
+    for name in ["scripts", "target/release"] {
+        fs::create_dir_all(manifest.path().join(name)).unwrap();
+    }
+    fs::copy(root().join("scripts/pre-commit-hook"), manifest.path().join("scripts/pre-commit-hook"))
+        .unwrap();
+    let built = manifest.path().join("target/release/secretscan");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_secretscan"), built).unwrap();
+    manifest.git(&["add", "--all", "--force"]);
+    manifest.git(&["commit", "--quiet", "--message", "change"]);
+    assert_runs("secretscan", &manifest, &std::env::var("PATH").unwrap());
 }

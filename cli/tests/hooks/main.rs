@@ -5,6 +5,8 @@ mod commit;
 mod framework;
 mod install;
 mod push;
+#[cfg(feature = "remote")]
+mod record;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
@@ -84,4 +86,15 @@ fn assert_stopped(ran: &Ran, place: &str) {
     assert!(!ran.has_canary(), "the secret is shown");
     let lines: Vec<&str> = ran.err.lines().collect();
     assert!(lines.len() <= 24 && lines.iter().all(|line| line.chars().count() <= 80), "{}", ran.err);
+}
+
+#[test]
+fn help_fits_a_screen_and_has_an_example() {
+    let place = Place::empty();
+    let hooks = ["pre-commit", "commit-msg", "pre-push", "pre-receive", "update", "install", "uninstall"];
+    for arguments in hooks.iter().map(|hook| vec!["hook", *hook]).chain([vec!["hook"]]) {
+        let ran = ran(&mut secretscan(&place, &[&arguments[..], &["--help"]].concat()));
+        assert!(ran.code == 0 && ran.out.contains("Example"), "{arguments:?}: {}", ran.shown());
+        assert!(ran.out.lines().count() <= 40, "{}", ran.out);
+    }
 }

@@ -40,7 +40,7 @@ pub enum Identity {
     Notifier,
     /// People's commands: may read everything but packs, ask at the public door, and drop dead letters.
     Cli,
-    /// The public door: may publish a request or a cancellation and read the answer.
+    /// The public door: may publish a request or a cancellation and read the answer, and tell of a skipped hook.
     Requester,
 }
 
@@ -195,7 +195,7 @@ impl Identity {
                 may.subscribe(&["secretscan.event.>", ANY_INBOX]);
             }
             Self::Requester => {
-                may.publish(&[NEW_SCAN, CANCEL_SCAN]);
+                may.publish(&[NEW_SCAN, CANCEL_SCAN, "secretscan.event.hook-skipped.*"]);
                 may.subscribe(&[ANY_INBOX]);
             }
         }

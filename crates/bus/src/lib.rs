@@ -14,6 +14,7 @@ pub mod door;
 mod error;
 pub mod fail;
 pub mod findings;
+mod hooks;
 pub mod ledger;
 mod metrics;
 pub mod packs;

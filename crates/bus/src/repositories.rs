@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::{Bus, BusError, now};
 
 /// The name space of repository ids: a UUID version 5 (RFC 9562) of a domain name of ours under this one.
-fn repository_id(name: &str) -> RepositoryId {
+pub(crate) fn repository_id(name: &str) -> RepositoryId {
     let space = Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"repository.secretscan");
     let id = Uuid::new_v5(&space, name.as_bytes());
     RepositoryId::parse(&id.to_string()).expect("a UUID is an id")

@@ -133,7 +133,7 @@ struct Buckets {
 }
 
 /// A text with its gram.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     /// Eight bytes of the text with the gram in them, or all when it has fewer; and 0xFF for each of them.
     bytes: u64,
@@ -174,8 +174,7 @@ impl Grams {
 }
 
 impl Buckets {
-    fn new(mut grams: Vec<(u32, Entry)>) -> Self {
-        grams.sort_by_key(|(gram, _)| hash(*gram, BUCKET_BITS));
+    fn new(grams: Vec<(u32, Entry)>) -> Self {
         let mut ends = Box::new([0; 1 << BUCKET_BITS]);
         for (gram, _) in &grams {
             ends[hash(*gram, BUCKET_BITS)] += 1;
@@ -185,7 +184,15 @@ impl Buckets {
             sum += *end;
             *end = sum;
         }
-        Self { ends, entries: grams.into_iter().map(|(_, entry)| entry).collect() }
+        // Counted already, they need no sort; from the back, each part fills up to its start.
+        let mut next = ends.clone();
+        let mut entries = vec![Entry::default(); grams.len()];
+        for (gram, entry) in grams.into_iter().rev() {
+            let place = &mut next[hash(gram, BUCKET_BITS)];
+            *place -= 1;
+            entries[*place as usize] = entry;
+        }
+        Self { ends, entries }
     }
 
     fn of(&self, gram: u32) -> &[Entry] {

@@ -11,37 +11,50 @@ use crate::rule::{Examples, Rule};
 ///
 /// One of a compiled set is read when it is first asked for: a scan asks for few of the thousands.
 #[derive(Debug)]
-pub struct Rules(Vec<LazyRule>);
-
-#[derive(Debug)]
-struct LazyRule {
-    /// Empty for a rule that was never compiled.
-    compiled: &'static [u8],
-    rule: OnceLock<Box<Rule>>,
+pub struct Rules {
+    rules: Vec<OnceLock<Box<Rule>>>,
+    compiled: Compiled,
 }
 
-impl LazyRule {
-    fn get(&self) -> &Rule {
-        self.rule.get_or_init(|| {
-            Box::new(postcard::from_bytes(self.compiled).expect("written by `compile` of the same version"))
-        })
+/// The compiled form of rules; empty for those that were never compiled.
+#[derive(Debug, Default)]
+struct Compiled {
+    /// Where each rule ends in `bytes`: [`END_LEN`] bytes a rule, little-endian. They stand apart, since what lies between
+    /// the rules would have to be loaded to be read.
+    ends: &'static [u8],
+    bytes: &'static [u8],
+}
+
+const END_LEN: usize = size_of::<u32>();
+
+impl Compiled {
+    fn end(&self, index: usize) -> usize {
+        let end = self.ends[END_LEN * index..].first_chunk().expect("each rule has an end");
+        u32::from_le_bytes(*end) as usize
+    }
+
+    fn rule(&self, index: usize) -> Rule {
+        let start = index.checked_sub(1).map_or(0, |before| self.end(before));
+        let bytes: &'static [u8] = self.bytes;
+        postcard::from_bytes(&bytes[start..self.end(index)])
+            .expect("written by `compile` of the same version")
     }
 }
 
 impl Rules {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.rules.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
     }
 
     /// All of them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Rule> + Clone {
-        self.0.iter().map(LazyRule::get)
+        (0..self.len()).map(|index| &self[index])
     }
 
     /// The same rules with these examples, in the order of the rules.
@@ -53,8 +66,8 @@ impl Rules {
 
 impl FromIterator<Rule> for Rules {
     fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Self {
-        let lazy = |rule| LazyRule { compiled: &[], rule: OnceLock::from(Box::new(rule)) };
-        Self(rules.into_iter().map(lazy).collect())
+        let rules = rules.into_iter().map(|rule| OnceLock::from(Box::new(rule))).collect();
+        Self { rules, compiled: Compiled::default() }
     }
 }
 
@@ -62,7 +75,7 @@ impl Index<usize> for Rules {
     type Output = Rule;
 
     fn index(&self, index: usize) -> &Rule {
-        self.0[index].get()
+        self.rules[index].get_or_init(|| Box::new(self.compiled.rule(index)))
     }
 }
 
@@ -77,15 +90,20 @@ impl<'a> IntoIterator for &'a Rules {
 
 impl Serialize for Rules {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let compiled = self.iter().map(postcard::to_allocvec).collect::<Result<Vec<_>, _>>();
-        compiled.map_err(serde::ser::Error::custom)?.serialize(serializer)
+        let (mut ends, mut bytes) = (Vec::new(), Vec::new());
+        for rule in self {
+            bytes.extend(postcard::to_allocvec(rule).map_err(serde::ser::Error::custom)?);
+            let end = u32::try_from(bytes.len()).map_err(serde::ser::Error::custom)?;
+            ends.extend(end.to_le_bytes());
+        }
+        (ends, bytes).serialize(serializer)
     }
 }
 
 impl<'de: 'static> Deserialize<'de> for Rules {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let compiled = Vec::<&'static [u8]>::deserialize(deserializer)?;
-        let lazy = |compiled| LazyRule { compiled, rule: OnceLock::new() };
-        Ok(Self(compiled.into_iter().map(lazy).collect()))
+        let (ends, bytes) = <(&'static [u8], &'static [u8])>::deserialize(deserializer)?;
+        let rules = (0..ends.len() / END_LEN).map(|_| OnceLock::new()).collect();
+        Ok(Self { rules, compiled: Compiled { ends, bytes } })
     }
 }

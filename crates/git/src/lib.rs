@@ -5,13 +5,14 @@
 //! batches of a [`BatchCutter`] says together what [`scan_history`] says.
 //!
 //! The decision worth knowing: the `git` program lists commits, compares trees and writes packs, because it does so
-//! several times faster than a library does; gix-pack decodes the packs; libgit2 opens repositories and reads
-//! the index. The price: a `git` of 2.34 or later must be installed. Child processes get a clean environment, and nothing
+//! several times faster than a library does; gix-pack decodes the packs, gix-index reads
+//! the index, and libgit2 opens repositories. The price: a `git` of 2.34 or later must be installed. Child processes get a clean environment, and nothing
 //! but a mirror's fetch reaches the network.
 
 mod arrivals;
 mod attribution;
 mod batch;
+mod checkout;
 mod command;
 mod delta;
 mod error;
@@ -37,16 +38,18 @@ mod traversal;
 pub use arrivals::{Arrival, Arrivals, arrivals};
 pub use attribution::{FindingSink, LocatedFinding, Origin};
 pub use batch::{BatchCutter, BatchLimits, CutBatch};
+pub use checkout::Checkout;
 pub use command::ChildLimits;
 pub use error::GitError;
 pub use fetch::{Credentials, FetchError, FetchLimits, FetchProgress, HostToken, Order};
 pub use history::{CommitEntry, Refs, list};
 pub use introductions::{Introduction, introductions};
-pub use loose::{scan_content, scan_directory, scan_message, scan_staged};
+pub use loose::{scan_content, scan_directory, scan_message};
 pub use mirror::{Mirror, MirrorCache};
 pub use offline::{Selection, scan_history};
 pub use push::{Push, PushedRef};
 pub use repository::{refs, refs_without_commits};
 pub use scan::{ScanOptions, ScanReport, archive_commits, scan_archive};
 pub use settings::Settings;
+pub use staged::Staged;
 pub use texts::COMMIT_MESSAGE;

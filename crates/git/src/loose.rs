@@ -1,4 +1,4 @@
-//! Scans of content that is in no commit: staged, in a plain directory, or at hand as bytes.
+//! Scans of content that no repository has: in a plain directory, or at hand as bytes.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -8,45 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use secretscan_detect::{HashKey, Scanner};
-use secretscan_model::ids::BlobId;
 
 use crate::attribution::Origin;
 use crate::error::GitError;
-use crate::objects::{read, too_large};
+use crate::objects::too_large;
 use crate::parallel;
-use crate::repository::{discover, open};
 use crate::scan::{Scan, ScanOptions, ScanReport};
-use crate::staged::staged;
 use crate::texts::COMMIT_MESSAGE;
-
-/// Scans the content that the index adds or changes against HEAD: what the next commit would bring, not what stands in
-/// the working tree. Submodules and entries that are only intended to be added have no content.
-///
-/// `index` is the absolute path of the index file where it is not the repository's own: `git commit PATH` gives its
-/// hooks another one in `GIT_INDEX_FILE`.
-///
-/// # Errors
-/// When the repository or its index can't be read.
-pub fn scan_staged(
-    repo: &Path,
-    index: Option<&Path>,
-    scanner: &Scanner,
-    key: &HashKey,
-    options: &ScanOptions<'_>,
-) -> Result<ScanReport, GitError> {
-    let repository = discover(repo)?;
-    let git_dir = repository.path();
-    let entries = staged(&repository, index)?;
-    let mut scan = Scan::new(scanner, key, *options);
-    each(&mut scan, scanner, options, &entries, || {
-        // libgit2's handles are not shared between threads.
-        let repository = open(git_dir)?;
-        Ok(move |(_, blob): &(Arc<[u8]>, BlobId)| {
-            read(&repository, blob.as_bytes(), options.max_blob_bytes).map(|(_, content)| content)
-        })
-    })?;
-    Ok(scan.finish())
-}
 
 /// Scans the files of a directory, whether Git knows them or not, without `.git`; or a single file. Symbolic links are
 /// not followed. The paths of findings are relative to the directory.
@@ -154,7 +122,7 @@ pub fn scan_message(
 
 /// Reads and scans items on several threads; an item's first part is its path. `reader` makes one reader a thread,
 /// which gives the content or says why there is none.
-fn each<T, R>(
+pub(crate) fn each<T, R>(
     scan: &mut Scan<'_>,
     scanner: &Scanner,
     options: &ScanOptions<'_>,

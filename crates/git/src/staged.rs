@@ -4,96 +4,203 @@
 //! hashes the whole file first. As in Git the checksum is not checked. The index remembers the tree of each directory that
 //! did not change since it was written out or read in: where HEAD has the same tree nothing is compared.
 
+use std::iter::Peekable;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use git2::{ErrorCode, ObjectType, Oid, Repository, Tree};
+use git2::{ErrorCode, ObjectType, Odb, OdbObject, Oid, Repository};
+use gix_hash::{Kind, ObjectId, oid};
 use gix_index::entry::{Flags, Mode};
 use gix_index::extension::Tree as CachedTree;
+use gix_object::TreeRefIter;
+use gix_object::bstr::BStr;
+use gix_object::tree::EntryRef;
+use secretscan_detect::{HashKey, Scanner};
 use secretscan_model::ids::BlobId;
 
 use crate::error::GitError;
 use crate::introductions::Change;
+use crate::loose::each;
+use crate::objects::read;
+use crate::parallel;
+use crate::repository::{discover, open};
+use crate::scan::{Scan, ScanOptions, ScanReport};
 
-/// The blobs that the index has at paths where HEAD has not the same, by path. Submodules, entries that are only intended
-/// to be added, and sides of a merge that is not resolved are no blobs that a commit would have.
-pub(crate) fn staged(repository: &Repository, index: Option<&Path>) -> Result<Vec<Change>, GitError> {
-    let path = index.map_or_else(|| repository.path().join("index"), Path::to_path_buf);
-    let kind = gix_hash::Kind::Sha1;
-    let index = gix_index::File::at_or_default(&path, kind, true, gix_index::decode::Options::default())
-        .map_err(|error| GitError::Index { path: path.clone(), detail: error.to_string() })?;
-    let mut comparison = Comparison { repository, index: &index, todo: Vec::new(), found: Vec::new() };
-    comparison.todo.push(Todo::Directory {
-        path: Vec::new(),
-        entries: 0..index.entries().len(),
-        head: head_tree(repository)?,
-        cached: index.tree(),
-    });
+/// So many entries are compared in the time that it takes to start a thread.
+const ENTRIES_WORTH_A_THREAD: usize = 4_096;
+
+/// What the index adds or changes against HEAD: what the next commit would bring, not what stands in the working tree.
+pub struct Staged {
+    repository: Repository,
+    /// By path.
+    blobs: Vec<Change>,
+}
+
+impl Staged {
+    /// Compares. Submodules, entries that are only intended to be added, and sides of a merge that is not resolved are no
+    /// blobs that a commit would have.
+    ///
+    /// `index` is the absolute path of the index file where it is not the repository's own: `git commit PATH` gives its
+    /// hooks another one in `GIT_INDEX_FILE`.
+    ///
+    /// # Errors
+    /// When the repository or its index can't be read.
+    pub fn read(repo: &Path, index: Option<&Path>, options: &ScanOptions<'_>) -> Result<Self, GitError> {
+        let repository = discover(repo)?;
+        // Git does not check the hashes of what it reads from its own repository either, and it takes long.
+        git2::opts::strict_hash_verification(false);
+        let path = index.map_or_else(|| repository.path().join("index"), Path::to_path_buf);
+        let index =
+            gix_index::File::at_or_default(&path, Kind::Sha1, true, gix_index::decode::Options::default())
+                .map_err(|error| GitError::Index { path: path.clone(), detail: error.to_string() })?;
+        let blobs = compare(&repository, &index, options)?;
+        Ok(Self { repository, blobs })
+    }
+
+    /// Scans their content.
+    ///
+    /// # Errors
+    /// When the repository can't be read. What can't be read inside is reported as not scanned.
+    pub fn scan(
+        &self,
+        scanner: &Scanner,
+        key: &HashKey,
+        options: &ScanOptions<'_>,
+    ) -> Result<ScanReport, GitError> {
+        let mut scan = Scan::new(scanner, key, *options);
+        let git_dir = self.repository.path();
+        each(&mut scan, scanner, options, &self.blobs, || {
+            let repository = open(git_dir)?;
+            Ok(move |(_, blob): &(Arc<[u8]>, BlobId)| {
+                read(&repository, blob.as_bytes(), options.max_blob_bytes).map(|(_, content)| content)
+            })
+        })?;
+        Ok(scan.finish())
+    }
+}
+
+fn odb(repository: &Repository) -> Result<Odb<'_>, GitError> {
+    repository.odb().map_err(GitError::libgit2("read objects"))
+}
+
+/// The blobs that the index has at paths where HEAD has not the same.
+fn compare(
+    repository: &Repository,
+    index: &gix_index::State,
+    options: &ScanOptions<'_>,
+) -> Result<Vec<Change>, GitError> {
+    let objects = &odb(repository)?;
+    let mut comparison = Comparison { objects, index, todo: Vec::new(), found: Vec::new() };
+    comparison.add_directory(Vec::new(), 0..index.entries().len(), head_tree(repository)?, index.tree());
+    // What is worth it is shared out among threads.
     while let Some(todo) = comparison.todo.pop() {
-        match todo {
-            Todo::Directory { path, entries, head, cached } => {
-                comparison.directory(&path, entries, head, cached)?;
-            }
-            Todo::Tree { path, tree, head } => comparison.tree(&path, tree, head)?,
+        comparison.step(todo)?;
+        let entries: usize = comparison.todo.iter().map(Todo::entries).sum();
+        if entries > ENTRIES_WORTH_A_THREAD && comparison.todo.len() > 1 {
+            break;
         }
     }
-    let mut found = comparison.found;
+    let Comparison { todo, mut found, .. } = comparison;
+    let git_dir = repository.path();
+    let rest = parallel::map(&todo, options, || {
+        // Of one that is open, libgit2 lets one thread read at a time.
+        let repository = open(git_dir)?;
+        Ok(move |todo: &Todo<'_>| {
+            let objects = &odb(&repository)?;
+            let mut comparison = Comparison { objects, index, todo: vec![todo.clone()], found: Vec::new() };
+            while let Some(todo) = comparison.todo.pop() {
+                comparison.step(todo)?;
+            }
+            Ok::<_, GitError>(comparison.found)
+        })
+    })?;
+    for of_directory in rest {
+        found.extend(of_directory?);
+    }
     found.sort_unstable();
     Ok(found)
 }
 
 /// `None`: the first commit is yet to come.
-fn head_tree(repository: &Repository) -> Result<Option<Oid>, GitError> {
+fn head_tree(repository: &Repository) -> Result<Option<ObjectId>, GitError> {
     let head = match repository.head() {
         Ok(head) => head,
         Err(error) if error.code() == ErrorCode::UnbornBranch => return Ok(None),
         Err(error) => return Err(GitError::libgit2("read HEAD")(error)),
     };
     let tree = head.peel_to_commit().map(|commit| commit.tree_id());
-    tree.map(Some).map_err(GitError::libgit2("read the commit of HEAD"))
+    let tree = tree.map_err(GitError::libgit2("read the commit of HEAD"))?;
+    Ok(Some(ObjectId::from_bytes_or_panic(tree.as_bytes())))
 }
 
+#[derive(Clone)]
 enum Todo<'a> {
     /// A directory of the index against a tree of HEAD. Its path is empty or ends with a slash.
-    Directory { path: Vec<u8>, entries: Range<usize>, head: Option<Oid>, cached: Option<&'a CachedTree> },
+    Directory { path: Vec<u8>, entries: Range<usize>, head: Option<ObjectId>, cached: Option<&'a CachedTree> },
     /// A directory that a sparse index holds as one entry.
-    Tree { path: Vec<u8>, tree: Oid, head: Option<Oid> },
+    Tree { path: Vec<u8>, tree: ObjectId, head: Option<ObjectId> },
+}
+
+impl Todo<'_> {
+    fn entries(&self) -> usize {
+        match self {
+            Self::Directory { entries, .. } => entries.len(),
+            Self::Tree { .. } => 1,
+        }
+    }
 }
 
 struct Comparison<'a> {
-    repository: &'a Repository,
+    objects: &'a Odb<'a>,
     index: &'a gix_index::State,
     todo: Vec<Todo<'a>>,
     found: Vec<Change>,
 }
 
 impl<'a> Comparison<'a> {
+    fn step(&mut self, todo: Todo<'a>) -> Result<(), GitError> {
+        match todo {
+            Todo::Directory { path, entries, head, cached } => self.directory(&path, entries, head, cached),
+            Todo::Tree { path, tree, head } => self.tree(&path, tree, head),
+        }
+    }
+
+    fn add_directory(
+        &mut self,
+        path: Vec<u8>,
+        entries: Range<usize>,
+        head: Option<ObjectId>,
+        cached: Option<&'a CachedTree>,
+    ) {
+        let cached_id = cached.filter(|tree| tree.num_entries.is_some()).map(|tree| tree.id);
+        if cached_id.is_none() || cached_id != head {
+            self.todo.push(Todo::Directory { path, entries, head, cached });
+        }
+    }
+
     fn directory(
         &mut self,
         path: &[u8],
         entries: Range<usize>,
-        head: Option<Oid>,
+        head: Option<ObjectId>,
         cached: Option<&'a CachedTree>,
     ) -> Result<(), GitError> {
-        let cached_id = cached.filter(|tree| tree.num_entries.is_some()).map(|tree| oid(&tree.id));
-        if cached_id.is_some() && cached_id == head {
-            return Ok(());
-        }
         let head = self.read(head)?;
+        let mut head = TreeEntries::of(head.as_ref());
         let mut next = entries.start;
         while next < entries.end {
             let entry = &self.index.entries()[next];
             let entry_path: &[u8] = entry.path(self.index);
             let rest = entry_path.get(path.len()..).unwrap_or_default();
             if entry.mode == Mode::DIR {
-                let name = rest.strip_suffix(b"/").unwrap_or(rest);
-                let (path, head) = (entry_path.to_vec(), subtree(head.as_ref(), name));
-                self.todo.push(Todo::Tree { path, tree: oid(&entry.id), head });
+                let head = head.directory(rest.strip_suffix(b"/").unwrap_or(rest))?;
+                self.todo.push(Todo::Tree { path: entry_path.to_vec(), tree: entry.id, head });
                 next += 1;
                 continue;
             }
             let Some(slash) = memchr::memchr(b'/', rest) else {
-                self.blob(head.as_ref(), rest, entry);
+                self.blob(head.file(rest)?, entry);
                 next += 1;
                 continue;
             };
@@ -102,72 +209,114 @@ impl<'a> Comparison<'a> {
                 .partition_point(|entry| entry.path(self.index).starts_with(inside));
             // At least this one, also in an index that is out of order.
             let end = next + of_directory.max(1);
-            self.todo.push(Todo::Directory {
-                path: inside.to_vec(),
-                entries: next..end,
-                head: subtree(head.as_ref(), name),
-                cached: cached
-                    .and_then(|tree| tree.children.iter().find(|child| child.name.as_slice() == name)),
-            });
+            let cached =
+                cached.and_then(|tree| tree.children.iter().find(|child| child.name.as_slice() == name));
+            self.add_directory(inside.to_vec(), next..end, head.directory(name)?, cached);
             next = end;
         }
         Ok(())
     }
 
-    fn blob(&mut self, head: Option<&Tree<'_>>, name: &[u8], entry: &gix_index::Entry) {
+    fn blob(&mut self, head: Option<ObjectId>, entry: &gix_index::Entry) {
         let is_blob = matches!(entry.mode, Mode::FILE | Mode::FILE_EXECUTABLE | Mode::SYMLINK);
         if !is_blob || entry.flags.contains(Flags::INTENT_TO_ADD) || entry.stage_raw() != 0 {
             return;
         }
-        let id = oid(&entry.id);
-        if in_tree(head, name).is_none_or(|(known, _)| known != id) {
-            self.add(entry.path(self.index), id);
+        if head != Some(entry.id) {
+            self.add(entry.path(self.index), &entry.id);
         }
     }
 
-    fn tree(&mut self, path: &[u8], tree: Oid, head: Option<Oid>) -> Result<(), GitError> {
+    fn tree(&mut self, path: &[u8], tree: ObjectId, head: Option<ObjectId>) -> Result<(), GitError> {
         if Some(tree) == head {
             return Ok(());
         }
         let (new, head) = (self.read(Some(tree))?, self.read(head)?);
-        for entry in new.iter().flat_map(Tree::iter) {
-            let (name, id) = (entry.name_bytes(), entry.id());
+        let (new, mut head) = (TreeEntries::of(new.as_ref()), TreeEntries::of(head.as_ref()));
+        for entry in new {
+            let EntryRef { mode, filename: name, oid } = entry?;
             let full = [path, name].concat();
-            match entry.kind() {
-                Some(ObjectType::Tree) => {
-                    let (path, head) = ([full.as_slice(), b"/"].concat(), subtree(head.as_ref(), name));
-                    self.todo.push(Todo::Tree { path, tree: id, head });
-                }
-                Some(ObjectType::Blob)
-                    if in_tree(head.as_ref(), name).is_none_or(|(known, _)| known != id) =>
-                {
-                    self.add(&full, id);
-                }
-                _ => {}
+            if mode.is_tree() {
+                let (path, head) = ([full.as_slice(), b"/"].concat(), head.directory(name)?);
+                self.todo.push(Todo::Tree { path, tree: oid.to_owned(), head });
+            } else if mode.is_blob_or_symlink() && head.file(name)?.as_deref() != Some(oid) {
+                self.add(&full, oid);
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, path: &[u8], id: Oid) {
+    fn add(&mut self, path: &[u8], id: &oid) {
         self.found.extend(BlobId::from_bytes(id.as_bytes()).map(|blob| (path.into(), blob)));
     }
 
-    fn read(&self, tree: Option<Oid>) -> Result<Option<Tree<'a>>, GitError> {
-        let read = |id| self.repository.find_tree(id).map_err(GitError::libgit2("read a tree of HEAD"));
+    fn read(&self, tree: Option<ObjectId>) -> Result<Option<OdbObject<'a>>, GitError> {
+        let read = |id: ObjectId| {
+            let object = Oid::from_bytes(id.as_bytes()).and_then(|id| self.objects.read(id));
+            let object = object.map_err(GitError::libgit2("read a tree"))?;
+            let is_tree = object.kind() == ObjectType::Tree;
+            if is_tree { Ok(object) } else { Err(damaged(&object.id())) }
+        };
         tree.map(read).transpose()
     }
 }
 
-fn oid(id: &gix_hash::ObjectId) -> Oid {
-    Oid::from_bytes(id.as_bytes()).unwrap_or(Oid::ZERO_SHA1)
+/// The entries of a tree, to be asked for in the order of trees, which is that of the paths in an index. Asked for in
+/// another order they seem to be missing.
+struct TreeEntries<'a> {
+    tree: Option<Oid>,
+    rest: Peekable<TreeRefIter<'a>>,
 }
 
-fn in_tree(tree: Option<&Tree<'_>>, name: &[u8]) -> Option<(Oid, Option<ObjectType>)> {
-    let entry = tree?.get_name_bytes(name)?;
-    Some((entry.id(), entry.kind()))
+impl<'a> TreeEntries<'a> {
+    /// Of no tree there are none.
+    fn of(tree: Option<&'a OdbObject<'_>>) -> Self {
+        let bytes = tree.map_or(&[][..], OdbObject::data);
+        let rest = TreeRefIter::from_bytes(bytes, Kind::Sha1).peekable();
+        Self { tree: tree.map(OdbObject::id), rest }
+    }
+
+    fn file(&mut self, name: &[u8]) -> Result<Option<ObjectId>, GitError> {
+        self.find(name, false)
+    }
+
+    fn directory(&mut self, name: &[u8]) -> Result<Option<ObjectId>, GitError> {
+        self.find(name, true)
+    }
+
+    /// What has this name, if it is a directory as wanted, or none.
+    fn find(&mut self, name: &[u8], is_tree: bool) -> Result<Option<ObjectId>, GitError> {
+        let compare = |entry: &EntryRef<'_>| {
+            let len = entry.filename.len().min(name.len());
+            let after = |name: &[u8], is_tree: bool| name.get(len).copied().or(is_tree.then_some(b'/'));
+            entry.filename[..len]
+                .cmp(BStr::new(&name[..len]))
+                .then_with(|| after(entry.filename, entry.mode.is_tree()).cmp(&after(name, is_tree)))
+        };
+        let is_passed = |entry: &Result<EntryRef<'_>, _>| entry.as_ref().is_ok_and(|e| compare(e).is_lt());
+        while self.rest.next_if(is_passed).is_some() {}
+        match self.rest.peek() {
+            Some(Ok(entry)) if compare(entry).is_eq() => Ok(Some(entry.oid.to_owned())),
+            Some(Err(_)) => Err(self.damaged()),
+            _ => Ok(None),
+        }
+    }
+
+    fn damaged(&self) -> GitError {
+        damaged(&self.tree.unwrap_or(Oid::ZERO_SHA1))
+    }
 }
 
-fn subtree(tree: Option<&Tree<'_>>, name: &[u8]) -> Option<Oid> {
-    in_tree(tree, name).filter(|(_, kind)| *kind == Some(ObjectType::Tree)).map(|(id, _)| id)
+impl<'a> Iterator for TreeEntries<'a> {
+    type Item = Result<EntryRef<'a>, GitError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.rest.next()?;
+        Some(entry.map_err(|_| self.damaged()))
+    }
+}
+
+fn damaged(tree: &Oid) -> GitError {
+    let damage = git2::Error::from_str("it is damaged; see what git fsck says");
+    GitError::libgit2(format!("read the tree {tree}"))(damage)
 }

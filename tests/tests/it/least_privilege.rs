@@ -144,6 +144,7 @@ fn publications() -> Vec<String> {
         "secretscan.event.repository-scan.r",
         "secretscan.event.commit-batch.r.b",
         "secretscan.event.finding.r",
+        "secretscan.event.hook-skipped.r",
         "secretscan.dead-letter.repository-scan.new",
         "secretscan.dead-letter.commit-batch.scheduled",
         "secretscan.anything",

@@ -3,8 +3,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use secretscan_git::{
-    GitError, Push, PushedRef, ScanOptions, ScanReport, Selection, scan_content, scan_directory,
-    scan_history, scan_staged,
+    GitError, Push, PushedRef, ScanOptions, ScanReport, Selection, Staged, scan_content, scan_directory,
+    scan_history,
 };
 use tempfile::tempdir;
 
@@ -116,7 +116,8 @@ fn what_shallow_and_partial_clones_lack_is_named() {
 
 fn staged(repo: &Path, index: Option<&Path>) -> ScanReport {
     let scratch = tempdir().unwrap();
-    scan_staged(repo, index, &scanner(), &key(), &options(scratch.path())).unwrap()
+    let options = options(scratch.path());
+    Staged::read(repo, index, &options).unwrap().scan(&scanner(), &key(), &options).unwrap()
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use secretscan_detect::{RuleSet, Scanner};
 use secretscan_git::{
-    BatchCutter, BatchLimits, Refs, ScanOptions, ScanReport, Selection, list, scan_archive, scan_directory,
-    scan_history, scan_staged,
+    BatchCutter, BatchLimits, Refs, ScanOptions, ScanReport, Selection, Staged, list, scan_archive,
+    scan_directory, scan_history,
 };
 use tempfile::tempdir;
 
@@ -71,7 +71,8 @@ fn staged_files_and_directories_have_paths_too() {
     let scratch = tempdir().unwrap();
     let options = ScanOptions { max_blob_bytes: MAX_BLOB_BYTES, ..options(scratch.path()) };
     let expected = [("large.p12", 1), ("sub/a.p12", 1)].map(|(path, n)| (path.to_owned(), n));
-    let of_index = scan_staged(dir.path(), None, &path_scanner(), &key(), &options).unwrap();
+    let of_index = Staged::read(dir.path(), None, &options).unwrap();
+    let of_index = of_index.scan(&path_scanner(), &key(), &options).unwrap();
     let of_directory = scan_directory(dir.path(), &path_scanner(), &key(), &options).unwrap();
     assert_eq!(paths(&of_index), expected);
     assert_eq!(paths(&of_directory), expected);
@@ -92,7 +93,8 @@ fn a_secret_in_a_name_is_found_and_masked_everywhere() {
     let scanner = Scanner::new(Arc::new(RuleSet::parse(rules, "test", None).unwrap()));
     let scratch = tempdir().unwrap();
     let options = ScanOptions { max_blob_bytes: MAX_BLOB_BYTES, ..options(scratch.path()) };
-    let report = scan_staged(dir.path(), None, &scanner, &key(), &options).unwrap();
+    let staged = Staged::read(dir.path(), None, &options).unwrap();
+    let report = staged.scan(&scanner, &key(), &options).unwrap();
     let found: Vec<_> = (report.findings.iter())
         .map(|located| (located.finding.rule_id.as_str(), located.finding.display_path().into_owned()))
         .collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use secretscan_git::scan_staged;
+use secretscan_git::Staged;
 use tempfile::tempdir;
 
 use crate::support::{git, key, options, scanner, token};
@@ -28,7 +28,8 @@ fn by_git(work: &Path) -> BTreeSet<Vec<u8>> {
 
 fn by_us(work: &Path) -> BTreeSet<Vec<u8>> {
     let scratch = tempdir().unwrap();
-    let report = scan_staged(work, None, &scanner(), &key(), &options(scratch.path())).unwrap();
+    let options = options(scratch.path());
+    let report = Staged::read(work, None, &options).unwrap().scan(&scanner(), &key(), &options).unwrap();
     assert_eq!(report.not_scanned, []);
     report.findings.into_iter().map(|located| located.finding.path).collect()
 }
