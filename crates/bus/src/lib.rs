@@ -16,6 +16,7 @@ pub mod fail;
 pub mod findings;
 pub mod ledger;
 mod metrics;
+pub mod notifications;
 pub mod packs;
 pub mod pushes;
 pub mod queue;
@@ -210,6 +211,7 @@ pub struct Bus {
     heads: Bucket<secretscan_model::ledger::Head>,
     deliveries: Bucket<pushes::Delivered>,
     pushed: Bucket<v1::PushedCommits>,
+    notifications: Bucket<notifications::Notification>,
     packs: Arc<OnceCell<jetstream::object_store::ObjectStore>>,
     pack_stream: Arc<OnceCell<jetstream::stream::Stream>>,
     connections: watch::Receiver<u64>,
@@ -258,6 +260,7 @@ impl Bus {
             heads: Bucket::new(&client, &jetstream, topology::HISTORY),
             deliveries: Bucket::new(&client, &jetstream, topology::DELIVERIES),
             pushed: Bucket::new(&client, &jetstream, topology::PUSHED),
+            notifications: Bucket::new(&client, &jetstream, topology::NOTIFICATIONS),
             packs: Arc::default(),
             pack_stream: Arc::default(),
             connections,
