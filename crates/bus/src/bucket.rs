@@ -194,6 +194,7 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     ///
     /// # Errors
     /// [`BusError::Bucket`] when the server can't be asked, [`BusError::Record`] when a value is not the record.
+    #[expect(clippy::disallowed_methods, reason = "the time that an election takes")]
     pub async fn list(&self, filter: &str) -> Result<Vec<(String, T)>, BusError> {
         let mut tries = 0;
         loop {
