@@ -90,7 +90,7 @@ impl Call {
 pub(crate) struct Answer {
     /// The status.
     pub(crate) status: u16,
-    /// How long the host asks to wait.
+    /// How long the host asks to wait before the next request.
     pub(crate) wait: Option<Duration>,
     /// The body; empty when it is too long or was cut.
     pub(crate) body: Vec<u8>,

@@ -114,6 +114,11 @@ impl Gate {
         (!left.is_zero()).then_some(left)
     }
 
+    /// Closes it, as a host asks that has taken a message and no more for now.
+    pub(crate) fn close(&self, wait: Duration) {
+        self.closed().until = Instant::now().checked_add(wait.min(LONGEST_WAIT));
+    }
+
     /// Takes note of an outcome; says after which time to try again, if at all.
     pub(crate) fn note(
         &self,
@@ -123,7 +128,7 @@ impl Gate {
     ) -> Option<Duration> {
         let mut closed = self.closed();
         let Outcome::Again { after, .. } = outcome else {
-            *closed = Closed::default();
+            closed.failures = 0;
             return None;
         };
         closed.failures += 1;
@@ -179,6 +184,7 @@ mod tests {
         assert!(gate.closed_for().is_some_and(|left| left > Duration::from_secs(90)));
         gate.note(&Outcome::of(&answer(429, Some(u64::MAX))), 1, &settings);
         assert!(gate.closed_for().is_some_and(|left| left <= LONGEST_WAIT));
+        let gate = Gate::new();
         assert_eq!(gate.note(&Outcome::Arrived, 1, &settings), None);
         assert_eq!(gate.closed_for(), None);
     }

@@ -244,6 +244,8 @@ pub(crate) fn plan(known: Option<&Notification>, wanted: &Words, event: u64, now
 
 #[cfg(test)]
 mod tests {
+    use secretscan_model::{Listing, NotScanned, Priority, Stamp, Timestamp};
+
     use super::*;
 
     fn known(state: State, phase: Phase) -> Notification {
@@ -252,6 +254,41 @@ mod tests {
 
     fn send(state: State, text: &str, ask_first: bool) -> Plan {
         Plan::Send { words: Words::new(state, text), ask_first }
+    }
+
+    #[test]
+    fn what_was_not_counted_or_not_scanned_is_said() {
+        let stamp = Stamp { now: Timestamp(0), by: "test" };
+        let mut scan =
+            RepositoryScan::new("r".parse().unwrap(), vec![], Priority::Reactive, String::new(), stamp);
+        let commit = |number: u32| -> CommitId { format!("{number:040x}").parse().unwrap() };
+        let target = |count, is_cut| Target {
+            commit: commit(0),
+            ref_name: "refs/heads/main".into(),
+            counted: (0..count).map(commit).collect(),
+            is_cut,
+        };
+        let text = |scan: &RepositoryScan, target: &Target, counts: &Counts, fail_on| {
+            let words = verdict(scan, target, counts, fail_on);
+            (words.state, words.text)
+        };
+        let none = Counts::default();
+        let expected = (State::Success, "no secrets in the newest 9 commits".to_owned());
+        assert_eq!(text(&scan, &target(9, true), &none, None), expected);
+        let skipped = NotScanned { what: "w".into(), reason: "r".into() };
+        scan.found = Some(Listing { commits: 1, unknown: 1, not_scanned: vec![skipped.clone(), skipped] });
+        let expected = (State::Success, "no secrets in 1 commit; 2 things were not scanned".to_owned());
+        assert_eq!(text(&scan, &target(1, false), &none, None), expected);
+        scan.found = None;
+        let some = Counts { by_severity: [(Severity::Low, 2), (Severity::High, 1)].into(), ..none };
+        let said = "3 secrets in 1 commit: 1 high, 2 low".to_owned();
+        for (fail_on, state) in [
+            (None, State::Failure),
+            (Some(Severity::High), State::Failure),
+            (Some(Severity::Critical), State::Success),
+        ] {
+            assert_eq!(text(&scan, &target(1, false), &some, fail_on), (state, said.clone()), "{fail_on:?}");
+        }
     }
 
     #[test]

@@ -160,7 +160,12 @@ impl Reporter {
             }
         }
         match http.send(host.tell(&status)).await {
-            Ok(answer) => host.outcome(&answer),
+            Ok(answer) => {
+                if let Some(wait) = answer.wait {
+                    host.gate.close(wait);
+                }
+                host.outcome(&answer)
+            }
             Err(trouble) => trouble.into(),
         }
     }
