@@ -1,5 +1,7 @@
 //! The notifier's configuration, as it is written.
 
+mod channel;
+
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use secretscan_bus::NatsSettings;
 use secretscan_service::{ServiceSettings, Settings};
 use serde::{Deserialize, Serialize};
+
+pub use channel::{ChannelKind, ChannelSettings, MailTls, SmtpSettings};
 
 /// The documented configuration file, with the defaults.
 pub const SAMPLE: &str = include_str!("../config.toml");
@@ -84,72 +88,6 @@ pub struct StatusSettings {
 
 fn default_context() -> String {
     "secretscan".into()
-}
-
-/// How a connection to a mail server is protected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MailTls {
-    /// By STARTTLS, or there is no connection.
-    #[default]
-    Starttls,
-    /// By TLS from the beginning.
-    Tls,
-    /// Not at all.
-    None,
-}
-
-/// How messages of a channel are sent.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum ChannelKind {
-    /// To an incoming webhook of Slack, or of what is compatible.
-    Slack {
-        /// A file that holds the URL, which is a secret.
-        url_file: PathBuf,
-    },
-    /// To a webhook of a workflow of Microsoft Teams, as an adaptive card.
-    Teams {
-        /// A file that holds the URL, which is a secret.
-        url_file: PathBuf,
-    },
-    /// To a URL of one's own, as JSON, signed as Standard Webhooks says.
-    Webhook {
-        /// A file that holds the URL.
-        url_file: PathBuf,
-        /// A file that holds the secret: `whsec_` and base64.
-        secret_file: PathBuf,
-    },
-    /// By mail.
-    Smtp {
-        /// The mail server.
-        server: String,
-        /// Its port; 587, 465 or 25 by `tls` when absent.
-        port: Option<u16>,
-        /// How the connection is protected.
-        #[serde(default)]
-        tls: MailTls,
-        /// The sender.
-        from: String,
-        /// The recipients.
-        to: Vec<String>,
-        /// Who logs in; nobody when absent.
-        user: Option<String>,
-        /// A file that holds the password.
-        password_file: Option<PathBuf>,
-    },
-}
-
-/// Where people are told.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ChannelSettings {
-    /// Its name, of `A-Z a-z 0-9 _ -`.
-    pub name: String,
-    /// A file with a template of one's own for the text.
-    pub template_file: Option<PathBuf>,
-    /// How.
-    #[serde(flatten)]
-    pub kind: ChannelKind,
 }
 
 /// What people are told of.

@@ -71,8 +71,8 @@ impl Channel {
                     signing_key(&secret).ok_or_else(|| StartError::SigningKey { name: name.clone() })?;
                 Kind::Webhook { url: url(url_file)?, key }
             }
-            ChannelKind::Smtp { .. } => {
-                let mail = Box::new(Mail::new(name, &settings.kind, delivery)?);
+            ChannelKind::Smtp(smtp) => {
+                let mail = Box::new(Mail::new(name, smtp, delivery)?);
                 Kind::Smtp { mail, template: template(Markup::Plain)? }
             }
         };

@@ -8,7 +8,7 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncTransport, Message, Tokio1Executor};
 use secretscan_bus::chain;
 
-use crate::config::{ChannelKind, DeliverySettings, MailTls};
+use crate::config::{DeliverySettings, MailTls, SmtpSettings};
 use crate::error::{StartError, read_secret};
 use crate::outcome::Outcome;
 
@@ -20,16 +20,12 @@ pub(crate) struct Mail {
 }
 
 impl Mail {
-    /// # Panics
-    /// When the channel is of another kind.
     pub(crate) fn new(
         name: &str,
-        settings: &ChannelKind,
+        settings: &SmtpSettings,
         delivery: &DeliverySettings,
     ) -> Result<Self, StartError> {
-        let ChannelKind::Smtp { server, port, tls, from, to, user, password_file } = settings else {
-            unreachable!("only a channel of kind smtp has a mail server");
-        };
+        let SmtpSettings { server, port, tls, from, to, user, password_file } = settings;
         let wrong = |what: &str| StartError::Mail { name: name.to_owned(), what: what.to_owned() };
         let is_here = server == "localhost" || server.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let builder = match tls {
