@@ -178,6 +178,7 @@ impl Identity {
                 for bucket in [REQUESTS, BATCHES, REPOSITORIES, FINDINGS, PUSHED, NOTIFICATIONS] {
                     may.read(bucket);
                 }
+                may.read_few(FINDINGS);
                 may.write(NOTIFICATIONS, ">");
             }
             Self::Cli => {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store, UpdateErrorKind};
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind};
 use async_nats::{Client, HeaderMap, jetstream};
 use futures::{FutureExt, StreamExt};
 use serde::Serialize;
@@ -73,6 +73,15 @@ pub(crate) fn is_lost_race(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// How many messages one pull of a listing brings.
 const LIST_PAGE: usize = 1_000;
+
+/// What the end of several messages says.
+#[derive(Debug, Default)]
+struct Page {
+    /// The place of the last message in the stream.
+    last: Option<u64>,
+    /// Messages that match and did not come.
+    pending: u64,
+}
 
 impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     pub(crate) fn new(client: &Client, jetstream: &jetstream::Context, name: &'static str) -> Self {
@@ -185,6 +194,7 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     ///
     /// # Errors
     /// [`BusError::Bucket`] when the server can't be asked, [`BusError::Record`] when a value is not the record.
+    #[expect(clippy::disallowed_methods, reason = "the time that an election takes")]
     pub async fn list(&self, filter: &str) -> Result<Vec<(String, T)>, BusError> {
         let mut tries = 0;
         loop {
@@ -255,34 +265,99 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     /// # Errors
     /// [`BusError::Bucket`] when there are more, or the server can't be asked.
     pub(crate) async fn few(&self, filter: &str) -> Result<Vec<(String, T)>, BusError> {
-        // Source: ADR-31 of the NATS architecture decisions, "multi-subject requests".
-        let body = serde_json::json!({ "multi_last": [self.subject(filter)], "batch": LIST_PAGE });
+        let ask = serde_json::json!({ "multi_last": [self.subject(filter)], "batch": LIST_PAGE });
+        let mut records = Vec::new();
+        self.ask_for_page(&ask, |key, record| records.push((key.to_owned(), record))).await?;
+        Ok(records)
+    }
+
+    /// Shows each record whose key matches the filter, however many there are, without a consumer. One that is written
+    /// meanwhile may be shown again; none is missed that was there before.
+    ///
+    /// # Errors
+    /// [`BusError::Bucket`] when the server can't be asked, [`BusError::Record`] when a value is not the record.
+    pub(crate) async fn walk(&self, filter: &str, mut seen: impl FnMut(&str, T)) -> Result<(), BusError> {
+        let store = self.store().await?;
+        if store.stream.cached_info().config.num_replicas > 1 {
+            return self.walk_at_leader(store, filter, seen).await;
+        }
+        let mut from = 1;
+        loop {
+            let subject = self.subject(filter);
+            let ask = serde_json::json!({ "seq": from, "next_by_subj": subject, "batch": LIST_PAGE });
+            let page = self.ask_for_page(&ask, &mut seen).await?;
+            // The server may end a page early: what is in it has a limit of bytes as well.
+            match page {
+                Page { last: Some(last), pending } if pending > 0 => from = last + 1,
+                Page { .. } => return Ok(()),
+            }
+        }
+    }
+
+    /// The same on a cluster, one record after the other: a page may come from a replica that lags.
+    async fn walk_at_leader(
+        &self,
+        store: &Store,
+        filter: &str,
+        mut seen: impl FnMut(&str, T),
+    ) -> Result<(), BusError> {
+        let (subject, mut from) = (self.subject(filter), 1);
+        loop {
+            let next = store.stream.raw_message_builder().sequence(from).next_by_subject(subject.as_str());
+            let message = match next.send().await {
+                Ok(message) => message,
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(()),
+                Err(error) => return Err(self.failed("listing", error)),
+            };
+            from = message.sequence + 1;
+            if let Some(key) = message.subject.strip_prefix(&store.prefix)
+                && !is_marker(Some(&message.headers))
+            {
+                seen(key, self.decode(key, &message.payload)?);
+            }
+        }
+    }
+
+    /// Asks for several messages at once and shows their records.
+    /// Source: ADR-31 of the NATS architecture decisions, "batched requests" and "multi-subject requests".
+    async fn ask_for_page(
+        &self,
+        ask: &serde_json::Value,
+        mut seen: impl FnMut(&str, T),
+    ) -> Result<Page, BusError> {
         let inbox = self.client.new_inbox();
         let mut answers =
             self.client.subscribe(inbox.clone()).await.map_err(|error| self.failed("listing", error))?;
         let subject = format!("$JS.API.DIRECT.GET.KV_{}", self.name);
-        let asked = self.client.publish_with_reply(subject, inbox, body.to_string().into()).await;
+        let asked = self.client.publish_with_reply(subject, inbox, ask.to_string().into()).await;
         asked.map_err(|error| self.failed("listing", error))?;
-        let mut records = Vec::new();
+        let mut page = Page::default();
         loop {
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, answers.next()).await;
             let message = answer.ok().flatten().ok_or_else(|| self.failed("listing", "no answer"))?;
+            let headers = message.headers.as_ref();
+            let header =
+                |name: &str| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str());
+            let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok());
             match message.status.map(|status| status.as_u16()) {
-                // The end, and nothing there.
-                Some(204 | 404) => return Ok(records),
+                // Nothing there.
+                Some(404) => return Ok(page),
+                Some(204) => {
+                    page.pending = number("Nats-Num-Pending").unwrap_or_default();
+                    return Ok(page);
+                }
                 Some(status) => {
                     let text = message.description.unwrap_or_default();
                     return Err(self.failed("listing", format!("{status} {text}")));
                 }
                 None => {}
             }
-            let headers = message.headers.as_ref();
-            let subject = headers.and_then(|headers| headers.get("Nats-Subject"));
+            page.last = number("Nats-Sequence").or(page.last);
             let prefix = self.subject("");
-            if let Some(key) = subject.and_then(|subject| subject.as_str().strip_prefix(&prefix))
+            if let Some(key) = header("Nats-Subject").and_then(|subject| subject.strip_prefix(&prefix))
                 && !is_marker(headers)
             {
-                records.push((key.to_owned(), self.decode(key, &message.payload)?));
+                seen(key, self.decode(key, &message.payload)?);
             }
         }
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use secretscan_model::Timestamp;
 use secretscan_proto::v1;
 
-use crate::queue::{ORIGIN_HEADER, REASON_HEADER};
+use crate::queue::{Delivery, ORIGIN_HEADER, REASON_HEADER};
 use crate::topology::{CANCEL_SCAN, DEAD_LETTERS, NEW_SCAN};
 use crate::{Bus, BusError};
 
@@ -34,6 +34,18 @@ pub enum Retry {
 }
 
 impl DeadLetter {
+    /// The dead letter that a delivery of [`crate::topology::Queue::DeadLetters`] is.
+    pub fn of(delivery: &Delivery) -> Self {
+        let header = |name| delivery.header(name).map(str::to_owned).unwrap_or_default();
+        Self {
+            number: delivery.sequence(),
+            at: Timestamp(delivery.published_ms()),
+            origin: header(ORIGIN_HEADER),
+            reason: header(REASON_HEADER),
+            body: delivery.payload().to_vec().into(),
+        }
+    }
+
     /// How to try it again; `None` when its bytes say nothing that could be asked for.
     pub fn retry(&self) -> Option<Retry> {
         if self.origin == CANCEL_SCAN {

@@ -1,7 +1,7 @@
 //! The store of findings.
 
 use futures::{StreamExt, TryStreamExt};
-use secretscan_model::{Finding, RepositoryId};
+use secretscan_model::{Finding, Fingerprint, RepositoryId};
 use secretscan_proto::v1;
 
 use crate::requests::json;
@@ -84,5 +84,31 @@ impl Bus {
                 Some((id, finding))
             })
             .collect())
+    }
+
+    /// Shows each finding of a repository, without a consumer, so for services. One that changes meanwhile may be shown
+    /// again.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn each_finding(
+        &self,
+        repository: &RepositoryId,
+        mut seen: impl FnMut(Finding),
+    ) -> Result<(), BusError> {
+        self.findings.walk(&format!("{repository}.*"), |_, finding| seen(finding)).await
+    }
+
+    /// One finding of a repository.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn finding(
+        &self,
+        repository: &RepositoryId,
+        fingerprint: &Fingerprint,
+    ) -> Result<Option<Finding>, BusError> {
+        let key = format!("{repository}.{}", fingerprint.0);
+        Ok(self.findings.get(&key).await?.map(|record| record.value))
     }
 }

@@ -17,6 +17,7 @@ pub mod findings;
 mod hooks;
 pub mod ledger;
 mod metrics;
+pub mod notifications;
 pub mod packs;
 pub mod pushes;
 pub mod queue;
@@ -211,6 +212,7 @@ pub struct Bus {
     heads: Bucket<secretscan_model::ledger::Head>,
     deliveries: Bucket<pushes::Delivered>,
     pushed: Bucket<v1::PushedCommits>,
+    notifications: Bucket<notifications::Notification>,
     packs: Arc<OnceCell<jetstream::object_store::ObjectStore>>,
     pack_stream: Arc<OnceCell<jetstream::stream::Stream>>,
     connections: watch::Receiver<u64>,
@@ -259,6 +261,7 @@ impl Bus {
             heads: Bucket::new(&client, &jetstream, topology::HISTORY),
             deliveries: Bucket::new(&client, &jetstream, topology::DELIVERIES),
             pushed: Bucket::new(&client, &jetstream, topology::PUSHED),
+            notifications: Bucket::new(&client, &jetstream, topology::NOTIFICATIONS),
             packs: Arc::default(),
             pack_stream: Arc::default(),
             connections,

@@ -61,6 +61,8 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// While a pull that goes on waits, the server says this often that it is there.
 const PULL_HEARTBEAT: Duration = Duration::from_secs(10);
+/// So many messages are pulled ahead of work that may take long.
+const PULLED_AHEAD: usize = 64;
 /// How long a puller rests after an error.
 const PULL_BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -112,10 +114,18 @@ impl Delivery {
         self.deliveries > 1
     }
 
+    /// How often it was delivered, by the same count, from 1.
+    pub fn deliveries(&self) -> u64 {
+        self.deliveries.unsigned_abs()
+    }
+
     /// The header `Nats-Msg-Id`.
     pub fn message_id(&self) -> Option<&str> {
-        let headers = self.message.headers.as_ref()?;
-        headers.get(async_nats::header::NATS_MESSAGE_ID).map(|value| value.as_str())
+        self.header(async_nats::header::NATS_MESSAGE_ID.as_ref())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.message.headers.as_ref()?.get(name).map(|value| value.as_str())
     }
 
     /// Reads the message.
@@ -347,10 +357,28 @@ impl Bus {
         H: Fn(Arc<Delivery>) -> F,
         F: Future<Output: Into<Settled>>,
     {
-        let deliveries = std::pin::pin!(self.deliveries(queue, concurrency, stop));
+        self.work_at_once(queue, concurrency, concurrency, stop, handler).await;
+    }
+
+    /// Handles many messages at once that may each wait long, such as for company, and pulls few ahead: nobody extends
+    /// the ack deadline of those.
+    pub async fn work_together<H, F>(&self, queue: Queue, at_once: usize, stop: &Stop, handler: H)
+    where
+        H: Fn(Arc<Delivery>) -> F,
+        F: Future<Output: Into<Settled>>,
+    {
+        self.work_at_once(queue, PULLED_AHEAD, at_once, stop, handler).await;
+    }
+
+    async fn work_at_once<H, F>(&self, queue: Queue, ahead: usize, at_once: usize, stop: &Stop, handler: H)
+    where
+        H: Fn(Arc<Delivery>) -> F,
+        F: Future<Output: Into<Settled>>,
+    {
+        let deliveries = std::pin::pin!(self.deliveries(queue, ahead, stop));
         let handler = &handler;
         deliveries
-            .for_each_concurrent(concurrency, |delivery| self.handle(queue, Arc::new(delivery), handler))
+            .for_each_concurrent(at_once, |delivery| self.handle(queue, Arc::new(delivery), handler))
             .await;
     }
 

@@ -106,6 +106,8 @@ const ANSWERED_MAX_AGE: Duration = Duration::from_secs(5 * 60);
 pub const SCHEDULER_WINDOW: i64 = 4_096;
 /// Work in hand at a time, over all agents of a role.
 const MAX_ACK_PENDING: i64 = 10_000;
+/// What the notifier could not tell yet: more, so that a chat that is down does not hold up statuses.
+const MAX_UNTOLD: i64 = 100_000;
 
 /// A durable consumer and what it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -223,9 +225,8 @@ impl Queue {
             | Self::ReportedScans
             | Self::NewBatches
             | Self::ReportedBatches
-            | Self::ScheduledBatches
-            | Self::Events
-            | Self::DeadLetters => MAX_ACK_PENDING,
+            | Self::ScheduledBatches => MAX_ACK_PENDING,
+            Self::Events | Self::DeadLetters => MAX_UNTOLD,
         };
         pull::Config {
             durable_name: Some(self.consumer()),

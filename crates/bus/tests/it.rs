@@ -14,7 +14,7 @@ use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_model::ledger::CommitState;
 use secretscan_model::{
-    BatchEvent, BatchKey, BatchReport, BatchState, Claim, CommitId, Listing, Priority, RepositoryId,
+    BatchEvent, BatchKey, BatchReport, BatchState, Claim, CommitId, Finding, Listing, Priority, RepositoryId,
     RepositoryUri, RequestId, Role, ScanEvent, ScanState, UriPolicy,
 };
 use secretscan_proto::{pack_commit_ids, v1};
@@ -394,4 +394,31 @@ async fn work_that_comes_after_a_long_rest_is_taken_at_once() {
     bus.work(Queue::NewBatches, 1, &stop, handler).await;
     let waited = test.await.unwrap();
     assert!(waited < Duration::from_secs(5), "{waited:?}");
+}
+
+#[tokio::test]
+async fn all_findings_of_a_repository_are_walked_without_a_consumer() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let finding = |number: u32| -> Finding {
+        serde_json::from_value(serde_json::json!({
+            "fingerprint": format!("v1-{number:032x}"), "rule_id": "r", "description": "", "severity": "high",
+            "secret_hash": "", "path": [97],
+            "occurrences": [{
+                "corrected_date": 1, "commit": format!("{number:040x}"), "line": 1, "column": 1, "end_line": 1,
+                "end_column": 2, "author": { "name": "", "email": "", "time": 1 }, "excerpt": "x".repeat(500),
+            }],
+        }))
+        .unwrap()
+    };
+    let [walked, other]: [RepositoryId; 2] = ["walked", "other"].map(|id| id.parse().unwrap());
+    bus.each_finding(&walked, |_| panic!("there is none")).await.unwrap();
+    // More than a page.
+    bus.record_findings(&walked, (0..2_500).map(finding).collect()).await.unwrap();
+    bus.record_findings(&other, (0..10).map(finding).collect()).await.unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    bus.each_finding(&walked, |finding| assert!(seen.insert(finding.fingerprint))).await.unwrap();
+    assert_eq!(seen.len(), 2_500);
+    let one = finding(7).fingerprint;
+    assert_eq!(bus.finding(&walked, &one).await.unwrap().unwrap().fingerprint, one);
 }
