@@ -29,12 +29,12 @@ pub fn build(to: &Path) -> anyhow::Result<HashMap<&'static str, PathBuf>> {
     Ok(built)
 }
 
-/// Builds the command `secretscan`.
+/// Builds another program, such as the command `secretscan`.
 ///
 /// # Errors
 /// When it can't be built.
-pub fn command() -> anyhow::Result<PathBuf> {
-    Ok(executables(&["secretscan".to_owned()])?.remove(0))
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(executables(&[name.to_owned()])?.remove(0))
 }
 
 /// Builds these programs, and says where they are, in the same order.

@@ -6,6 +6,7 @@
 
 mod canary;
 mod host;
+mod notifier;
 mod repository;
 mod tls;
 
@@ -17,11 +18,12 @@ use std::sync::{Arc, Mutex};
 use canary::Canary;
 use futures::StreamExt;
 use host::{ANSWERS, HostileHost};
+use notifier::{Secrets, Told};
 use secretscan_bus::access::Identity;
 use secretscan_model::{RequestId, ScanState};
 use secretscan_testkit::service::ServiceProcess;
 use secretscan_testkit::{Certificates, HttpRemote, TestServer, eventually};
-use secretscan_tests::faults::binaries::{self, SERVICES};
+use secretscan_tests::faults::binaries;
 use secretscan_tests::{DEADLINE, Size, System, Users, files_below};
 use serde_json::json;
 use tls::TlsFront;
@@ -29,6 +31,9 @@ use tokio::task::JoinHandle;
 
 /// The services are processes of their own.
 const NONE: Size = Size { controllers: 0, schedulers: 0, repo_agents: 0, batch_agents: 0, batch_commits: 0 };
+
+/// The processes: all services.
+const PROCESSES: [&str; 5] = ["controller", "scheduler", "repo-agent", "batch-agent", "notifier"];
 
 /// Where findings are.
 const PLACES: [&str; 7] =
@@ -77,6 +82,7 @@ struct Stage {
     system: System,
     services: Vec<ServiceProcess>,
     command: PathBuf,
+    told: Told,
     messages: Arc<Mutex<Vec<u8>>>,
     listening: JoinHandle<()>,
     recorded: Recorded,
@@ -91,7 +97,9 @@ async fn a_canary_is_nowhere_after_a_run_with_everything_recorded() {
     canaries.push(Canary::new("the password of the helper", &password));
     let certificates = Certificates::new().unwrap();
     let hosts = Hosts::start(&repository.path(), (&token, &password), &certificates).await;
-    let mut stage = Stage::set(&hosts, (&token, &password), &certificates).await;
+    let secrets = Secrets::new();
+    canaries.extend(secrets.canaries());
+    let mut stage = Stage::set(&hosts, (&token, &password), &certificates, &secrets).await;
 
     let published = stage.publish(&hosts.secure_uri(&repository.path())).await;
     stage.watch(&hosts.open.url()).await;
@@ -126,7 +134,12 @@ impl Hosts {
 }
 
 impl Stage {
-    async fn set(hosts: &Hosts, secrets: (&str, &str), certificates: &Certificates) -> Self {
+    async fn set(
+        hosts: &Hosts,
+        credentials: (&str, &str),
+        certificates: &Certificates,
+        secrets: &Secrets,
+    ) -> Self {
         let users = Users::new().unwrap();
         let mut server = users.server_config().unwrap();
         let everything = json!({ "debug": true, "trace": true, "trace_verbose": true, "logtime": true });
@@ -138,19 +151,23 @@ impl Stage {
         let programs = tempfile::tempdir().unwrap();
         let to = programs.path().to_owned();
         let (built, command) = tokio::task::spawn_blocking(move || {
-            (binaries::build(&to).unwrap(), binaries::command().unwrap())
+            let mut built = binaries::build(&to).unwrap();
+            built.insert("notifier", binaries::program("secretscan-notifier").unwrap());
+            (built, binaries::program("secretscan").unwrap())
         })
         .await
         .unwrap();
-        write_credentials(&dir, hosts, secrets, certificates);
+        write_credentials(&dir, hosts, credentials, certificates);
+        let told = Told::listen().await;
+        told.configure(&dir, secrets);
         let mut services = Vec::new();
-        for service in SERVICES {
+        for service in PROCESSES {
             let variables = variables(service, &dir, system.users());
             let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, value.as_str())).collect();
             let binary = built[service].to_str().unwrap();
             services.push(ServiceProcess::start(binary, &system.server, &variables).await.unwrap());
         }
-        Self { system, services, command, messages, listening, recorded: Recorded::default() }
+        Self { system, services, command, told, messages, listening, recorded: Recorded::default() }
     }
 
     /// Asks for a scan as anyone may, by a message.
@@ -250,7 +267,9 @@ impl Stage {
         }
         self.run(&["dead-letters", "list"]).await;
         self.run(&["dead-letters", "show", "1"]).await;
-        for (service, process) in SERVICES.iter().zip(&self.services) {
+        let said = self.told.everything(&[&PLACES[..], &["failed-request", "dead-letter"]].concat()).await;
+        self.recorded.add("what people were told", said);
+        for (service, process) in PROCESSES.iter().zip(&self.services) {
             for page in ["/metrics", "/healthz", "/readyz"] {
                 self.recorded.add(format!("{service}{page}"), process.get(page).await.unwrap().1);
             }
@@ -259,7 +278,7 @@ impl Stage {
 
     /// Stops everything, and gives what is left of it.
     async fn end(mut self) -> Recorded {
-        for (service, process) in SERVICES.iter().zip(self.services) {
+        for (service, process) in PROCESSES.iter().zip(self.services) {
             let (status, log) = process.finish().await.unwrap();
             assert!(status.success(), "{service}: {status}");
             assert!(log.contains("\"level\":\"TRACE\""), "{service} does not log everything");
@@ -381,6 +400,7 @@ fn variables(service: &str, dir: &Path, users: &Users) -> Vec<(String, String)> 
             ("AGENT__SLOTS", "8".to_owned()),
         ]),
         "batch-agent" => settings.push(("SCAN__KEY_FILE", path("key"))),
+        "notifier" => settings.push(("CONFIG", path("notifier.toml"))),
         _ => {}
     }
     let search = format!("{}:{}", path("bin"), std::env::var("PATH").unwrap());
