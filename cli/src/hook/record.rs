@@ -18,6 +18,7 @@ use crate::hook::{repository, say};
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// What was let through.
+#[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only a server is told"))]
 pub struct Skip {
     /// The name of the hook.
     pub hook: &'static str,
