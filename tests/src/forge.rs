@@ -99,7 +99,8 @@ impl Forge {
         let router = Router::new().route(&route, post(take).get(show)).with_state(board.clone());
         let statuses = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
 
-        let webhook = start_webhook(system, dir.path(), &remote.url()).await?;
+        let webhook =
+            start_webhook(system, dir.path(), &format!("http://{}/{OWNER}/", remote.address())).await?;
         start_notifier(system, dir.path(), &remote.address().to_string(), &api).await?;
         Ok(Self { git: remote, webhook, board, statuses, dir, deliveries: 0 })
     }
@@ -117,7 +118,10 @@ impl Forge {
         fs::write(clone.join(file), content)?;
         let before = known.unwrap_or_else(|_| ZERO.to_owned());
         git(&clone, &["add", file])?;
-        git(&clone, &["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "-q", "-m", file])?;
+        git(
+            &clone,
+            &["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "-q", "-m", file],
+        )?;
         let commit = git(&clone, &["rev-parse", "HEAD"])?;
         let (push, to) = (clone.clone(), format!("HEAD:refs/heads/{branch}"));
         tokio::task::spawn_blocking(move || git(&push, &["push", "-q", "origin", &to])).await??;
@@ -236,7 +240,10 @@ fn path(path: &Path) -> anyhow::Result<&str> {
 /// What Git says.
 fn git(dir: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new("git");
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_TERMINAL_PROMPT", "0");
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_TERMINAL_PROMPT", "0");
     let output = command.arg("-C").arg(dir).args(arguments).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "git {}: {said}", arguments.join(" "));

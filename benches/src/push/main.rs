@@ -62,8 +62,7 @@ async fn main() -> anyhow::Result<()> {
         shown.push(verdict.at - pushed.at);
     }
     println!("{} pushes of one commit each, from the end of `git push`:", arguments.pushes);
-    for (what, times) in
-        [("202 of the webhook", answered), ("first status", pending), ("last status", shown)]
+    for (what, times) in [("202 of the webhook", answered), ("first status", pending), ("last status", shown)]
     {
         let (median, longest) = middle_and_longest(times);
         println!("  {what:20} median {:>6.0} ms, longest {:>6.0} ms", ms(median), ms(longest));
