@@ -203,13 +203,8 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
                 Err(BusError::Bucket { .. }) if tries < LIST_TRIES => tries += 1,
                 listed => return listed,
             }
-            Self::pause().await;
+            tokio::time::sleep(LIST_AGAIN).await;
         }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "nobody says when a leader is elected")]
-    async fn pause() {
-        tokio::time::sleep(LIST_AGAIN).await;
     }
 
     async fn list_once(&self, filter: &str) -> Result<Vec<(String, T)>, BusError> {
