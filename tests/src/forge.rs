@@ -123,8 +123,20 @@ impl Forge {
             &["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "-q", "-m", file],
         )?;
         let commit = git(&clone, &["rev-parse", "HEAD"])?;
-        let (push, to) = (clone.clone(), format!("HEAD:refs/heads/{branch}"));
-        tokio::task::spawn_blocking(move || git(&push, &["push", "-q", "origin", &to])).await??;
+        self.send(branch, &before, commit).await
+    }
+
+    /// Pushes a commit that is there already under the name of a new branch, and tells of it.
+    ///
+    /// # Errors
+    /// When the push or the delivery is refused.
+    pub async fn name(&mut self, branch: &str, commit: &str) -> anyhow::Result<Pushed> {
+        self.send(branch, ZERO, commit.to_owned()).await
+    }
+
+    async fn send(&mut self, branch: &str, before: &str, commit: String) -> anyhow::Result<Pushed> {
+        let (clone, to) = (self.dir.path().join("clone"), format!("{commit}:refs/heads/{branch}"));
+        tokio::task::spawn_blocking(move || git(&clone, &["push", "-q", "origin", &to])).await??;
         let at = Instant::now();
         self.deliveries += 1;
         let payload = json!({
@@ -170,8 +182,14 @@ impl Forge {
 
     /// Waits for the last status of a commit.
     pub async fn verdict(&self, commit: &str) -> Posted {
+        self.verdicts(commit, 1).await.remove(0)
+    }
+
+    /// Waits for the last statuses of a commit that several pushes were about.
+    pub async fn verdicts(&self, commit: &str, count: usize) -> Vec<Posted> {
         eventually(DEADLINE, "the commit has its status", async || {
-            self.statuses(commit).into_iter().find(|posted| posted.state() != "pending")
+            let last = self.statuses(commit).into_iter().filter(|posted| posted.state() != "pending");
+            Some(last.collect::<Vec<_>>()).filter(|last| last.len() >= count)
         })
         .await
     }

@@ -32,7 +32,12 @@ async fn a_push_gets_its_status() {
     assert_eq!(forge.verdict(&beside.commit).await.state(), "success", "the leak is on another branch");
     let above = forge.push("feature", "more.txt", "nothing new").await.unwrap();
     assert_eq!(forge.verdict(&above.commit).await.state(), "success", "this push did not bring it");
-    for commit in [clean.commit, leak.commit, beside.commit, above.commit] {
+    // A branch with another name brings nothing, and takes nothing away.
+    forge.name("copy", &leak.commit).await.unwrap();
+    let [first, again] = forge.verdicts(&leak.commit, 2).await.try_into().unwrap();
+    assert_eq!(first.state(), "failure");
+    assert_eq!((again.state(), &again.body["description"]), (first.state(), &first.body["description"]));
+    for commit in [clean.commit, beside.commit, above.commit] {
         assert_eq!(forge.statuses(&commit).len(), 2, "each state once");
     }
 }

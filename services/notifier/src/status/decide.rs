@@ -58,6 +58,11 @@ impl Words {
         Self { state, text: text.into() }
     }
 
+    /// These, as they are recorded.
+    pub(crate) fn notification(&self, phase: Phase) -> Notification {
+        Notification { what: self.state.as_str().to_owned(), text: self.text.clone(), phase }
+    }
+
     /// Those that were recorded, if no others follow.
     pub(crate) fn last(notification: &Notification) -> Option<Self> {
         Self::recorded(notification).filter(|words| words.state.is_last())
@@ -80,6 +85,8 @@ pub(crate) struct Target {
     pub(crate) counted: BTreeSet<CommitId>,
     /// Whether older commits were left out because there are too many.
     is_cut: bool,
+    /// Whether a push brought it: it may also be a new name for what was there.
+    pub(crate) is_new: bool,
 }
 
 /// The commits that the pushes of a request give a status to. A push of a tag gives none until its commit is known.
@@ -89,10 +96,12 @@ pub(crate) fn targets(scan: &RepositoryScan, pushed: Option<&PushedCommits>) -> 
         let content = pushed.and_then(|pushed| content_of(push, pushed));
         let is_cut = content.is_some_and(|content| content.is_cut);
         let brought = content.map(commits).unwrap_or_default();
-        // What a tag points at may be the tag itself.
-        let commit = match push.name.starts_with("refs/tags/") {
-            true => brought.first().copied(),
-            false => Some(push.after),
+        // What a tag points at may be the tag itself, and it seldom brings anything.
+        let commit = match (push.name.starts_with("refs/tags/"), content) {
+            (true, _) => brought.first().copied(),
+            (false, None) => Some(push.after),
+            // None where the host does not have it any more.
+            (false, Some(content)) => content.tip.parse().ok(),
         };
         let Some(commit) = commit else { continue };
         let target = targets.entry(commit).or_insert_with(|| Target {
@@ -100,7 +109,9 @@ pub(crate) fn targets(scan: &RepositoryScan, pushed: Option<&PushedCommits>) -> 
             ref_name: push.name.clone(),
             counted: BTreeSet::from([commit]),
             is_cut: false,
+            is_new: false,
         });
+        target.is_new |= !brought.is_empty();
         target.counted.extend(brought);
         target.is_cut |= is_cut;
     }
@@ -267,6 +278,7 @@ mod tests {
             ref_name: "refs/heads/main".into(),
             counted: (0..count).map(commit).collect(),
             is_cut,
+            is_new: true,
         };
         let text = |scan: &RepositoryScan, target: &Target, counts: &Counts, fail_on| {
             let words = verdict(scan, target, counts, fail_on);

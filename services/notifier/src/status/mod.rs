@@ -10,7 +10,7 @@ mod host;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use secretscan_bus::notifications::{Notification, Phase};
+use secretscan_bus::notifications::Phase;
 use secretscan_bus::queue::Delivery;
 use secretscan_bus::{Bus, BusError, fail, now};
 use secretscan_model::{RepositoryId, RepositoryScan, RequestId};
@@ -105,9 +105,33 @@ impl Reporter {
                 |finding| counted.iter_mut().for_each(|(target, counts)| counts.add(&finding, target));
             self.bus.each_finding(repository, count).await?;
         }
-        let words = |counts: &Counts, target: &Target| decide::verdict(scan, target, counts, host.fail_on);
-        wanted.extend(counted.into_iter().map(|(target, counts)| (target, words(&counts, target))));
+        for (target, counts) in counted {
+            let words = decide::verdict(scan, target, &counts, host.fail_on);
+            wanted.push((target, self.as_before(repository, target, words).await?));
+        }
         Ok(wanted)
+    }
+
+    /// The words for a commit, which are those of the push that brought it also when a later one gives it another name:
+    /// that brings nothing, and would take a failure away.
+    async fn as_before(
+        &self,
+        repository: &RepositoryId,
+        target: &Target,
+        words: Words,
+    ) -> Result<Words, BusError> {
+        let key = format!("verdict.{repository}.{}", target.commit);
+        let known = self.bus.notification(&key).await?;
+        match known.as_ref().and_then(|known| Words::last(&known.value)) {
+            Some(before) if !target.is_new => return Ok(before),
+            Some(before) if before == words => {}
+            Some(_) | None => {
+                let revision = known.map(|known| known.revision);
+                // Another that was faster says the same, or speaks of another push.
+                self.bus.put_notification(&key, &words.notification(Phase::Sent), revision).await?;
+            }
+        }
+        Ok(words)
     }
 
     /// Sends a status, if it is to be sent.
@@ -132,7 +156,7 @@ impl Reporter {
             if let Some(left) = gate.closed_for() {
                 return Ok(Some(left));
             }
-            let sending = notification(&words, Phase::Sending { event, since: now().0 });
+            let sending = words.notification(Phase::Sending { event, since: now().0 });
             let revision = known.map(|known| known.revision);
             if let Some(revision) = self.bus.put_notification(&key, &sending, revision).await? {
                 let outcome = self.send(report, &words, ask_first).await;
@@ -205,17 +229,13 @@ impl Reporter {
             tracing::error!(%request_id, %commit, host = host.name, state, reason, "status undelivered");
         }
         // If another took over meanwhile, it knows better.
-        self.bus.put_notification(key, &notification(words, phase), Some(revision)).await?;
+        self.bus.put_notification(key, &words.notification(phase), Some(revision)).await?;
         Ok(again)
     }
 }
 
 fn key(request: &RequestId, target: &Target) -> String {
     format!("status.{request}.{}", target.commit)
-}
-
-fn notification(words: &Words, phase: Phase) -> Notification {
-    Notification { what: words.state.as_str().to_owned(), text: words.text.clone(), phase }
 }
 
 /// An answer to a question says nothing of what was sent before.

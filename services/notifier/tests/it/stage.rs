@@ -37,6 +37,7 @@ pub(crate) fn push(name: &str, commits: &[u32]) -> (Push, v1::PushContent) {
     let content = v1::PushContent {
         name: name.into(),
         after: ids[0].to_string(),
+        tip: ids[0].to_string(),
         commit_id_length,
         commit_ids,
         is_cut: false,
