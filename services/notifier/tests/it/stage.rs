@@ -153,12 +153,15 @@ impl Stage {
 
     /// Waits until the notifier has nothing more to do.
     pub(crate) async fn drained(&self) {
-        for queue in [Queue::Events, Queue::DeadLetters] {
-            eventually(DEADLINE, "the notifier has handled all", async || {
-                (self.bus.unfinished(queue).await.ok()? == 0).then_some(())
-            })
-            .await;
-        }
+        // A message that changes hands is in none for a moment.
+        let mut looks = 0;
+        eventually(DEADLINE, "the notifier has handled all", async || {
+            let open = self.bus.unfinished(Queue::Events).await.ok()?
+                + self.bus.unfinished(Queue::DeadLetters).await.ok()?;
+            looks = if open == 0 { looks + 1 } else { 0 };
+            (looks >= 5).then_some(())
+        })
+        .await;
     }
 
     /// What the notifier remembers of the status of a commit.

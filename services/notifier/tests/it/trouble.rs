@@ -105,11 +105,9 @@ async fn gitlab_that_has_a_state_already_is_content() {
     assert_eq!(host.requests().len(), 1);
 }
 
-/// Starts a notifier that dies at a fail point, and waits for its end by what it leaves in its memory.
-async fn dies_at(stage: &Stage, config: &str, point: &str) -> ServiceProcess {
-    let notifier = stage.start_with(config, &[("FAIL_POINTS", point)]).await;
+/// Waits until a notifier has died at a fail point.
+async fn dies(notifier: ServiceProcess) {
     eventually(DEADLINE, "it has died", async || notifier.get("/healthz").await.err().map(drop)).await;
-    notifier
 }
 
 #[tokio::test]
@@ -130,8 +128,10 @@ async fn a_crash_before_or_after_the_request_makes_no_second_status() {
     ] {
         let (stage, host) = (Stage::set().await, Host::start(answers).await);
         let config = stage.status("github.com", "github", &host.url());
+        // It must be up before there is what it dies of.
+        let notifier = stage.start_with(&config, &[("FAIL_POINTS", point)]).await;
         stage.pushed("r1", URI, vec![push("refs/heads/main", &[3])]).await;
-        drop(dies_at(&stage, &config, point).await);
+        dies(notifier).await;
         let Phase::Sending { .. } = stage.remembered("r1", 3).await.unwrap().phase else {
             panic!("{point}: it died too late")
         };
