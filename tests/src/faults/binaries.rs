@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 
 /// The services.
-pub const SERVICES: [&str; 4] = ["controller", "scheduler", "repo-agent", "batch-agent"];
+pub const SERVICES: [&str; 6] =
+    ["controller", "scheduler", "repo-agent", "batch-agent", "webhook", "notifier"];
 
 /// The services in a directory.
 pub(super) fn of(dir: &Path) -> HashMap<&'static str, PathBuf> {

@@ -14,8 +14,9 @@ use secretscan_detect::{HashKey, RuleSet};
 use secretscan_model::ledger::CommitState;
 use secretscan_model::{CommitId, RepositoryId, RepositoryScan, RequestId, ScanState};
 
+use super::Target;
 use super::fleet::wait;
-use super::{Target, pushes};
+use super::pushes::Host;
 use crate::{expected_by, keys};
 
 /// What was compared, and was equal.
@@ -29,6 +30,8 @@ pub struct Checked {
     pub commits: usize,
     /// Findings that were equal to the oracle's.
     pub findings: usize,
+    /// Statuses that the host of pushes was told, each once.
+    pub statuses: usize,
 }
 
 /// Waits until there is no complaint, or says the last one.
@@ -70,9 +73,14 @@ pub(super) async fn ended(
     Ok(())
 }
 
-/// Waits until every push has joined a request, and that has ended.
-pub(super) async fn pushed(bus: &Bus, target: &Target, patience: Duration) -> anyhow::Result<()> {
-    until(patience, async || pushes::is_scanned(bus, target).await).await
+/// Waits until every push has joined a request, that has ended, and the host shows it.
+pub(super) async fn pushed(
+    bus: &Bus,
+    host: &Host,
+    target: &Target,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    until(patience, async || host.is_scanned(bus, target).await).await
 }
 
 /// Waits until a request has failed.

@@ -1,6 +1,7 @@
 //! The services of a fault run, each a process of its own behind a proxy of its own, and what faults do to them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::binaries::SERVICES;
 use super::plan::Fault;
 use super::process::{Counters, Left, Process};
 use super::proxy::{Proxy, SharedProxy};
+use super::pushes::Host;
 use crate::Users;
 
 /// A place in the fleet: its processes follow each other.
@@ -46,6 +48,7 @@ pub(super) struct Fleet {
     counted: Mutex<Counters>,
     ended_by_themselves: Mutex<BTreeMap<&'static str, u64>>,
     fail_points: Arc<Mutex<BTreeSet<String>>>,
+    webhooks: Vec<SocketAddr>,
 }
 
 /// What a fleet is made of.
@@ -56,6 +59,7 @@ pub(super) struct FleetOptions<'a> {
     pub(super) dir: &'a Path,
     pub(super) key_file: &'a Path,
     pub(super) rules_file: &'a Path,
+    pub(super) host: &'a Host,
     pub(super) log: &'a str,
     pub(super) users: &'a Users,
     pub(super) fail_points: BTreeSet<String>,
@@ -71,15 +75,22 @@ impl Fleet {
         let logs = options.dir.join("logs");
         std::fs::create_dir_all(&logs)?;
         let fail_points = Arc::new(Mutex::new(options.fail_points.clone()));
-        let mut members = Vec::new();
+        let (mut members, mut webhooks) = (Vec::new(), Vec::new());
         for service in SERVICES {
             for number in 1..=options.replicas {
                 let proxy = Proxy::start(port).await?;
                 let name = format!("{service}-{number}");
+                let mut variables = variables(service, &name, &proxy.url(), members.len(), options)?;
+                if service == "webhook" {
+                    // One that the system has picked, and that its next process listens at, too.
+                    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+                    variables.push(("SECRETSCAN_WEBHOOK__LISTEN".into(), address.to_string()));
+                    webhooks.push(address);
+                }
                 members.push(Member {
                     service,
                     binary: options.binaries[service].clone(),
-                    variables: variables(service, &name, &proxy.url(), members.len(), options)?,
+                    variables,
                     logs: logs.clone(),
                     proxy: Arc::new(proxy),
                     slot: tokio::sync::Mutex::default(),
@@ -95,11 +106,17 @@ impl Fleet {
             counted: Mutex::default(),
             ended_by_themselves: Mutex::default(),
             fail_points,
+            webhooks,
         };
         for member in &fleet.members {
             member.start(&mut *member.slot.lock().await)?;
         }
         Ok(Arc::new(fleet))
+    }
+
+    /// Where the webhooks listen.
+    pub(super) fn webhooks(&self) -> &[SocketAddr] {
+        &self.webhooks
     }
 
     /// How many members there are.
@@ -297,6 +314,8 @@ fn variables(
             ("SCAN__RULES", path(options.rules_file)),
             ("SCAN__THREADS", "1".to_owned()),
         ]),
+        "webhook" => variables.push(("CONFIG", path(&options.host.webhook))),
+        "notifier" => variables.push(("CONFIG", path(&options.host.notifier))),
         _ => {}
     }
     if service.ends_with("agent") {

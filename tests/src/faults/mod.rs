@@ -37,6 +37,7 @@ pub use poison::{Poisoned, poison};
 use crate::Users;
 use detours::{Detour, give_batches_back};
 use fleet::{Fleet, FleetOptions, wait};
+use pushes::Host;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -107,12 +108,14 @@ impl fmt::Display for Outcome {
         writeln!(f, "  late writes fenced off: {}; races lost: {}", self.fenced, self.races)?;
         write!(
             f,
-            "  {:.0} s; {} requests completed, {} batches ended, {} commits in the ledger once, {} findings as expected",
+            "  {:.0} s; {} requests completed, {} batches ended, {} commits in the ledger once, {} findings as expected, \
+             {} statuses told once",
             self.elapsed.as_secs_f64(),
             checked.requests,
             checked.batches,
             checked.commits,
-            checked.findings
+            checked.findings,
+            checked.statuses
         )
     }
 }
@@ -141,8 +144,9 @@ struct Stage {
     targets: Vec<Target>,
     /// Scanned after a scan of it was cancelled.
     cancelled: Target,
-    /// Scanned because a host tells of pushes.
+    /// Scanned because its host tells of pushes.
     pushed: Target,
+    host: Host,
     rules: Arc<RuleSet>,
     logs: PathBuf,
     _files: (tempfile::TempDir, Users),
@@ -192,6 +196,7 @@ impl Stage {
         let key_file = dir.join("key");
         std::fs::write(&key_file, KEY)?;
         let (rules, rules_file) = few_rules(targets.iter().chain([&cancelled, &pushed]), &dir)?;
+        let host = Host::start(&dir, &pushed).await?;
         let options = FleetOptions {
             binaries: &binaries,
             replicas: run.replicas,
@@ -199,6 +204,7 @@ impl Stage {
             dir: &dir,
             key_file: &key_file,
             rules_file: &rules_file,
+            host: &host,
             log: &run.log,
             users: &users,
             fail_points,
@@ -206,7 +212,7 @@ impl Stage {
         };
         let fleet = Fleet::start(server, &options).await?;
         let (logs, files) = (dir.join("logs"), (temporary, users));
-        Ok(Self { bus, client, fleet, targets, cancelled, pushed, rules, logs, _files: files })
+        Ok(Self { bus, client, fleet, targets, cancelled, pushed, host, rules, logs, _files: files })
     }
 
     fn all_targets(&self) -> impl Iterator<Item = &Target> {
@@ -226,7 +232,7 @@ impl Stage {
             futures::future::try_join_all(without.iter_mut().map(Detour::without_history)),
             refused.refusals(&self.fleet),
             with_batches.with_batches(&self.cancelled),
-            pushes::tell(&self.bus, &self.pushed, options.duration.mul_f64(0.8)),
+            self.host.tell(&self.bus, &self.pushed, self.fleet.webhooks(), options.duration.mul_f64(0.8)),
         )?;
         repositories.extend([cancelled, pushed]);
         let refused = without.iter().chain([&with_batches, &refused]).map(|detour| detour.refused).sum();
@@ -236,7 +242,7 @@ impl Stage {
     /// Waits until all that was asked for and all that was pushed is scanned.
     async fn ended(&self, patience: Duration) -> anyhow::Result<()> {
         check::ended(&self.bus, self.all_targets(), patience).await?;
-        check::pushed(&self.bus, &self.pushed, patience).await
+        check::pushed(&self.bus, &self.host, &self.pushed, patience).await
     }
 
     /// Does something while the fleet is supervised.
@@ -258,7 +264,8 @@ impl Stage {
         let key = HashKey::from_bytes(KEY);
         let by = (&self.rules, &key);
         let targets: Vec<_> = self.all_targets().zip(&asked.repositories).collect();
-        let checked = check::everything(&self.bus, &targets, by).await?;
+        let mut checked = check::everything(&self.bus, &targets, by).await?;
+        checked.statuses = self.host.statuses()?;
         check::nothing_is_left(&self.bus, &jetstream, asked.refused, patience).await?;
         check::logs(&self.logs)?;
         Ok(checked)

@@ -1,61 +1,118 @@
-//! A repository that nobody asks for: a host tells of its pushes, one commit each.
+//! A repository that nobody asks for: its host tells the webhook of pushes, one commit each, and is told statuses.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use secretscan_bus::Bus;
 use secretscan_model::RepositoryId;
-use secretscan_proto::v1;
+use secretscan_testkit::HttpRemote;
 
 use super::Target;
 use super::fleet::wait;
+use crate::forge::{Board, Told, notifier_config, serve, webhook_config};
 
-/// Tells of a push of each commit, spread over a time, each until it is stored; gives the repository's id.
-pub(super) async fn tell(bus: &Bus, target: &Target, over: Duration) -> anyhow::Result<RepositoryId> {
-    let uri = target.uri();
-    let lines = String::from_utf8(target.generated.repository.git(&["rev-list", "--all", "--parents"])?)?;
-    let pause = over / u32::try_from(lines.lines().count().max(1))?;
-    for (number, line) in lines.lines().enumerate() {
-        let mut ids = line.split(' ');
-        let pushed = v1::PushedRef {
-            name: "refs/heads/main".to_owned(),
-            after: ids.next().unwrap_or_default().to_owned(),
-            before: ids.next().unwrap_or_default().to_owned(),
-        };
-        let push = v1::PushReceived {
-            source: "faults".to_owned(),
-            delivery: number.to_string(),
-            uri: uri.clone(),
-            refs: vec![pushed],
-            ..v1::PushReceived::default()
-        };
-        // No server for a moment.
-        while bus.receive_push(&push).await.is_err() {
-            wait(Duration::from_millis(200)).await;
-        }
-        wait(pause).await;
+/// How long to wait before a delivery is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The host of the repository, and how the services that talk to it are configured.
+pub(super) struct Host {
+    remote: HttpRemote,
+    board: Board,
+    /// The configuration of the webhook.
+    pub(super) webhook: PathBuf,
+    /// The configuration of the notifier.
+    pub(super) notifier: PathBuf,
+}
+
+impl Host {
+    /// Serves a repository; files of the host are in the directory.
+    pub(super) async fn start(dir: &Path, target: &Target) -> anyhow::Result<Self> {
+        let root = dir.join("host");
+        let remote = serve(&root, &target.generated.repository.path()).await?;
+        let board = Board::start().await?;
+        let (webhook, notifier) = (root.join("webhook.toml"), root.join("notifier.toml"));
+        fs::write(&webhook, webhook_config(&root, &remote)?)?;
+        fs::write(&notifier, notifier_config(&root, &remote, &board)?)?;
+        Ok(Self { remote, board, webhook, notifier })
     }
-    loop {
-        let known = bus.repositories().await.unwrap_or_default();
-        if let Some(repository) = known.into_iter().find(|repository| repository.uri == uri) {
-            return Ok(repository.id);
+
+    /// Tells of a push of each commit, spread over a time, each until a webhook has it; gives the repository's id.
+    pub(super) async fn tell(
+        &self,
+        bus: &Bus,
+        target: &Target,
+        webhooks: &[SocketAddr],
+        over: Duration,
+    ) -> anyhow::Result<RepositoryId> {
+        let url = self.remote.url();
+        let commits = commits_and_parents(target)?;
+        let pause = over / u32::try_from(commits.len().max(1))?;
+        for (number, (after, before)) in commits.iter().enumerate() {
+            let delivery = number.to_string();
+            let told = Told { url: &url, name: "refs/heads/main", before, after, delivery: &delivery };
+            for webhook in webhooks.iter().cycle().skip(number) {
+                match tokio::time::timeout(Duration::from_secs(5), told.deliver(*webhook)).await {
+                    // 409: it was taken, and the answer was lost.
+                    Ok(Ok(202 | 409)) => break,
+                    Ok(Ok(503)) | Ok(Err(_)) | Err(_) => wait(AGAIN).await,
+                    Ok(Ok(status)) => anyhow::bail!("the webhook says {status}"),
+                }
+            }
+            wait(pause).await;
         }
-        wait(Duration::from_millis(200)).await;
+        loop {
+            let known = bus.repositories().await.unwrap_or_default();
+            if let Some(repository) = known.into_iter().find(|repository| repository.uri == url) {
+                return Ok(repository.id);
+            }
+            wait(AGAIN).await;
+        }
+    }
+
+    /// Whether all that was pushed is scanned and has its status, or an error that says what is not.
+    pub(super) async fn is_scanned(&self, bus: &Bus, target: &Target) -> anyhow::Result<()> {
+        let url = self.remote.url();
+        let mut joined = 0;
+        for scan in bus.scans().await?.iter().filter(|scan| scan.uri == url) {
+            ensure!(scan.state.is_terminal(), "the request {} has not ended", scan.id);
+            joined += scan.pushes.len();
+        }
+        let commits = commits_and_parents(target)?;
+        ensure!(joined >= commits.len(), "{joined} pushes of {} have joined a request", commits.len());
+        let posted = self.board.posted();
+        for (commit, _) in &commits {
+            let is_last = |state: &str| state == "success" || state == "failure";
+            let has = posted.iter().any(|posted| posted.commit == *commit && is_last(posted.state()));
+            ensure!(has, "the commit {commit} has no last status");
+        }
+        Ok(())
+    }
+
+    /// Gives how many statuses were posted, if none was twice.
+    pub(super) fn statuses(&self) -> anyhow::Result<usize> {
+        let posted = self.board.posted();
+        let mut times: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+        for posted in &posted {
+            let request = posted.body["target_url"].as_str().context("a link")?.to_owned();
+            let key = (request, posted.commit.clone(), posted.state().to_owned());
+            *times.entry(key).or_default() += 1;
+        }
+        let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
+        ensure!(twice.is_empty(), "statuses were posted more than once: {twice:?}");
+        Ok(posted.len())
     }
 }
 
-/// Whether all that was pushed is scanned, or an error that says what is not.
-pub(super) async fn is_scanned(bus: &Bus, target: &Target) -> anyhow::Result<()> {
-    let uri = target.uri();
-    let scans = bus.scans().await?;
-    let of_pushes = scans.iter().filter(|scan| scan.uri == uri);
-    let mut joined = 0;
-    for scan in of_pushes {
-        anyhow::ensure!(scan.state.is_terminal(), "the request {} has not ended", scan.id);
-        joined += scan.pushes.len();
-    }
-    let told = target.generated.repository.git(&["rev-list", "--all"]).context("listing")?;
-    let told = told.iter().filter(|byte| **byte == b'\n').count();
-    anyhow::ensure!(joined >= told, "{joined} pushes of {told} have joined a request");
-    Ok(())
+/// Each commit with its first parent, empty when it has none.
+fn commits_and_parents(target: &Target) -> anyhow::Result<Vec<(String, String)>> {
+    let lines = String::from_utf8(target.generated.repository.git(&["rev-list", "--all", "--parents"])?)?;
+    let pair = |line: &str| {
+        let mut ids = line.split(' ').map(str::to_owned);
+        (ids.next().unwrap_or_default(), ids.next().unwrap_or_default())
+    };
+    Ok(lines.lines().map(pair).collect())
 }

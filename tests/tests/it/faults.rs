@@ -11,14 +11,15 @@ async fn a_short_run_of_faults_loses_repeats_and_leaves_nothing() {
         Options { seed: 1, repositories: 20, duration: Duration::from_secs(25), ..Options::default() };
     let outcome = run(&options, |line| println!("{line}")).await.unwrap();
     println!("{outcome}");
-    assert_eq!(outcome.faults.values().sum::<u64>(), 32);
+    assert_eq!(outcome.faults.values().sum::<u64>(), 35);
 }
 
 /// The consumers that have messages.
-const CONSUMERS: [&str; 10] = [
+const CONSUMERS: [&str; 11] = [
     "controller-new",
     "controller-cancel",
     "controller-pushes",
+    "notifier-events",
     "scheduler-queued-on-demand",
     "repo-agents",
     "controller-batches",
@@ -48,9 +49,10 @@ const EVENTS: [(&str, usize); 15] = [
 ];
 
 /// Writes between the beats.
-const BETWEEN: [&str; 27] = [
+const BETWEEN: [&str; 31] = [
     "scan.created",
     "repository.held",
+    "push.stored",
     "repository.joined",
     "pushed.written",
     "repository.released",
@@ -76,6 +78,9 @@ const BETWEEN: [&str; 27] = [
     "scan.EndBatch.told",
     "scan.EndBatch.performed.0",
     "pack.pieces-deleted",
+    "notification.pending.sending.written",
+    "notification.pending.answered",
+    "notification.pending.sent.written",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

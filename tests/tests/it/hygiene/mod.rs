@@ -151,9 +151,7 @@ impl Stage {
         let programs = tempfile::tempdir().unwrap();
         let to = programs.path().to_owned();
         let (built, command) = tokio::task::spawn_blocking(move || {
-            let mut built = binaries::build(&to).unwrap();
-            built.insert("notifier", binaries::program("secretscan-notifier").unwrap());
-            (built, binaries::program("secretscan").unwrap())
+            (binaries::build(&to).unwrap(), binaries::program("secretscan").unwrap())
         })
         .await
         .unwrap();
