@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use axum::Router;
 use axum::extract::{Json, Path as UrlPath, State};
 use axum::http::StatusCode;
-use axum::routing::post;
+use axum::routing::{get, post};
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use secretscan_bus::access::Identity;
@@ -68,8 +68,11 @@ impl Board {
         let posted = Arc::new(Mutex::new(Vec::new()));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let route = "/api/v1/repos/{owner}/{name}/statuses/{commit}";
-        let router = Router::new().route(route, post(take).get(show)).with_state(posted.clone());
+        // Source: repoCreateStatus and repoListStatusesByRef of Gitea's interface.
+        let router = Router::new()
+            .route("/api/v1/repos/{owner}/{name}/statuses/{commit}", post(take))
+            .route("/api/v1/repos/{owner}/{name}/commits/{commit}/statuses", get(show))
+            .with_state(posted.clone());
         let serving = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
         Ok(Self { address, posted, serving })
     }
@@ -103,7 +106,15 @@ async fn show(State(kept): Kept, UrlPath((_, _, commit)): Path3) -> Json<Value> 
     let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
     // The newest first.
     let of_commit = kept.iter().rev().filter(|posted| posted.commit == commit);
-    Json(of_commit.map(|posted| posted.body.clone()).collect())
+    let listed = |posted: &Posted| {
+        json!({
+            "status": posted.body["state"],
+            "context": posted.body["context"],
+            "description": posted.body["description"],
+            "target_url": posted.body["target_url"],
+        })
+    };
+    Json(of_commit.map(listed).collect())
 }
 
 /// A push, as the host tells of it.

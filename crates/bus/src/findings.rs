@@ -40,6 +40,10 @@ impl Bus {
                 Some(known) => {
                     merged = known.value.clone().merge(finding.clone());
                     if merged == known.value {
+                        // Just as it was found here: it may have been written before a crash, and not told.
+                        if merged == finding {
+                            self.tell_finding(repository, &key, &merged, true).await?;
+                        }
                         return Ok(false);
                     }
                     if self.findings.update(&key, &merged, known.revision).await?.is_some() {
@@ -49,22 +53,33 @@ impl Bus {
             }
         };
         crate::fail::point(format_args!("finding.written"));
-        let introduced = merged.introduced();
+        self.tell_finding(repository, &key, &merged, is_new).await?;
+        Ok(is_new)
+    }
+
+    /// Publishes that a finding was recorded; once for each state of it, however often.
+    async fn tell_finding(
+        &self,
+        repository: &RepositoryId,
+        key: &str,
+        finding: &Finding,
+        is_new: bool,
+    ) -> Result<(), BusError> {
+        let introduced = finding.introduced();
         let event = v1::FindingRecorded {
             repository_id: repository.to_string(),
-            fingerprint: merged.fingerprint.0.clone(),
-            rule_id: merged.rule_id.to_string(),
-            severity: merged.severity.clone(),
-            confidence: merged.confidence.clone(),
-            path: merged.display_path().into_owned(),
+            fingerprint: finding.fingerprint.0.clone(),
+            rule_id: finding.rule_id.to_string(),
+            severity: finding.severity.clone(),
+            confidence: finding.confidence.clone(),
+            path: finding.display_path().into_owned(),
             commit: introduced.commit.to_string(),
             line: introduced.line,
             is_new,
         };
         let subject = format!("secretscan.event.finding.{repository}");
-        let message_id = format!("{key}.{}.{}", introduced.commit, merged.occurrences.len());
-        self.publish(subject, message_id, async_nats::HeaderMap::new(), json(&event).into()).await?;
-        Ok(is_new)
+        let message_id = format!("{key}.{}.{}", introduced.commit, finding.occurrences.len());
+        self.publish(subject, message_id, async_nats::HeaderMap::new(), json(&event).into()).await
     }
 
     /// The findings of one repository, or all, with the id of their repository.

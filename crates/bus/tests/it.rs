@@ -396,21 +396,43 @@ async fn work_that_comes_after_a_long_rest_is_taken_at_once() {
     assert!(waited < Duration::from_secs(5), "{waited:?}");
 }
 
+fn finding(number: u32) -> Finding {
+    serde_json::from_value(serde_json::json!({
+        "fingerprint": format!("v1-{number:032x}"), "rule_id": "r", "description": "", "severity": "high",
+        "secret_hash": "", "path": [97],
+        "occurrences": [{
+            "corrected_date": 1, "commit": format!("{number:040x}"), "line": 1, "column": 1, "end_line": 1,
+            "end_column": 2, "author": { "name": "", "email": "", "time": 1 }, "excerpt": "x".repeat(500),
+        }],
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_finding_that_was_written_before_a_crash_is_told_after_it() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let jetstream = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let repository: RepositoryId = "r".parse().unwrap();
+    let told = async || {
+        let mut stream = jetstream.get_stream("EVENTS").await.unwrap();
+        stream.info().await.unwrap().state.messages
+    };
+    // Written, and the process is gone.
+    let record = serde_json::to_vec(&finding(1)).unwrap();
+    let key = format!("r.{}", finding(1).fingerprint.0);
+    jetstream.get_key_value("findings").await.unwrap().put(key, record.into()).await.unwrap();
+    assert_eq!(told().await, 0);
+    for _ in 0..2 {
+        bus.record_findings(&repository, vec![finding(1)]).await.unwrap();
+        assert_eq!(told().await, 1, "once");
+    }
+}
+
 #[tokio::test]
 async fn all_findings_of_a_repository_are_walked_without_a_consumer() {
     let server = TestServer::start().await.unwrap();
     let bus = bus(&server, "test").await;
-    let finding = |number: u32| -> Finding {
-        serde_json::from_value(serde_json::json!({
-            "fingerprint": format!("v1-{number:032x}"), "rule_id": "r", "description": "", "severity": "high",
-            "secret_hash": "", "path": [97],
-            "occurrences": [{
-                "corrected_date": 1, "commit": format!("{number:040x}"), "line": 1, "column": 1, "end_line": 1,
-                "end_column": 2, "author": { "name": "", "email": "", "time": 1 }, "excerpt": "x".repeat(500),
-            }],
-        }))
-        .unwrap()
-    };
     let [walked, other]: [RepositoryId; 2] = ["walked", "other"].map(|id| id.parse().unwrap());
     bus.each_finding(&walked, |_| panic!("there is none")).await.unwrap();
     // More than a page.
