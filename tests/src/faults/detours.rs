@@ -124,13 +124,24 @@ impl Detour<'_> {
     }
 
     /// One that is cancelled with batches on their way; then the same repository once more, to its end.
-    pub(super) async fn with_batches(&mut self, target: &Target) -> anyhow::Result<RepositoryId> {
+    pub(super) async fn with_batches(
+        &mut self,
+        target: &Target,
+        fleet: &Fleet,
+    ) -> anyhow::Result<RepositoryId> {
         let uri = target.uri();
         let cancelled = self.id("cancelled")?;
-        self.ask(&cancelled, &uri).await?;
-        self.when(&cancelled, |scan| scan.batches.len() >= 2).await?;
-        // It may have been quicker.
-        let state = self.cancel(&cancelled).await?;
+        let is_needed = fleet.fail_points_left().iter().any(|point| point.starts_with("batch.Cancel"));
+        let cancelling = async {
+            self.ask(&cancelled, &uri).await?;
+            self.when(&cancelled, |scan| scan.batches.len() >= 2).await?;
+            self.cancel(&cancelled).await
+        };
+        let state = match is_needed {
+            // Else it may complete before anybody has read of the cancellation.
+            true => fleet.while_frozen("batch-agent", cancelling).await?,
+            false => cancelling.await?,
+        };
         ensure!(matches!(state, ScanState::Cancelled | ScanState::Completed), "{state:?}");
         let [again] = target.requests.as_slice() else { anyhow::bail!("one request completes") };
         let answer = self.ask(again, &uri).await?;

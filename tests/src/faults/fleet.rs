@@ -200,6 +200,25 @@ impl Fleet {
         Ok(())
     }
 
+    /// Does something while all processes of a service are frozen.
+    pub(super) async fn while_frozen<T>(
+        &self,
+        service: &str,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let mut slots = Vec::new();
+        for member in self.members.iter().filter(|member| member.service == service) {
+            slots.push(member.slot.lock().await);
+        }
+        let send = |signal| {
+            slots.iter().filter_map(|slot| slot.process.as_ref()).try_for_each(|process| process.send(signal))
+        };
+        send(Signal::STOP)?;
+        let worked = work.await;
+        send(Signal::CONT)?;
+        worked
+    }
+
     /// Makes all processes of a service stop in order, and others take their places.
     pub(super) async fn replace(&self, service: &str) -> anyhow::Result<()> {
         for (member, _) in self.members.iter().enumerate().filter(|(_, member)| member.service == service) {

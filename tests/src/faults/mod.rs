@@ -231,7 +231,7 @@ impl Stage {
             ask(&self.bus, &self.targets, options.duration),
             futures::future::try_join_all(without.iter_mut().map(Detour::without_history)),
             refused.refusals(&self.fleet),
-            with_batches.with_batches(&self.cancelled),
+            with_batches.with_batches(&self.cancelled, &self.fleet),
             self.host.tell(&self.bus, &self.pushed, self.fleet.webhooks(), options.duration.mul_f64(0.8)),
         )?;
         repositories.extend([cancelled, pushed]);
