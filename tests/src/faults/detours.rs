@@ -132,13 +132,12 @@ impl Detour<'_> {
         let uri = target.uri();
         let cancelled = self.id("cancelled")?;
         let is_needed = fleet.fail_points_left().iter().any(|point| point.starts_with("batch.Cancel"));
-        let cancelling = async {
-            self.ask(&cancelled, &uri).await?;
-            self.when(&cancelled, |scan| scan.batches.len() >= 2).await?;
-            self.cancel(&cancelled).await
-        };
+        self.ask(&cancelled, &uri).await?;
+        self.when(&cancelled, |scan| scan.batches.len() >= 2).await?;
+        let cancelling = self.cancel(&cancelled);
         let state = match is_needed {
-            // Else it may complete before anybody has read of the cancellation.
+            // Else it may complete before anybody has read of the cancellation. Not earlier: other requests would wait for
+            // the frozen, and this one for them.
             true => fleet.while_frozen("batch-agent", cancelling).await?,
             false => cancelling.await?,
         };
