@@ -227,10 +227,7 @@ impl Fetch<'_> {
     /// Fetches what is wanted and no ref led to. What the host does not have any more, or does not give by its id, is
     /// left out.
     fn wanted(&mut self, mirror: &Path) -> Result<(), FetchError> {
-        let is_there = |id: &CommitId| has(mirror, id);
-        let mut missing: Vec<String> =
-            self.order.wanted.iter().filter(|id| !is_there(id)).map(CommitId::to_string).collect();
-        missing.dedup();
+        let missing = missing(mirror, self.order.wanted);
         if missing.is_empty() || self.run_kindly(mirror, &missing)? || missing.len() == 1 {
             return Ok(());
         }
@@ -323,11 +320,20 @@ impl Fetch<'_> {
     }
 }
 
-/// Whether an object is in a repository.
-fn has(repository: &Path, id: &CommitId) -> bool {
-    let Ok(repository) = open(repository) else { return false };
-    let id = git2::Oid::from_str(&id.to_string());
-    repository.odb().is_ok_and(|objects| id.is_ok_and(|id| objects.exists(id)))
+/// Those of the objects that a repository does not have, each once. All, where it can't be read.
+fn missing(repository: &Path, wanted: &[CommitId]) -> Vec<String> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let repository = open(repository).ok();
+    let objects = repository.as_ref().and_then(|repository| repository.odb().ok());
+    let has = |id: &CommitId| {
+        let id = git2::Oid::from_bytes(id.as_bytes());
+        objects.as_ref().zip(id.ok()).is_some_and(|(objects, id)| objects.exists(id))
+    };
+    let mut missing: Vec<String> = wanted.iter().filter(|id| !has(id)).map(CommitId::to_string).collect();
+    missing.dedup();
+    missing
 }
 
 /// Removes what a fetch that was killed left in the way of the next one: lock files and half packs. The caller holds
