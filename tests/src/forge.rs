@@ -4,7 +4,6 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use secretscan_bus::access::Identity;
 use secretscan_notifier::Notifier;
-use secretscan_testkit::{HttpRemote, eventually};
+use secretscan_testkit::{HttpRemote, eventually, run_git};
 use secretscan_webhook::Server;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -331,13 +330,5 @@ fn path(path: &Path) -> anyhow::Result<&str> {
 
 /// What Git says.
 fn git(dir: &Path, arguments: &[&str]) -> anyhow::Result<String> {
-    let mut command = Command::new("git");
-    command
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_TERMINAL_PROMPT", "0");
-    let output = command.arg("-C").arg(dir).args(arguments).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "git {}: {said}", arguments.join(" "));
-    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    Ok(String::from_utf8(run_git(dir, arguments, b"")?)?.trim_end().to_owned())
 }

@@ -4,6 +4,7 @@
 //! one who fetches; `ID.use-lock` is shared by all who read, and held alone by the one who evicts. A new mirror grows
 //! as `ID.new` and takes its name once complete. Locks are the system's, so a process that dies leaves none.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::io::Write;
@@ -331,9 +332,8 @@ fn missing(repository: &Path, wanted: &[CommitId]) -> Vec<String> {
         let id = git2::Oid::from_bytes(id.as_bytes());
         objects.as_ref().zip(id.ok()).is_some_and(|(objects, id)| objects.exists(id))
     };
-    let mut missing: Vec<String> = wanted.iter().filter(|id| !has(id)).map(CommitId::to_string).collect();
-    missing.dedup();
-    missing
+    let missing: BTreeSet<&CommitId> = wanted.iter().filter(|id| !has(id)).collect();
+    missing.into_iter().map(CommitId::to_string).collect()
 }
 
 /// Removes what a fetch that was killed left in the way of the next one: lock files and half packs. The caller holds

@@ -21,7 +21,10 @@ pub(crate) fn git(dir: &Path) -> Command {
 }
 
 /// Runs git with this standard input, and returns what it writes.
-pub(crate) fn run_git(dir: &Path, arguments: &[&str], input: &[u8]) -> anyhow::Result<Vec<u8>> {
+///
+/// # Errors
+/// When git can't be run or fails; the error has what it says.
+pub fn run_git(dir: &Path, arguments: &[&str], input: &[u8]) -> anyhow::Result<Vec<u8>> {
     let what = || format!("running git {} in {}", arguments.join(" "), dir.display());
     let mut child = git(dir)
         .args(arguments)

@@ -29,6 +29,7 @@ pub use browser::Browser;
 pub use certificates::Certificates;
 pub use cluster::TestCluster;
 pub use generate::{GeneratedRepository, PlantedSecret, generate};
+pub use git::run_git;
 pub use oracle::{OracleFinding, oracle};
 pub use random::Random;
 pub use remote::HttpRemote;

@@ -446,6 +446,19 @@ impl Repository {
         run_git(&self.path(), arguments, b"")
     }
 
+    /// Every commit that a ref reaches, with its first parent, empty where it has none; in hexadecimal, children first.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn commits_and_parents(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let lines = String::from_utf8(self.git(&["rev-list", "--all", "--parents"])?)?;
+        let pair = |line: &str| {
+            let mut ids = line.split(' ').map(str::to_owned);
+            (ids.next().unwrap_or_default(), ids.next().unwrap_or_default())
+        };
+        Ok(lines.lines().map(pair).collect())
+    }
+
     fn import(&mut self) -> anyhow::Result<()> {
         let marks = self.builder.dir.path().join("marks");
         let stream = std::mem::take(&mut self.builder.stream);

@@ -49,7 +49,7 @@ impl Host {
         over: Duration,
     ) -> anyhow::Result<RepositoryId> {
         let url = self.remote.url();
-        let commits = commits_and_parents(target)?;
+        let commits = target.generated.repository.commits_and_parents()?;
         let pause = over / u32::try_from(commits.len().max(1))?;
         for (number, (after, before)) in commits.iter().enumerate() {
             let delivery = number.to_string();
@@ -81,7 +81,7 @@ impl Host {
             ensure!(scan.state.is_terminal(), "the request {} has not ended", scan.id);
             joined += scan.pushes.len();
         }
-        let commits = commits_and_parents(target)?;
+        let commits = target.generated.repository.commits_and_parents()?;
         ensure!(joined >= commits.len(), "{joined} pushes of {} have joined a request", commits.len());
         let posted = self.board.posted();
         for (commit, _) in &commits {
@@ -105,14 +105,4 @@ impl Host {
         ensure!(twice.is_empty(), "statuses were posted more than once: {twice:?}");
         Ok(posted.len())
     }
-}
-
-/// Each commit with its first parent, empty when it has none.
-fn commits_and_parents(target: &Target) -> anyhow::Result<Vec<(String, String)>> {
-    let lines = String::from_utf8(target.generated.repository.git(&["rev-list", "--all", "--parents"])?)?;
-    let pair = |line: &str| {
-        let mut ids = line.split(' ').map(str::to_owned);
-        (ids.next().unwrap_or_default(), ids.next().unwrap_or_default())
-    };
-    Ok(lines.lines().map(pair).collect())
 }

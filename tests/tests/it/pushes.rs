@@ -44,16 +44,11 @@ async fn a_thousand_pushes_are_few_scans_and_no_commit_is_lost() {
     let generated = generate(71, 1_000).unwrap();
     let repository = &generated.repository;
     let uri = repository.path().to_str().unwrap().to_owned();
-    // Each line: a commit and its parents.
-    let commits = lines(repository.git(&["rev-list", "--all", "--parents"]).unwrap());
+    let commits = repository.commits_and_parents().unwrap();
     let pushes: Vec<v1::PushReceived> = commits
         .iter()
         .enumerate()
-        .map(|(number, line)| {
-            let mut ids = line.split(' ');
-            let after = ids.next().unwrap();
-            push(&uri, &number.to_string(), "refs/heads/main", ids.next().unwrap_or_default(), after)
-        })
+        .map(|(number, (after, before))| push(&uri, &number.to_string(), "refs/heads/main", before, after))
         .collect();
     let received = futures::stream::iter(&pushes).map(|push| webhook.receive_push(push)).buffer_unordered(50);
     let receptions: Vec<Reception> = received.try_collect().await.unwrap();
