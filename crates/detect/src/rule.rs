@@ -30,6 +30,14 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// All of them, the worst first.
+    pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Medium, Self::Low];
+
+    /// The one of this name. A name that is none is taken for the worst, so that nothing is passed over.
+    pub fn of(name: &str) -> Self {
+        Self::ALL.into_iter().find(|severity| severity.as_str() == name).unwrap_or(Self::Critical)
+    }
+
     /// `low`, `medium`, `high` or `critical`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secretscan_bus::NatsSettings;
+use secretscan_detect::Severity;
 use secretscan_service::{ServiceSettings, Settings};
 use serde::{Deserialize, Serialize};
 
@@ -14,40 +15,6 @@ pub use channel::{ChannelKind, ChannelSettings, MailTls, SmtpSettings};
 
 /// The documented configuration file, with the defaults.
 pub const SAMPLE: &str = include_str!("../config.toml");
-
-/// How bad a finding is, as its rule says. The order is that of the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Of little use to others.
-    Low,
-    /// Of some use.
-    Medium,
-    /// Opens something.
-    High,
-    /// Opens everything.
-    Critical,
-}
-
-impl Severity {
-    /// All of them, the worst first.
-    pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Medium, Self::Low];
-
-    /// What a finding says; what it says wrongly is taken for the worst, so that nothing is passed over.
-    pub fn of(text: &str) -> Self {
-        Self::ALL.into_iter().find(|severity| severity.as_str() == text).unwrap_or(Self::Critical)
-    }
-
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
 
 /// What kind of interface a Git host has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

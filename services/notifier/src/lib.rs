@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use config::{
     BatchSettings, ChannelKind, ChannelSettings, Config, DeliverySettings, HostKind, LinkSettings, MailTls,
-    Occasion, RouteSettings, SAMPLE, Severity, SmtpSettings, StatusSettings,
+    Occasion, RouteSettings, SAMPLE, SmtpSettings, StatusSettings,
 };
 pub use error::StartError;
 pub use http::{TlsError, UrlError};

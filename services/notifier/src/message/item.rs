@@ -2,11 +2,12 @@
 
 use secretscan_bus::dead_letters::{DeadLetter, Retry};
 use secretscan_bus::{Bus, BusError, v1};
+use secretscan_detect::Severity;
 use secretscan_model::{Fingerprint, RepositoryId, RepositoryUri, UriPolicy};
 use serde::Serialize;
 
 use crate::Outside;
-use crate::config::{Occasion, Severity};
+use crate::config::Occasion;
 
 /// Longer texts are cut: paths, excerpts and reasons come from strangers.
 const MAX_CHARS: usize = 300;

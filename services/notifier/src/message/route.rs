@@ -4,7 +4,9 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use thiserror::Error;
 
 use super::Item;
-use crate::config::{Occasion, RouteSettings, Severity};
+use secretscan_detect::Severity;
+
+use crate::config::{Occasion, RouteSettings};
 
 /// A route that can't be used.
 #[derive(Debug, Error)]

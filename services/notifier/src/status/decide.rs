@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secretscan_bus::notifications::{Notification, Phase};
 use secretscan_bus::v1::{PushContent, PushedCommits};
+use secretscan_detect::Severity;
 use secretscan_model::{CommitId, Finding, Push, RepositoryScan, ScanState};
 use secretscan_proto::unpack_commit_ids;
-
-use crate::config::Severity;
 
 /// A status that its sender has not settled for so long is taken over by the handler of any event, in milliseconds.
 const STALE_MS: i64 = 3_600_000;

@@ -1,12 +1,12 @@
 //! The interfaces of Git hosts for the status of a commit, as they document them.
 
 use data_encoding::BASE64;
-use secretscan_detect::Secret;
+use secretscan_detect::{Secret, Severity};
 use secretscan_model::CommitId;
 use serde::{Deserialize, Serialize};
 
 use super::decide::{State, Words};
-use crate::config::{HostKind, Severity, StatusSettings};
+use crate::config::{HostKind, StatusSettings};
 use crate::http::{Answer, Call};
 use crate::outcome::{Gate, Outcome};
 
