@@ -79,7 +79,7 @@ impl System {
         let agent: AgentId = "repo-agent-1".parse().unwrap();
         let claim = Claim { agent: agent.clone(), attempt: 1 };
         let batch = BatchKey { request: id.clone(), batch: "b1".parse().unwrap() };
-        let listing = Listing { commits: 3, unknown: 2, not_scanned: vec![] };
+        let listing = Listing { commits: 3, unknown: 2, ..Listing::default() };
         let events = [
             ScanEvent::StartScheduling,
             ScanEvent::Assign,
