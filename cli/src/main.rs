@@ -12,6 +12,8 @@ mod connection;
 mod data_dir;
 #[cfg(feature = "remote")]
 mod dead_letters;
+#[cfg(feature = "remote")]
+mod discover;
 mod exit;
 mod failure;
 #[cfg(feature = "remote")]
@@ -84,6 +86,8 @@ enum Command {
     #[cfg(feature = "remote")]
     Schedule(schedule::Arguments),
     #[cfg(feature = "remote")]
+    Discover(discover::Arguments),
+    #[cfg(feature = "remote")]
     Findings(findings::Arguments),
     #[cfg(feature = "remote")]
     Agents(agents::Arguments),
@@ -124,6 +128,8 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Repositories(arguments) => repositories::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Schedule(arguments) => schedule::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Discover(arguments) => discover::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Findings(arguments) => findings::run(&arguments),
         #[cfg(feature = "remote")]

@@ -66,10 +66,6 @@ struct AddArguments {
     #[arg(long, value_name = "CRON")]
     cron: String,
 
-    /// The time zone that the cron pattern is read in, such as Europe/Paris
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
-    time_zone: String,
-
     /// Let each run be late by up to so much, each by another time: 30s, 10m, 2h
     #[arg(long, value_name = "TIME", default_value = "0")]
     jitter: String,
@@ -78,13 +74,8 @@ struct AddArguments {
     #[arg(long, alias = "ref", value_name = "REF", value_delimiter = ',')]
     refs: Vec<String>,
 
-    /// What to do about commits that are not scanned yet
-    #[arg(long, value_enum, default_value_t = OnUnknownArgument::Both)]
-    on_unknown: OnUnknownArgument,
-
-    /// What becomes of runs that came while no scheduler was there
-    #[arg(long, value_enum, default_value_t = MissedArgument::Once)]
-    missed: MissedArgument,
+    #[command(flatten)]
+    plan: PlanArguments,
 
     #[command(flatten)]
     requester: RequesterArgument,
@@ -95,6 +86,22 @@ struct AddArguments {
 
     #[command(flatten)]
     connection: ConnectionArguments,
+}
+
+/// What every schedule says besides its repository.
+#[derive(clap::Args)]
+pub struct PlanArguments {
+    /// The time zone that the cron pattern is read in, such as Europe/Paris
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    time_zone: String,
+
+    /// What to do about commits that are not scanned yet
+    #[arg(long, value_enum, default_value_t = OnUnknownArgument::Both)]
+    on_unknown: OnUnknownArgument,
+
+    /// What becomes of runs that came while no scheduler was there
+    #[arg(long, value_enum, default_value_t = MissedArgument::Once)]
+    missed: MissedArgument,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -193,26 +200,38 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     }
 }
 
-impl AddArguments {
+impl PlanArguments {
     /// What can be checked without a controller is checked here, so that a mistake is told at once.
-    fn message(&self) -> anyhow::Result<v1::NewSchedule> {
+    pub fn new_schedule(
+        &self,
+        id: String,
+        cron: &str,
+        jitter: &str,
+        requester: &RequesterArgument,
+    ) -> Result<v1::NewSchedule, Failure> {
         let wrong = |cause| {
             Failure::caused_by(cause, "cannot make the schedule", "see `secretscan schedule add --help`")
         };
-        Calendar::parse(&self.cron, &self.time_zone).map_err(wrong)?;
-        parse_jitter(&self.jitter).map_err(wrong)?;
-        let id = self.id.as_ref().map_or_else(|| Uuid::now_v7().to_string(), ScheduleId::to_string);
-        let mut new = v1::NewSchedule {
+        Calendar::parse(cron, &self.time_zone).map_err(wrong)?;
+        parse_jitter(jitter).map_err(wrong)?;
+        Ok(v1::NewSchedule {
             schedule_id: id,
-            refs: self.refs.clone(),
-            cron: self.cron.clone(),
+            cron: cron.to_owned(),
             time_zone: self.time_zone.clone(),
-            jitter: self.jitter.clone(),
+            jitter: jitter.to_owned(),
             on_unknown: v1::OnUnknown::from(OnUnknown::from(self.on_unknown)).into(),
             missed: v1::Missed::from(Missed::from(self.missed)).into(),
-            requester: self.requester.requester.clone(),
+            requester: requester.requester.clone(),
             ..v1::NewSchedule::default()
-        };
+        })
+    }
+}
+
+impl AddArguments {
+    fn message(&self) -> anyhow::Result<v1::NewSchedule> {
+        let id = self.id.as_ref().map_or_else(|| Uuid::now_v7().to_string(), ScheduleId::to_string);
+        let mut new = self.plan.new_schedule(id, &self.cron, &self.jitter, &self.requester)?;
+        new.refs.clone_from(&self.refs);
         // A URI has a colon or a slash, an id neither.
         if RepositoryId::parse(&self.repository).is_ok() {
             new.repository_id.clone_from(&self.repository);
@@ -233,7 +252,7 @@ async fn send(bus: &Bus, new: &v1::NewSchedule) -> anyhow::Result<Outcome> {
     Ok(Outcome::Clean)
 }
 
-fn unanswered(error: AskError, id: &str) -> Failure {
+pub fn unanswered(error: AskError, id: &str) -> Failure {
     let hint = match &error {
         AskError::NoAnswer { .. } => format!(
             "check that the controller runs; `secretscan schedule show {id}` tells when it has taken the message"

@@ -3,6 +3,8 @@
 #![cfg(feature = "remote")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "remote/discover.rs"]
+mod discover;
 #[path = "remote/schedules.rs"]
 mod schedules;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use secretscan_detect::Secret;
 use thiserror::Error;
 
-use crate::http::{TlsError, UrlError};
 use crate::message::{RouteError, TemplateError};
+use secretscan_http::{TlsError, UrlError};
 
 /// Why the notifier does not start.
 #[derive(Debug, Error)]

@@ -7,7 +7,6 @@
 
 mod config;
 mod error;
-mod http;
 mod message;
 mod metrics;
 mod outcome;
@@ -29,13 +28,13 @@ pub use config::{
     Occasion, RouteSettings, SAMPLE, SmtpSettings, StatusSettings,
 };
 pub use error::StartError;
-pub use http::{TlsError, UrlError};
 pub use message::{RouteError, TemplateError};
 pub use metrics::Metrics;
+pub use secretscan_http::{TlsError, UrlError};
 
 use error::read_secret;
-use http::{Http, check_url};
 use message::{Channel, Entry, Item, Mailbox, Reader, Routes};
+use secretscan_http::{Http, check_url};
 use status::{Host, Reporter};
 
 /// Events in hand at a time: more than two full messages hold, so that one that waits for company does not hold up statuses.

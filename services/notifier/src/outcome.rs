@@ -8,7 +8,7 @@ use secretscan_bus::now;
 use tokio::sync::Semaphore;
 
 use crate::config::DeliverySettings;
-use crate::http::{Answer, Trouble};
+use secretscan_http::{Answer, Trouble};
 
 /// No host may silence the notifier for longer at a time.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);

@@ -13,8 +13,8 @@ use super::mail::Mail;
 use super::template::{Content, Markup, Template};
 use crate::config::{ChannelKind, ChannelSettings, DeliverySettings};
 use crate::error::{StartError, read_secret};
-use crate::http::{Call, Http, check_url};
 use crate::outcome::Outcome;
+use secretscan_http::{Call, Http, check_url};
 
 /// What a secret of Standard Webhooks begins with.
 const SECRET_PREFIX: &str = "whsec_";

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::{State, Words};
 use crate::config::{HostKind, StatusSettings};
-use crate::http::{Answer, Call};
 use crate::outcome::{Gate, Outcome};
+use secretscan_http::{Answer, Call};
 
 /// No host takes longer descriptions: 140 characters at GitHub.
 const MAX_TEXT_CHARS: usize = 140;

@@ -34,7 +34,10 @@ pub struct UrlError {
 }
 
 /// Checks a URL that tokens or findings are sent to. It may be a secret, so it is not told.
-pub(crate) fn check_url(what: &str, text: &str, allow_plaintext: bool) -> Result<Url, UrlError> {
+///
+/// # Errors
+/// When it has no host, holds credentials, or is not https, which it must be unless it is of this machine.
+pub fn check_url(what: &str, text: &str, allow_plaintext: bool) -> Result<Url, UrlError> {
     let wrong = |reason| UrlError { what: what.to_owned(), reason };
     let url = Url::parse(text.trim()).map_err(|_| wrong("write https://host/path"))?;
     let is_here = match url.host() {
@@ -56,11 +59,11 @@ pub(crate) fn check_url(what: &str, text: &str, allow_plaintext: bool) -> Result
 }
 
 /// A request to be sent. It may hold secrets anywhere.
-pub(crate) struct Call {
-    pub(crate) method: Method,
-    pub(crate) url: String,
-    pub(crate) headers: Vec<(&'static str, Secret)>,
-    pub(crate) body: Option<Vec<u8>>,
+pub struct Call {
+    method: Method,
+    url: String,
+    headers: Vec<(&'static str, Secret)>,
+    body: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for Call {
@@ -70,16 +73,20 @@ impl fmt::Debug for Call {
 }
 
 impl Call {
-    pub(crate) fn get(url: String) -> Self {
+    /// A GET.
+    pub fn get(url: String) -> Self {
         Self { method: Method::GET, url, headers: Vec::new(), body: None }
     }
 
-    pub(crate) fn post(url: String, body: Vec<u8>) -> Self {
+    /// A POST of JSON.
+    pub fn post(url: String, body: Vec<u8>) -> Self {
         Self { method: Method::POST, url, headers: Vec::new(), body: Some(body) }
             .with("content-type", "application/json")
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Vec<u8>>) -> Self {
+    /// With a header, whose name is in lower case.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Vec<u8>>) -> Self {
         self.headers.push((name, Secret::new(value)));
         self
     }
@@ -87,18 +94,20 @@ impl Call {
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status.
-    pub(crate) status: u16,
+    pub status: u16,
     /// How long the host asks to wait before the next request.
-    pub(crate) wait: Option<Duration>,
+    pub wait: Option<Duration>,
+    /// The next page of a list: what the header `Link` calls `next` (RFC 8288).
+    pub next: Option<String>,
     /// The body; empty when it is too long or was cut.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 /// Why nothing came back, in words that hold no secret.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// The request was not sent.
     NotSent(String),
     /// It was, or may have been.
@@ -107,7 +116,7 @@ pub(crate) enum Trouble {
 
 /// The client. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Http {
+pub struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,
 }
@@ -121,7 +130,11 @@ pub struct TlsError {
 }
 
 impl Http {
-    pub(crate) fn new(timeout: Duration) -> Result<Self, TlsError> {
+    /// A client that waits so long for an answer.
+    ///
+    /// # Errors
+    /// When TLS can't be set up.
+    pub fn new(timeout: Duration) -> Result<Self, TlsError> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -137,7 +150,11 @@ impl Http {
         Ok(Self { client, timeout })
     }
 
-    pub(crate) async fn send(&self, call: Call) -> Result<Answer, Trouble> {
+    /// Sends, once.
+    ///
+    /// # Errors
+    /// When no answer came, and whether it was sent.
+    pub async fn send(&self, call: Call) -> Result<Answer, Trouble> {
         let request = request(call)?;
         match tokio::time::timeout(self.timeout, self.exchange(request)).await {
             Ok(exchanged) => exchanged,
@@ -150,10 +167,11 @@ impl Http {
             true => Trouble::NotSent(chain(&error)),
             false => Trouble::NoAnswer(chain(&error)),
         })?;
-        let (status, wait) = (response.status().as_u16(), wait(response.headers(), now().0));
+        let status = response.status().as_u16();
+        let (wait, next) = (wait(response.headers(), now().0), next(response.headers()));
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         let body = body.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
-        Ok(Answer { status, wait, body })
+        Ok(Answer { status, wait, next, body })
     }
 }
 
@@ -190,6 +208,20 @@ fn wait(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
     })
 }
 
+fn next(headers: &HeaderMap) -> Option<String> {
+    headers.get_all("link").iter().filter_map(|value| value.to_str().ok()).find_map(|links| {
+        links.split('<').find_map(|link| {
+            let (url, parameters) = link.split_once('>')?;
+            let is_next = |parameter: &str| {
+                let (name, value) = parameter.split_once('=').unwrap_or_default();
+                let value = value.trim().trim_end_matches(',').trim().trim_matches('"');
+                name.trim() == "rel" && value.split(' ').any(|relation| relation == "next")
+            };
+            parameters.split(';').any(is_next).then(|| url.to_owned())
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +242,16 @@ mod tests {
         assert_eq!(of(&[("ratelimit-remaining", "0"), ("ratelimit-reset", "784111800")]), Some(100));
         assert_eq!(of(&[("x-ratelimit-remaining", "9"), ("x-ratelimit-reset", "784111800")]), None);
         assert_eq!(of(&[("retry-after", "soon")]), None);
+    }
+
+    #[test]
+    fn the_next_page_is_what_the_header_calls_so() {
+        let of = |text: &str| next(&HeaderMap::from_iter([(hyper::header::LINK, text.parse().unwrap())]));
+        let pages = "<https://h/r?page=1>; rel=\"prev\", <https://h/r?a=1,2&page=3>; rel=\"next\", <https://h/r?page=9>; rel=\"last\"";
+        assert_eq!(of(pages).as_deref(), Some("https://h/r?a=1,2&page=3"));
+        assert_eq!(of("<https://h/2>; title=x; rel=next").as_deref(), Some("https://h/2"));
+        assert_eq!(of("<https://h/1>; rel=\"first\", <https://h/9>; rel=\"last\""), None);
+        assert_eq!(of("nonsense"), None);
     }
 
     #[test]
