@@ -18,6 +18,7 @@ mod delta;
 mod error;
 mod fetch;
 mod history;
+mod index;
 mod introductions;
 mod loose;
 mod manifest;
