@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "secretscan/v1/requests.proto",
     "secretscan/v1/pushes.proto",
     "secretscan/v1/events.proto",
     "secretscan/v1/ledger.proto",
+    "secretscan/v1/schedules.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -41,6 +41,8 @@ mod rules;
 mod run;
 mod scan;
 #[cfg(feature = "remote")]
+mod schedule;
+#[cfg(feature = "remote")]
 mod setup;
 #[cfg(feature = "local")]
 mod up;
@@ -80,6 +82,8 @@ enum Command {
     #[cfg(feature = "remote")]
     Repositories(repositories::Arguments),
     #[cfg(feature = "remote")]
+    Schedule(schedule::Arguments),
+    #[cfg(feature = "remote")]
     Findings(findings::Arguments),
     #[cfg(feature = "remote")]
     Agents(agents::Arguments),
@@ -118,6 +122,8 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Requests(arguments) => requests::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Repositories(arguments) => repositories::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Schedule(arguments) => schedule::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Findings(arguments) => findings::run(&arguments),
         #[cfg(feature = "remote")]

@@ -102,11 +102,12 @@ struct CancelArguments {
     connection: ConnectionArguments,
 }
 
+/// Who asks.
 #[derive(clap::Args)]
-struct RequesterArgument {
+pub struct RequesterArgument {
     /// Who asks, for people to read
     #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true, default_value = "cli")]
-    requester: String,
+    pub requester: String,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -202,7 +203,7 @@ async fn watch_and_report(bus: &Bus, id: &RequestId) -> anyhow::Result<Outcome> 
 }
 
 /// The URI to send: checked here as far as possible, so that a password in it goes nowhere.
-fn uri(text: &str) -> anyhow::Result<String> {
+pub fn uri(text: &str) -> anyhow::Result<String> {
     let hint = "see `secretscan request --help` for examples; ids are listed by `secretscan repositories`";
     // A path from here means nothing to a service.
     let text = match text.starts_with('.') {

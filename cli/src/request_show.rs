@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::lists::{self, ListFormat, counted};
+use crate::lists::{self, ListFormat};
 use crate::requests::RequestView;
 use crate::{findings, output, waiting, watch};
 
@@ -165,9 +165,12 @@ fn write_text(scan: &RepositoryScan, view: &View<'_>, out: &mut dyn Write) -> io
     if let Some(error) = request.last_error {
         field("last error", error)?;
     }
-    if let Some(found) = &scan.found {
-        let commits = counted(found.commits, "commit", "commits");
-        field("history", &format!("{commits}, {} of them not scanned before", found.unknown))?;
+    if let Some(run) = request.scheduled {
+        let number = if run.run == 0 { "out of turn".to_owned() } else { format!("run {}", run.run) };
+        field("schedule", &format!("{}, {number}", run.schedule))?;
+    }
+    if let Some(found) = &request.found {
+        field("history", &found.in_words())?;
     }
     field("progress", &watch::progress_line(scan))?;
 

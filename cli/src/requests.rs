@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
 use secretscan_bus::Bus;
-use secretscan_model::{Push, RepositoryId, RepositoryScan, ScanState, Timestamp};
+use secretscan_model::{Listing, Push, RepositoryId, RepositoryScan, ScanState, ScheduledRun, Timestamp};
 use serde::Serialize;
 
 use crate::connection::ConnectionArguments;
@@ -108,6 +108,9 @@ pub struct RequestView<'a> {
     pub pushes: &'a [Push],
     pub priority: &'static str,
     pub requester: &'a str,
+    /// The run of a schedule that it is, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<&'a ScheduledRun>,
     pub created: String,
     /// When the state was entered.
     pub changed: String,
@@ -128,6 +131,44 @@ pub struct FoundView {
     pub commits: u64,
     /// Those of them that were neither scanned nor in flight.
     pub unknown: u64,
+    /// Those of the unknown ones that no push announced and nobody was told of before; only for runs of schedules that tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untold: Option<u64>,
+    /// Commits that were scanned and that no ref reaches any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vanished: Option<u64>,
+    /// Whether the refs were those of the run before, so that nothing was fetched.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_unchanged: bool,
+}
+
+impl FoundView {
+    /// The view of a listing.
+    pub fn new(found: &Listing) -> Self {
+        Self {
+            commits: found.commits,
+            unknown: found.unknown,
+            untold: found.untold,
+            vanished: found.vanished,
+            is_unchanged: found.is_unchanged,
+        }
+    }
+
+    /// For people.
+    pub fn in_words(&self) -> String {
+        let commits = lists::counted(self.commits, "commit", "commits");
+        let mut words = format!("{commits}, {} of them not scanned before", self.unknown);
+        if let Some(untold @ 1..) = self.untold {
+            words += &format!(", {untold} of those announced by no push");
+        }
+        if let Some(vanished @ 1..) = self.vanished {
+            words += &format!("; {vanished} that were scanned are gone");
+        }
+        if self.is_unchanged {
+            words += "; nothing has changed";
+        }
+        words
+    }
 }
 
 /// Sums over the batches of a request.
@@ -163,12 +204,12 @@ impl<'a> RequestView<'a> {
             pushes: &scan.pushes,
             priority: scan.priority.as_str(),
             requester: &scan.requester,
+            scheduled: scan.scheduled.as_ref(),
             created: lists::rfc3339(created_at),
             changed: lists::rfc3339(scan.trail.last().map(|entry| entry.at).unwrap_or_default()),
             attempts: scan.attempts,
             last_error: scan.last_error.as_deref(),
-            found: (scan.found.as_ref())
-                .map(|found| FoundView { commits: found.commits, unknown: found.unknown }),
+            found: scan.found.as_ref().map(FoundView::new),
             totals: TotalsView {
                 batches: totals.batches,
                 batches_ended: totals.ended,

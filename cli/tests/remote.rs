@@ -3,6 +3,9 @@
 #![cfg(feature = "remote")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "remote/schedules.rs"]
+mod schedules;
+
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -79,7 +82,7 @@ impl System {
         let agent: AgentId = "repo-agent-1".parse().unwrap();
         let claim = Claim { agent: agent.clone(), attempt: 1 };
         let batch = BatchKey { request: id.clone(), batch: "b1".parse().unwrap() };
-        let listing = Listing { commits: 3, unknown: 2, not_scanned: vec![] };
+        let listing = Listing { commits: 3, unknown: 2, ..Listing::default() };
         let events = [
             ScanEvent::StartScheduling,
             ScanEvent::Assign,
@@ -688,8 +691,12 @@ async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
 
 #[test]
 fn help_fits_a_screen_and_has_an_example() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 17] = [
         &["request"],
+        &["schedule", "add"],
+        &["schedule", "list"],
+        &["schedule", "show"],
+        &["schedule", "pause"],
         &["request", "show"],
         &["request", "cancel"],
         &["requests"],

@@ -6,13 +6,16 @@ use std::fmt::Debug;
 use libfuzzer_sys::fuzz_target;
 use prost::{Message, Name};
 use secretscan_model::ledger::Head;
-use secretscan_model::{Agent, CommitBatch, Finding, Repository, RepositoryScan};
+use secretscan_model::{Agent, CommitBatch, Finding, Repository, RepositoryScan, Schedule};
 use secretscan_proto::{decode, pack_commit_ids, unpack_commit_ids, v1};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 fuzz_target!(|bytes: &[u8]| {
     message::<v1::NewRepositoryScan>(bytes);
+    message::<v1::NewSchedule>(bytes);
+    message::<v1::ChangeSchedule>(bytes);
+    message::<v1::ScheduleRun>(bytes);
     message::<v1::CancelRepositoryScan>(bytes);
     message::<v1::Answer>(bytes);
     message::<v1::RepositoryScanReference>(bytes);
@@ -32,6 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
     record::<Repository>(bytes);
     record::<Agent>(bytes);
     record::<Head>(bytes);
+    record::<Schedule>(bytes);
 });
 
 fn message<M: Message + Default + DeserializeOwned + Serialize + Name + PartialEq + Debug>(bytes: &[u8]) {

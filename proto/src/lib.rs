@@ -108,6 +108,44 @@ impl From<v1::Priority> for secretscan_model::Priority {
     }
 }
 
+impl From<secretscan_model::OnUnknown> for v1::OnUnknown {
+    fn from(on_unknown: secretscan_model::OnUnknown) -> Self {
+        match on_unknown {
+            secretscan_model::OnUnknown::Alert => Self::Alert,
+            secretscan_model::OnUnknown::Scan => Self::Scan,
+            secretscan_model::OnUnknown::Both => Self::Both,
+        }
+    }
+}
+
+impl From<v1::OnUnknown> for secretscan_model::OnUnknown {
+    fn from(on_unknown: v1::OnUnknown) -> Self {
+        match on_unknown {
+            v1::OnUnknown::Alert => Self::Alert,
+            v1::OnUnknown::Scan => Self::Scan,
+            v1::OnUnknown::Unspecified | v1::OnUnknown::Both => Self::Both,
+        }
+    }
+}
+
+impl From<secretscan_model::Missed> for v1::Missed {
+    fn from(missed: secretscan_model::Missed) -> Self {
+        match missed {
+            secretscan_model::Missed::Once => Self::Once,
+            secretscan_model::Missed::Skip => Self::Skip,
+        }
+    }
+}
+
+impl From<v1::Missed> for secretscan_model::Missed {
+    fn from(missed: v1::Missed) -> Self {
+        match missed {
+            v1::Missed::Unspecified | v1::Missed::Once => Self::Once,
+            v1::Missed::Skip => Self::Skip,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

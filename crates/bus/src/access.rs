@@ -16,9 +16,10 @@ use secretscan_model::Priority;
 use serde_json::{Value, json};
 
 use crate::topology::{
-    AGENTS, ANSWERED, BATCHES, CANCEL_SCAN, DEAD_LETTERS, DELIVERIES, EVENTS, FINDINGS, HISTORY, NEW_BATCH,
-    NEW_SCAN, NOTIFICATIONS, PACKS, PUSH_RECEIVED, PUSHED, Queue, REPORTED_BATCH, REPORTED_SCAN,
-    REPOSITORIES, REQUESTS, SCHEDULED_BATCH, SCHEDULED_SCAN,
+    AGENTS, ALERTED, ANSWERED, BATCHES, CANCEL_SCAN, CHANGE_SCHEDULE, DEAD_LETTERS, DELIVERIES, EVENTS,
+    FINDINGS, HISTORY, NEW_BATCH, NEW_SCAN, NEW_SCHEDULE, NOTIFICATIONS, PACKS, PUSH_RECEIVED, PUSHED, Queue,
+    REPORTED_BATCH, REPORTED_SCAN, REPOSITORIES, REQUESTS, SCHEDULE_RUN, SCHEDULE_TIMERS, SCHEDULED_BATCH,
+    SCHEDULED_SCAN, SCHEDULES, SCHEDULES_STREAM,
 };
 
 /// An identity on the server.
@@ -106,9 +107,12 @@ impl Identity {
             Self::Controller => {
                 may.pull(&[Queue::NewScans, Queue::Cancellations, Queue::Pushes, Queue::NewBatches]);
                 may.pull(&[Queue::ReportedScans, Queue::ReportedBatches]);
-                may.subscribe(&[NEW_SCAN, CANCEL_SCAN]);
+                may.pull(&[Queue::NewSchedules, Queue::ScheduleChanges]);
+                may.take(&[Queue::ScheduleRuns]);
+                may.keep_time();
+                may.subscribe(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, CHANGE_SCHEDULE]);
                 may.answers = true;
-                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, ANSWERED] {
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, ANSWERED, SCHEDULES] {
                     may.read(bucket);
                     may.write(bucket, ">");
                 }
@@ -123,7 +127,10 @@ impl Identity {
                     may.pull(&[Queue::QueuedScans(priority), Queue::WaitingBatches(priority)]);
                 }
                 may.look_at(&[Queue::ScheduledScans, Queue::ScheduledBatches]);
-                for bucket in [REQUESTS, BATCHES, REPOSITORIES] {
+                may.take(&[Queue::DueSchedules]);
+                may.keep_time();
+                may.read_few(SCHEDULES);
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, SCHEDULES] {
                     may.read(bucket);
                     may.write(bucket, ">");
                 }
@@ -141,8 +148,13 @@ impl Identity {
                 may.subscribe.push(format!("$KV.{REQUESTS}.*"));
                 may.read(BATCHES);
                 may.read(HISTORY);
-                may.write(PUSHED, "*");
-                may.publish.push(format!("$JS.API.STREAM.INFO.KV_{PUSHED}"));
+                may.read(REPOSITORIES);
+                for bucket in [PUSHED, ALERTED] {
+                    may.read(bucket);
+                    may.write(bucket, ">");
+                }
+                may.read_few(PUSHED);
+                may.publish(&["secretscan.event.alert.unknown-commits.*"]);
                 may.live("repo-agent");
                 may.read_packs();
                 may.write_packs();
@@ -182,8 +194,8 @@ impl Identity {
                 may.write(NOTIFICATIONS, ">");
             }
             Self::Cli => {
-                may.publish(&[NEW_SCAN, CANCEL_SCAN]);
-                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, FINDINGS, AGENTS] {
+                may.publish(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, CHANGE_SCHEDULE]);
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, FINDINGS, AGENTS, SCHEDULES] {
                     may.read(bucket);
                     may.list(&format!("KV_{bucket}"));
                     may.subscribe.push(format!("$KV.{bucket}.>"));
@@ -196,7 +208,7 @@ impl Identity {
                 may.subscribe(&["secretscan.event.>", ANY_INBOX]);
             }
             Self::Requester => {
-                may.publish(&[NEW_SCAN, CANCEL_SCAN, "secretscan.event.hook-skipped.*"]);
+                may.publish(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, "secretscan.event.hook-skipped.*"]);
                 may.subscribe(&[ANY_INBOX]);
             }
         }
@@ -299,15 +311,29 @@ impl Permissions {
     /// To take messages of queues and settle them, and to make the consumer again when somebody has deleted it: what
     /// it delivers, the role can't write.
     fn pull(&mut self, queues: &[Queue]) {
-        self.look_at(queues);
+        self.take(queues);
         for queue in queues {
             let (stream, consumer) = (queue.stream(), queue.consumer());
             self.publish.push(format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{}", queue.subject()));
+        }
+    }
+
+    /// To take messages of queues and settle them. Should somebody delete the consumer, set-up makes it again.
+    fn take(&mut self, queues: &[Queue]) {
+        self.look_at(queues);
+        for queue in queues {
+            let (stream, consumer) = (queue.stream(), queue.consumer());
             self.publish.push(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"));
             // The second form has the domain and the account before the stream: newer servers use it.
             self.publish.push(format!("$JS.ACK.{stream}.{consumer}.>"));
             self.publish.push(format!("$JS.ACK.*.*.{stream}.{consumer}.>"));
         }
+    }
+
+    /// To set timers and ask for runs, to see which timers there are, and to know the time of who keeps them.
+    fn keep_time(&mut self) {
+        self.publish(&[SCHEDULE_TIMERS, SCHEDULE_RUN]);
+        self.publish.push(format!("$JS.API.STREAM.INFO.{SCHEDULES_STREAM}"));
     }
 
     /// To see how much is in queues.
@@ -386,12 +412,11 @@ mod tests {
     fn nobody_writes_what_its_own_consumers_deliver() {
         for permissions in Identity::ALL.into_iter().filter_map(Identity::permissions) {
             for queue in Queue::all() {
-                let (stream, consumer) = (queue.stream(), queue.consumer());
-                let pull = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
-                assert!(
-                    !may_publish(&permissions, &pull) || !may_publish(&permissions, &queue.subject()),
-                    "{queue:?}"
-                );
+                let (stream, consumer, subject) = (queue.stream(), queue.consumer(), queue.subject());
+                let create = format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{subject}");
+                // A timer writes to any subject of its stream.
+                let is_written = may_publish(&permissions, &subject) || stream == SCHEDULES_STREAM;
+                assert!(!is_written || !may_publish(&permissions, &create), "{queue:?}");
             }
         }
     }

@@ -6,7 +6,7 @@ use secretscan_model::Timestamp;
 use secretscan_proto::v1;
 
 use crate::queue::{Delivery, ORIGIN_HEADER, REASON_HEADER};
-use crate::topology::{CANCEL_SCAN, DEAD_LETTERS, NEW_SCAN};
+use crate::topology::{CANCEL_SCAN, DEAD_LETTERS, NEW_SCAN, SCHEDULE_RUN};
 use crate::{Bus, BusError};
 
 /// A message that could not be done.
@@ -61,6 +61,10 @@ impl DeadLetter {
         }
         let repository_id = if self.origin.starts_with("secretscan.commit-batch.") {
             secretscan_proto::decode::<v1::CommitBatchReference>(&self.body).ok()?.repository_id
+        } else if self.origin == SCHEDULE_RUN {
+            secretscan_proto::decode::<v1::ScheduleRun>(&self.body).ok()?.repository_id
+        } else if self.origin.starts_with("secretscan.schedule.") {
+            return None;
         } else {
             secretscan_proto::decode::<v1::RepositoryScanReference>(&self.body).ok()?.repository_id
         };

@@ -23,6 +23,10 @@ const ASKED: Duration = Duration::from_secs(30);
 /// How long an answer is remembered, whose question is heard about when it is stored. Most messages ask for none.
 const ANSWERED: Duration = Duration::from_secs(5);
 
+/// What is asked at.
+const DOORS: [&str; 4] =
+    [topology::NEW_SCAN, topology::CANCEL_SCAN, topology::NEW_SCHEDULE, topology::CHANGE_SCHEDULE];
+
 type Digest32 = [u8; 32];
 
 #[derive(Default)]
@@ -109,9 +113,8 @@ impl Door {
                 source: Box::new(source),
             })
         };
-        let new = subscribe(topology::NEW_SCAN).await?;
-        let cancel = subscribe(topology::CANCEL_SCAN).await?;
-        let mut messages = futures::stream::select(new, cancel);
+        let subscribed = DOORS.into_iter().map(subscribe);
+        let mut messages = futures::stream::select_all(futures::future::try_join_all(subscribed).await?);
         while let Some(message) = messages.next().await {
             let Some(reply) = message.reply else { continue };
             let message_id = message
@@ -209,6 +212,22 @@ impl Bus {
     /// [`AskError`]; a refusal is an answer, not an error.
     pub async fn cancel_scan(&self, cancel: &v1::CancelRepositoryScan) -> Result<v1::Answer, AskError> {
         self.ask(topology::CANCEL_SCAN, json(cancel)).await
+    }
+
+    /// Sends a new schedule to the door and waits for the answer.
+    ///
+    /// # Errors
+    /// [`AskError`]; a refusal is an answer, not an error.
+    pub async fn request_schedule(&self, schedule: &v1::NewSchedule) -> Result<v1::Answer, AskError> {
+        self.ask(topology::NEW_SCHEDULE, json(schedule)).await
+    }
+
+    /// Asks something of a schedule and waits for the answer.
+    ///
+    /// # Errors
+    /// [`AskError`]; a refusal is an answer, not an error.
+    pub async fn change_schedule(&self, change: &v1::ChangeSchedule) -> Result<v1::Answer, AskError> {
+        self.ask(topology::CHANGE_SCHEDULE, json(change)).await
     }
 
     async fn ask(&self, subject: &'static str, body: Vec<u8>) -> Result<v1::Answer, AskError> {

@@ -1,6 +1,6 @@
 //! What can go wrong on the bus, and what a handler does about it.
 
-use secretscan_model::StepError;
+use secretscan_model::{CalendarError, StepError};
 use thiserror::Error;
 
 pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -44,6 +44,10 @@ pub enum BusError {
     Pack { name: String, action: &'static str, source: Source },
     #[error("a ledger segment can't be read: {reason}")]
     Segment { reason: String },
+    #[error("the server does not say what time it is")]
+    Time { source: Source },
+    #[error("the schedule {id} can't go on")]
+    Calendar { id: String, source: CalendarError },
     #[error(transparent)]
     Step(#[from] StepError),
 }
@@ -58,12 +62,14 @@ impl BusError {
             | Self::Pull { .. }
             | Self::Acknowledge { .. }
             | Self::Contended { .. }
+            | Self::Time { .. }
             | Self::Pack { .. } => Class::Transient,
             Self::Absent { .. }
             | Self::Topology { .. }
             | Self::Record { .. }
             | Self::Missing { .. }
             | Self::Segment { .. }
+            | Self::Calendar { .. }
             | Self::Step(StepError::Illegal { .. }) => Class::Permanent,
             Self::Step(StepError::LeaseLost { .. }) => Class::LeaseLost,
         }

@@ -23,6 +23,7 @@ pub mod pushes;
 pub mod queue;
 pub mod repositories;
 pub mod requests;
+pub mod schedules;
 pub mod topology;
 
 use std::num::NonZeroU64;
@@ -213,6 +214,8 @@ pub struct Bus {
     deliveries: Bucket<pushes::Delivered>,
     pushed: Bucket<v1::PushedCommits>,
     notifications: Bucket<notifications::Notification>,
+    schedules: Bucket<secretscan_model::Schedule>,
+    alerted: Bucket<v1::ToldCommits>,
     packs: Arc<OnceCell<jetstream::object_store::ObjectStore>>,
     pack_stream: Arc<OnceCell<jetstream::stream::Stream>>,
     connections: watch::Receiver<u64>,
@@ -262,6 +265,8 @@ impl Bus {
             deliveries: Bucket::new(&client, &jetstream, topology::DELIVERIES),
             pushed: Bucket::new(&client, &jetstream, topology::PUSHED),
             notifications: Bucket::new(&client, &jetstream, topology::NOTIFICATIONS),
+            schedules: Bucket::new(&client, &jetstream, topology::SCHEDULES),
+            alerted: Bucket::new(&client, &jetstream, topology::ALERTED),
             packs: Arc::default(),
             pack_stream: Arc::default(),
             connections,

@@ -1,7 +1,7 @@
 //! Pushes: from the webhook to the controller, and what each brought, from the repo-agent to the notifier.
 
 use futures::future::try_join_all;
-use secretscan_model::RequestId;
+use secretscan_model::{RepositoryId, RequestId};
 use secretscan_proto::v1;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -81,8 +81,13 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError::Bucket`] when it can't be written.
-    pub async fn put_pushed(&self, request: &RequestId, pushed: &v1::PushedCommits) -> Result<(), BusError> {
-        self.pushed.put(request.as_str(), pushed).await?;
+    pub async fn put_pushed(
+        &self,
+        repository: &RepositoryId,
+        request: &RequestId,
+        pushed: &v1::PushedCommits,
+    ) -> Result<(), BusError> {
+        self.pushed.put(&format!("{repository}.{request}"), pushed).await?;
         crate::fail::point(format_args!("pushed.written"));
         Ok(())
     }
@@ -91,7 +96,24 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError`] when it can't be read.
-    pub async fn pushed(&self, request: &RequestId) -> Result<Option<v1::PushedCommits>, BusError> {
-        Ok(self.pushed.get(request.as_str()).await?.map(|record| record.value))
+    pub async fn pushed(
+        &self,
+        repository: &RepositoryId,
+        request: &RequestId,
+    ) -> Result<Option<v1::PushedCommits>, BusError> {
+        Ok(self.pushed.get(&format!("{repository}.{request}")).await?.map(|record| record.value))
+    }
+
+    /// Shows what all pushes to a repository brought that are still remembered.
+    ///
+    /// # Errors
+    /// [`BusError`] when it can't be read.
+    pub async fn each_pushed(
+        &self,
+        repository: &RepositoryId,
+        mut seen: impl FnMut(v1::PushContent),
+    ) -> Result<(), BusError> {
+        let all = |_: &str, pushed: v1::PushedCommits| pushed.pushes.into_iter().for_each(&mut seen);
+        self.pushed.walk(&format!("{repository}.*"), all).await
     }
 }

@@ -1,12 +1,13 @@
 //! Known repositories, and who fetches one now.
 
-use secretscan_model::{Repository, RepositoryId, RepositoryUri, RequestId};
+use secretscan_model::{Repository, RepositoryId, RepositoryScan, RepositoryUri, RequestId};
 use uuid::Uuid;
 
 use crate::{Bus, BusError, now};
 
-/// The name space of repository ids: a UUID version 5 (RFC 9562) of a domain name of ours under this one.
-pub(crate) fn repository_id(name: &str) -> RepositoryId {
+/// The id of the repository with this canonical name: a UUID version 5 (RFC 9562), whose name space is that of a domain name
+/// of ours.
+pub fn repository_id(name: &str) -> RepositoryId {
     let space = Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"repository.secretscan");
     let id = Uuid::new_v5(&space, name.as_bytes());
     RepositoryId::parse(&id.to_string()).expect("a UUID is an id")
@@ -27,6 +28,7 @@ impl Bus {
                 created: now(),
                 fetching: None,
                 joined: None,
+                scanned: None,
             };
             self.repositories.create(id.as_str(), &repository).await?;
         }
@@ -107,13 +109,25 @@ impl Bus {
         }
     }
 
-    pub(crate) async fn release_fetch(&self, id: &RepositoryId, request: &RequestId) -> Result<(), BusError> {
+    /// Lets another request fetch the repository; and notes that all of it is scanned, if this request did that.
+    pub(crate) async fn release_fetch(
+        &self,
+        id: &RepositoryId,
+        scan: &RepositoryScan,
+    ) -> Result<(), BusError> {
         loop {
             let Some(mut record) = self.repositories.get(id.as_str()).await? else { return Ok(()) };
-            if record.value.fetching.as_ref() != Some(request) {
+            let is_held = record.value.fetching.as_ref() == Some(&scan.id);
+            let is_first = record.value.scanned.is_none() && scan.is_whole();
+            if !is_held && !is_first {
                 return Ok(());
             }
-            record.value.fetching = None;
+            if is_held {
+                record.value.fetching = None;
+            }
+            if is_first {
+                record.value.scanned = Some(now());
+            }
             if self.repositories.update(id.as_str(), &record.value, record.revision).await?.is_some() {
                 crate::fail::point(format_args!("repository.released"));
                 return Ok(());

@@ -8,7 +8,7 @@ use prost::Message;
 use secretscan_model::lifecycle::{Step, TrailEntry, step_batch, step_scan};
 use secretscan_model::{
     BatchEffect, BatchEvent, BatchKey, BatchState, CommitBatch, Priority, RepositoryId, RepositoryScan,
-    RequestId, ScanEffect, ScanEvent, ScanState, Stamp, StepError,
+    RequestId, ScanEffect, ScanEvent, ScanState, ScheduledRun, Stamp, StepError,
 };
 use secretscan_proto::v1;
 use serde::Serialize;
@@ -18,7 +18,7 @@ use crate::metrics::WriteRefusal;
 use crate::{Bucket, Bus, BusError, fail, now, topology};
 
 /// A revision race lost this often in a row is given up; the message comes back later.
-const MAX_RACES: u32 = 100;
+pub(crate) const MAX_RACES: u32 = 100;
 
 /// A kind of request: its record, its step, its event.
 trait Record: Clone + Serialize + DeserializeOwned + Send {
@@ -176,6 +176,22 @@ impl Bus {
         events: &[ScanEvent],
     ) -> Result<RepositoryScan, BusError> {
         let new = RepositoryScan::new(id.clone(), refs, priority, requester, self.stamp());
+        self.step_scan(id, Some(new), events).await
+    }
+
+    /// The same for the run of a schedule.
+    ///
+    /// # Errors
+    /// As [`Bus::apply_scan`].
+    pub async fn create_scheduled_scan(
+        &self,
+        id: &RequestId,
+        refs: Vec<String>,
+        run: ScheduledRun,
+        events: &[ScanEvent],
+    ) -> Result<RepositoryScan, BusError> {
+        let requester = format!("schedule {}", run.schedule);
+        let new = RepositoryScan::new(id.clone(), refs, Priority::Scheduled, requester, self.stamp()).of(run);
         self.step_scan(id, Some(new), events).await
     }
 
@@ -346,7 +362,7 @@ impl Bus {
                 self.send(topology::REPORTED_SCAN.into(), message_id, &reference).await
             }
             ScanEffect::ReleaseFetch => match &scan.repository {
-                Some(repository) => self.release_fetch(repository, &scan.id).await,
+                Some(repository) => self.release_fetch(repository, scan).await,
                 None => Ok(()),
             },
             ScanEffect::CancelBatches => {

@@ -10,7 +10,7 @@ use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, kv, object_store};
-use secretscan_model::Priority;
+use secretscan_model::{Priority, ScheduleId};
 
 use crate::BusError;
 
@@ -23,6 +23,11 @@ pub const REPOSITORY_SCAN_DOOR: &str = "REPOSITORY_SCAN_DOOR";
 pub const COMMIT_BATCHES: &str = "COMMIT_BATCHES";
 /// Pushes that Git hosts told of.
 pub const PUSHES: &str = "PUSHES";
+/// New schedules and what is asked of them: a door as [`REPOSITORY_SCAN_DOOR`] is one.
+pub const SCHEDULE_DOOR: &str = "SCHEDULE_DOOR";
+/// The timers of schedules, which the server keeps, and what comes of them. No service may make a consumer of it: whoever
+/// may set a timer chooses which of the stream's subjects it fires to.
+pub const SCHEDULES_STREAM: &str = "SCHEDULES";
 /// Everything that happened.
 pub const EVENTS: &str = "EVENTS";
 /// What could not be done, with the reason, for people to read.
@@ -44,10 +49,14 @@ pub const AGENTS: &str = "agents";
 pub const ANSWERED: &str = "answered";
 /// Bucket: deliveries of Git hosts that were taken, by `source.hash of the delivery's id`.
 pub const DELIVERIES: &str = "deliveries";
-/// Bucket: which commits the pushes of a request brought, by request.
+/// Bucket: which commits the pushes of a request brought, by `repository.request`.
 pub const PUSHED: &str = "pushed";
 /// Bucket: what was told to the world, by a key that each message has of its own.
 pub const NOTIFICATIONS: &str = "notifications";
+/// Bucket: schedules by id.
+pub const SCHEDULES: &str = "schedules";
+/// Bucket: commits that people were told of though no push announced them, by repository.
+pub const ALERTED: &str = "alerted";
 /// Object store: packs by `request.batch`.
 pub const PACKS: &str = "packs";
 
@@ -57,6 +66,14 @@ pub const NEW_SCAN: &str = "secretscan.repository-scan.new";
 pub const CANCEL_SCAN: &str = "secretscan.repository-scan.cancel";
 /// A push that a Git host told of.
 pub const PUSH_RECEIVED: &str = "secretscan.push.received";
+/// The public door: a new schedule.
+pub const NEW_SCHEDULE: &str = "secretscan.schedule.new";
+/// The door of operators: what is asked of a schedule.
+pub const CHANGE_SCHEDULE: &str = "secretscan.schedule.change";
+/// A timer has fired.
+pub const SCHEDULE_DUE: &str = "secretscan.schedule.due";
+/// The run of a schedule, for the controller.
+pub const SCHEDULE_RUN: &str = "secretscan.schedule.run";
 /// A new commit batch.
 pub const NEW_BATCH: &str = "secretscan.commit-batch.new";
 /// A repository scan that an agent has listed or ended, for the controller.
@@ -68,8 +85,15 @@ pub const SCHEDULED_SCAN: &str = "secretscan.repository-scan.scheduled";
 /// A commit batch for an agent.
 pub const SCHEDULED_BATCH: &str = "secretscan.commit-batch.scheduled";
 
+/// Where timers wait, one for each schedule.
+pub(crate) const SCHEDULE_TIMERS: &str = "secretscan.schedule.timer.*";
 const EVENT_SUBJECTS: &str = "secretscan.event.>";
 const DEAD_LETTER_SUBJECTS: &str = "secretscan.dead-letter.>";
+
+/// Where the timer of a schedule waits.
+pub(crate) fn schedule_timer(schedule: &ScheduleId) -> String {
+    format!("secretscan.schedule.timer.{schedule}")
+}
 
 /// A repository scan for the scheduler.
 pub fn queued_scan(priority: Priority) -> String {
@@ -118,6 +142,14 @@ pub enum Queue {
     Cancellations,
     /// Pushes, for the controller.
     Pushes,
+    /// New schedules, for the controller.
+    NewSchedules,
+    /// What is asked of schedules, for the controller.
+    ScheduleChanges,
+    /// Timers that have fired, for the scheduler.
+    DueSchedules,
+    /// Runs of schedules, for the controller.
+    ScheduleRuns,
     /// Requests of one priority, for the scheduler.
     QueuedScans(Priority),
     /// Requests for the repo-agents.
@@ -145,6 +177,10 @@ impl Queue {
             Self::NewScans,
             Self::Cancellations,
             Self::Pushes,
+            Self::NewSchedules,
+            Self::ScheduleChanges,
+            Self::DueSchedules,
+            Self::ScheduleRuns,
             Self::ScheduledScans,
             Self::ReportedScans,
             Self::NewBatches,
@@ -170,6 +206,8 @@ impl Queue {
         match self {
             Self::NewScans | Self::Cancellations => REPOSITORY_SCAN_DOOR,
             Self::Pushes => PUSHES,
+            Self::NewSchedules | Self::ScheduleChanges => SCHEDULE_DOOR,
+            Self::DueSchedules | Self::ScheduleRuns => SCHEDULES_STREAM,
             Self::Events => EVENTS,
             Self::DeadLetters => DEAD_LETTERS,
             Self::QueuedScans(_) | Self::ScheduledScans | Self::ReportedScans => REPOSITORY_SCANS,
@@ -185,6 +223,10 @@ impl Queue {
             Self::NewScans => "controller-new".into(),
             Self::Cancellations => "controller-cancel".into(),
             Self::Pushes => "controller-pushes".into(),
+            Self::NewSchedules => "controller-new-schedules".into(),
+            Self::ScheduleChanges => "controller-schedule-changes".into(),
+            Self::DueSchedules => "scheduler-due".into(),
+            Self::ScheduleRuns => "controller-schedule-runs".into(),
             Self::QueuedScans(priority) => format!("scheduler-queued-{}", priority.as_str()),
             Self::ScheduledScans => "repo-agents".into(),
             Self::ReportedScans => "controller-reported-scans".into(),
@@ -203,6 +245,10 @@ impl Queue {
             Self::NewScans => NEW_SCAN.into(),
             Self::Cancellations => CANCEL_SCAN.into(),
             Self::Pushes => PUSH_RECEIVED.into(),
+            Self::NewSchedules => NEW_SCHEDULE.into(),
+            Self::ScheduleChanges => CHANGE_SCHEDULE.into(),
+            Self::DueSchedules => SCHEDULE_DUE.into(),
+            Self::ScheduleRuns => SCHEDULE_RUN.into(),
             Self::QueuedScans(priority) => queued_scan(priority),
             Self::ScheduledScans => SCHEDULED_SCAN.into(),
             Self::ReportedScans => REPORTED_SCAN.into(),
@@ -221,6 +267,10 @@ impl Queue {
             Self::NewScans
             | Self::Cancellations
             | Self::Pushes
+            | Self::NewSchedules
+            | Self::ScheduleChanges
+            | Self::DueSchedules
+            | Self::ScheduleRuns
             | Self::ScheduledScans
             | Self::ReportedScans
             | Self::NewBatches
@@ -256,6 +306,13 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
     vec![
         stream::Config { no_ack: true, ..work_queue(REPOSITORY_SCAN_DOOR, &[NEW_SCAN, CANCEL_SCAN]) },
         work_queue(PUSHES, &[PUSH_RECEIVED]),
+        stream::Config { no_ack: true, ..work_queue(SCHEDULE_DOOR, &[NEW_SCHEDULE, CHANGE_SCHEDULE]) },
+        stream::Config {
+            allow_message_schedules: true,
+            // The server wants it so where it keeps timers. There is no limit that would throw anything away.
+            discard: DiscardPolicy::Old,
+            ..work_queue(SCHEDULES_STREAM, &[SCHEDULE_TIMERS, SCHEDULE_DUE, SCHEDULE_RUN])
+        },
         work_queue(REPOSITORY_SCANS, &["secretscan.repository-scan.queued.*", SCHEDULED_SCAN, REPORTED_SCAN]),
         work_queue(
             COMMIT_BATCHES,
@@ -295,6 +352,8 @@ fn buckets(replicas: usize) -> Vec<kv::Config> {
         kv::Config { max_age: DELIVERIES_MAX_AGE, ..file(DELIVERIES) },
         kv::Config { max_age: PUSHED_MAX_AGE, ..file(PUSHED) },
         kv::Config { max_age: NOTIFICATIONS_MAX_AGE, ..file(NOTIFICATIONS) },
+        file(SCHEDULES),
+        file(ALERTED),
     ]
 }
 

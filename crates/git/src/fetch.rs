@@ -218,6 +218,15 @@ pub(crate) const ALL_REFS: &str = "+refs/*:refs/*";
 /// Objects are not checked with `transfer.fsckObjects`: it refuses old histories over faults that harm only
 /// check-outs, which never happen here. Git still hashes every object and makes sure that none is missing.
 pub(crate) fn command(mirror: &Path, uri: &str, order: &Order<'_>, what: &[String]) -> Command {
+    let mut command = connection(mirror, uri, order);
+    command.args(["fetch", "--prune", "--force", "--progress", "--no-auto-maintenance"]);
+    command.args(["--no-write-fetch-head", "--no-recurse-submodules", "--no-show-forced-updates", "--", uri]);
+    command.args(what).stdout(Stdio::null());
+    command
+}
+
+/// `git` that may talk to this URI and to nothing else, and log in there. Its arguments are to follow.
+pub(crate) fn connection(git_dir: &Path, uri: &str, order: &Order<'_>) -> Command {
     let Order { credentials, allow_local, .. } = *order;
     let mut command = git();
     let settings = [
@@ -261,17 +270,7 @@ pub(crate) fn command(mirror: &Path, uri: &str, order: &Order<'_>, what: &[Strin
     }
     command.env("GIT_ASKPASS", "").env_remove("SSH_ASKPASS").env("GIT_SSH_VARIANT", "ssh");
     command.env("GIT_SSH_COMMAND", ssh_command(credentials.ssh_key.as_deref()));
-    command.arg("--git-dir").arg(mirror);
-    command.args([
-        "fetch",
-        "--prune",
-        "--force",
-        "--progress",
-        "--no-auto-maintenance",
-        "--no-write-fetch-head",
-    ]);
-    command.args(["--no-recurse-submodules", "--no-show-forced-updates", "--", uri]);
-    command.args(what);
+    command.arg("--git-dir").arg(git_dir);
     command
 }
 
@@ -309,7 +308,7 @@ impl Drop for Group {
     }
 }
 
-/// Runs a fetch within its bounds.
+/// Runs a fetch, or what else talks to a host, within its bounds. Its standard output goes where the command says.
 pub(crate) fn run(
     mut command: Command,
     mirror: &Path,
@@ -317,7 +316,7 @@ pub(crate) fn run(
     mut words: OwnWords<'_>,
     progress: &mut dyn FnMut(FetchProgress),
 ) -> Result<(), FetchError> {
-    let spawned = command.stdout(Stdio::null()).process_group(0).spawn();
+    let spawned = command.process_group(0).spawn();
     let mut group = Group(spawned.map_err(FetchError::io("run git in", mirror))?);
     let FetchLimits { max_bytes, max_memory_bytes, .. } = bounds.limits;
     ChildLimits { stop: bounds.stop, max_memory_bytes, max_file_bytes: max_bytes }.hold(&group.0);

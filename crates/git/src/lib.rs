@@ -11,6 +11,7 @@
 
 mod arrivals;
 mod attribution;
+mod authors;
 mod batch;
 mod checkout;
 mod command;
@@ -28,6 +29,7 @@ mod offline;
 mod pack;
 mod parallel;
 mod push;
+mod remote_refs;
 mod repository;
 mod said;
 mod scan;
@@ -38,6 +40,7 @@ mod traversal;
 
 pub use arrivals::{Arrival, Arrivals, arrivals};
 pub use attribution::{FindingSink, LocatedFinding, Origin};
+pub use authors::authors;
 pub use batch::{BatchCutter, BatchLimits, CutBatch};
 pub use checkout::Checkout;
 pub use command::ChildLimits;
@@ -49,6 +52,7 @@ pub use loose::{scan_content, scan_directory, scan_message};
 pub use mirror::{Mirror, MirrorCache};
 pub use offline::{Selection, scan_history};
 pub use push::{Push, PushedRef};
+pub use remote_refs::remote_refs;
 pub use repository::{refs, refs_without_commits};
 pub use scan::{ScanOptions, ScanReport, archive_commits, scan_archive};
 pub use settings::Settings;

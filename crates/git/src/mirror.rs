@@ -9,6 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -279,7 +280,7 @@ impl Fetch<'_> {
             return Ok(());
         }
         let mut repack = git_in(mirror);
-        repack.args(["repack", "-d", "-q", "--geometric=2"]);
+        repack.args(["repack", "-d", "-q", "--geometric=2"]).stdout(Stdio::null());
         let words = OwnWords::new(self.order.uri, self.order.credentials);
         match run(repack, mirror, &self.bounds, words, self.progress) {
             // The fetch that follows finds out whether the mirror is damaged.
@@ -292,33 +293,40 @@ impl Fetch<'_> {
     }
 
     fn run(&mut self, mirror: &Path, what: &[String]) -> Result<(), FetchError> {
-        let uri = self.order.uri;
-        match self.run_once(mirror, uri, what) {
-            // Some hosts redirect to the name with `.git`, which is known to be the same repository.
-            Err(FetchError::Redirected { .. }) if !uri.ends_with(".git") => {
-                self.run_once(mirror, &format!("{}.git", uri.trim_end_matches('/')), what)
-            }
-            other => other,
-        }
+        at_either_name(self.order.uri, |uri| {
+            let mut command = command(mirror, uri, self.order, what);
+            trust(uri, mirror, &mut command)?;
+            run(command, mirror, &self.bounds, OwnWords::new(uri, self.order.credentials), self.progress)
+        })
     }
+}
 
-    fn run_once(&mut self, mirror: &Path, uri: &str, what: &[String]) -> Result<(), FetchError> {
-        let mut command = command(mirror, uri, self.order, what);
-        // Git's own check of the source's owner can't see the user's configuration, so it is made here with it.
-        let trusted = mirror.join("trusted-source");
-        if let Some(source) = local_path(uri) {
-            match open(source) {
-                Err(GitError::NotOwned { path }) => return Err(FetchError::NotOwned { path }),
-                Err(GitError::UnsupportedObjectFormat { .. }) => {
-                    return Err(FetchError::UnsupportedObjectFormat);
-                }
-                _ => {}
-            }
-            fs::write(&trusted, "[safe]\n\tdirectory = *\n").map_err(FetchError::io("write", &trusted))?;
-            command.env("GIT_CONFIG_GLOBAL", &trusted);
+/// Some hosts redirect to the name with `.git`, which is known to be the same repository.
+pub(crate) fn at_either_name(
+    uri: &str,
+    mut run: impl FnMut(&str) -> Result<(), FetchError>,
+) -> Result<(), FetchError> {
+    match run(uri) {
+        Err(FetchError::Redirected { .. }) if !uri.ends_with(".git") => {
+            run(&format!("{}.git", uri.trim_end_matches('/')))
         }
-        run(command, mirror, &self.bounds, OwnWords::new(uri, self.order.credentials), self.progress)
+        other => other,
     }
+}
+
+/// Lets Git read a local repository that the user trusts. Git's own check of the source's owner can't see the user's
+/// configuration, so it is made here with it. A file in the directory says so to the command.
+pub(crate) fn trust(uri: &str, dir: &Path, command: &mut Command) -> Result<(), FetchError> {
+    let Some(source) = local_path(uri) else { return Ok(()) };
+    match open(source) {
+        Err(GitError::NotOwned { path }) => return Err(FetchError::NotOwned { path }),
+        Err(GitError::UnsupportedObjectFormat { .. }) => return Err(FetchError::UnsupportedObjectFormat),
+        _ => {}
+    }
+    let trusted = dir.join("trusted-source");
+    fs::write(&trusted, "[safe]\n\tdirectory = *\n").map_err(FetchError::io("write", &trusted))?;
+    command.env("GIT_CONFIG_GLOBAL", &trusted);
+    Ok(())
 }
 
 /// Those of the objects that a repository does not have, each once. All, where it can't be read.

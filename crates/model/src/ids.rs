@@ -16,10 +16,12 @@ pub enum IdError {
         found: String,
     },
     /// Not usable as a KV key and a subject token.
-    #[error("a {what} has 1 to 128 of the characters A-Z a-z 0-9 _ -, found {found:?}")]
+    #[error("a {what} has 1 to {max} of the characters A-Z a-z 0-9 _ -, found {found:?}")]
     Token {
         /// Which kind of id.
         what: &'static str,
+        /// How long it may be.
+        max: usize,
         /// What was given.
         found: String,
     },
@@ -121,6 +123,9 @@ object_id!(
 
 macro_rules! token_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        token_id!($(#[$doc])* $name, $what, 128);
+    };
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
@@ -130,11 +135,11 @@ macro_rules! token_id {
             /// Checks that the text can stand in a KV key and as one token of a subject.
             ///
             /// # Errors
-            /// [`IdError::Token`] when it is empty, longer than 128 bytes, or has other characters.
+            /// [`IdError::Token`] when it is empty, too long, or has other characters.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-                if text.is_empty() || text.len() > 128 || !text.bytes().all(is_allowed) {
-                    return Err(IdError::Token { what: $what, found: text.to_owned() });
+                if text.is_empty() || text.len() > $max || !text.bytes().all(is_allowed) {
+                    return Err(IdError::Token { what: $what, max: $max, found: text.to_owned() });
                 }
                 Ok(Self(text.to_owned()))
             }
@@ -195,6 +200,12 @@ token_id!(
     "agent id"
 );
 token_id!(
+    /// The id of a schedule. Shorter than others: the ids of its requests are made of it.
+    ScheduleId,
+    "schedule id",
+    64
+);
+token_id!(
     /// The id of a detection rule, such as `github-personal-access-token`.
     RuleId,
     "rule id"
@@ -204,3 +215,15 @@ token_id!(
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// As RFC 3339 writes it, in UTC, to the millisecond. What no year of four digits has is shown as the last time of one.
+    pub fn to_rfc3339(self) -> String {
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX).to_string()
+    }
+
+    /// Reads RFC 3339; what is less than a millisecond is cut off.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|at| Self(at.as_millisecond()))
+    }
+}

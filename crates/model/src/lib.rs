@@ -5,6 +5,7 @@
 //! changes. The price is that callers carry timestamps and revisions around.
 
 pub mod agent;
+pub mod calendar;
 pub mod finding;
 pub mod ids;
 pub mod ledger;
@@ -15,11 +16,15 @@ pub mod uri;
 pub mod verification;
 
 pub use agent::{Agent, Role};
+pub use calendar::CalendarError;
 pub use finding::{Author, Finding, Fingerprint, Occurrence, SecretHash};
-pub use ids::{AgentId, BatchId, BlobId, CommitId, IdError, RepositoryId, RequestId, RuleId, Timestamp};
+pub use ids::{
+    AgentId, BatchId, BlobId, CommitId, IdError, RepositoryId, RequestId, RuleId, ScheduleId, Timestamp,
+};
 pub use lifecycle::{
     BatchEffect, BatchEvent, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch, Listing,
-    NotScanned, Priority, Push, RepositoryScan, ScanEffect, ScanEvent, ScanState, Stamp, StepError,
+    Missed, NotScanned, OnUnknown, Priority, Push, RepositoryScan, ScanEffect, ScanEvent, ScanState,
+    Schedule, ScheduleEvent, ScheduledRun, Stamp, StepError,
 };
 pub use repository::Repository;
 pub use uri::{RepositoryUri, UriError, UriPolicy};

@@ -23,4 +23,7 @@ pub struct Repository {
     /// The request that pushes join while it waits: the latest one that was made for pushes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<RequestId>,
+    /// When a scan of all of it completed first: from then on, what the ledger does not know is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scanned: Option<Timestamp>,
 }

@@ -6,6 +6,7 @@
 
 mod config;
 mod pushes;
+mod schedules;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use secretscan_bus::packs::PackSweeper;
 use secretscan_bus::queue::{Delivery, RETRY_AFTER, Verdict};
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
+use secretscan_model::lifecycle::RUN_PREFIX;
 use secretscan_model::{
     BatchEvent, BatchId, BatchKey, BatchState, RepositoryId, RepositoryUri, RequestId, ScanEvent, ScanState,
     StepError, UriError,
@@ -40,6 +42,7 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) {
         controller
             .bus
             .work_ahead(Queue::Cancellations, CONCURRENCY, &stop, |delivery| controller.cancel(delivery)),
+        controller.schedules(&stop),
         controller.bus.work_ahead(Queue::Pushes, CONCURRENCY, &stop, |delivery| controller.push(delivery)),
         controller
             .bus
@@ -123,7 +126,7 @@ impl Controller {
                 let answer = v1::Answer {
                     request_id: id.to_string(),
                     repository_id: repository.to_string(),
-                    error: String::new(),
+                    ..v1::Answer::default()
                 };
                 self.door.answer(&delivery, answer).await;
                 Verdict::Done
@@ -134,8 +137,8 @@ impl Controller {
                 }
                 let answer = v1::Answer {
                     request_id: id.to_string(),
-                    repository_id: String::new(),
                     error: refusal.reason.clone(),
+                    ..v1::Answer::default()
                 };
                 self.door.answer(&delivery, answer).await;
                 reject(refusal)
@@ -153,6 +156,9 @@ impl Controller {
             id => Some(id),
         };
         let id = match given {
+            Some(id) if id.starts_with(RUN_PREFIX) => {
+                return Err(format!("request ids that begin with {RUN_PREFIX} are those of schedules").into());
+            }
             Some(id) => RequestId::parse(id).map_err(|error| Refusal::from(error.to_string()))?,
             None => made_id(delivery),
         };
@@ -169,16 +175,13 @@ impl Controller {
     }
 
     async fn accept(&self, id: &RequestId, request: v1::NewRepositoryScan) -> Result<RepositoryId, Trouble> {
-        let checked = self.check(&request)?;
-        let uri = match checked {
-            Target::Uri(uri) => uri,
-            Target::Known(repository) => {
-                let known = self.bus.repository(&repository).await?.ok_or_else(|| {
-                    Refusal::from(format!("there is no repository {repository}; give its uri instead"))
-                })?;
-                self.parse_uri(&known.uri)?
-            }
+        let asked = Asked {
+            uri: &request.uri,
+            repository_id: &request.repository_id,
+            refs: &request.refs,
+            requester: &request.requester,
         };
+        let uri = self.uri_of(self.check(&asked)?).await?;
         let priority = v1::Priority::try_from(request.priority)
             .map_err(|_| Refusal::from(format!("there is no priority {}", request.priority)))?;
         let repository = self.bus.know_repository(&uri).await?;
@@ -194,8 +197,21 @@ impl Controller {
         Ok(scan.repository.unwrap_or(repository))
     }
 
-    /// Everything that can be said of a request without asking anybody.
-    fn check(&self, request: &v1::NewRepositoryScan) -> Result<Target, Refusal> {
+    /// The URI that is asked for, which the policy allows.
+    async fn uri_of(&self, target: Target) -> Result<RepositoryUri, Trouble> {
+        match target {
+            Target::Uri(uri) => Ok(uri),
+            Target::Known(repository) => {
+                let known = self.bus.repository(&repository).await?.ok_or_else(|| {
+                    Refusal::from(format!("there is no repository {repository}; give its uri instead"))
+                })?;
+                Ok(self.parse_uri(&known.uri)?)
+            }
+        }
+    }
+
+    /// Everything that can be said of what is asked without asking anybody.
+    fn check(&self, request: &Asked<'_>) -> Result<Target, Refusal> {
         let limits = &self.config.limits;
         if request.refs.len() > limits.max_refs {
             let (count, max) = (request.refs.len(), limits.max_refs);
@@ -210,7 +226,7 @@ impl Controller {
             let max = limits.max_requester_bytes;
             return Err(format!("the requester is longer than {max} bytes").into());
         }
-        match (request.uri.as_str(), request.repository_id.as_str()) {
+        match (request.uri, request.repository_id) {
             ("", "") => Err("neither uri nor repositoryId is given; give one".to_owned().into()),
             (uri, "") => self.parse_uri(uri).map(Target::Uri),
             ("", id) => {
@@ -339,6 +355,14 @@ impl Controller {
         tracing::debug!(batch_id = %key, offered, admitted = commits, state = batch.state.name(), "batch");
         Ok(())
     }
+}
+
+/// What a scan and a schedule are asked of.
+struct Asked<'a> {
+    uri: &'a str,
+    repository_id: &'a str,
+    refs: &'a [String],
+    requester: &'a str,
 }
 
 enum Target {

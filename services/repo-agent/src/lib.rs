@@ -6,6 +6,7 @@
 
 mod config;
 mod error;
+mod scheduled;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use secretscan_git::{
     Arrival, BatchCutter, BatchLimits, ChildLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Order, Refs,
 };
 use secretscan_model::{
-    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, Push, RepositoryId,
+    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, OnUnknown, Push, RepositoryId,
     RepositoryScan, RequestId, Role, ScanEvent,
 };
 use secretscan_proto::{pack_commit_ids, v1};
@@ -209,6 +210,9 @@ impl Agent {
         if scan.was_claimed_before() {
             self.announce_again(scan, &repository).await?;
         }
+        if let Some(listing) = self.unchanged(scan, &repository, halt).await? {
+            return Ok(listing);
+        }
         let mirror = Arc::new(self.fetch(scan, &repository, halt).await?);
         let worked = self.list_and_cut_mirror(scan, claim, &repository, &mirror, halt, &mut open).await;
         if let Err(WorkError::Git(error)) = &worked
@@ -228,15 +232,29 @@ impl Agent {
         repository: &RepositoryId,
         halt: &Arc<Halt>,
     ) -> Result<Mirror, WorkError> {
-        let (mirrors, credentials) = (self.mirrors.clone(), self.credentials.clone());
-        let (uri, repository, id) = (scan.uri.clone(), repository.clone(), scan.id.clone());
-        let (limits, allow_local) = (self.config.fetch.limits(), self.config.fetch.allow_local);
-        let halt = halt.clone();
-        let wanted: Vec<CommitId> = scan.pushes.iter().map(|push| push.after).collect();
-        blocking(move || {
+        let (mirrors, id) = (self.mirrors.clone(), scan.id.clone());
+        self.with_order(scan, repository, halt, move |order, halt| {
             let mut progress = |progress: secretscan_git::FetchProgress| {
                 tracing::debug!(request_id = %id, progress = progress.line, "fetching");
             };
+            mirrors.fetch(order, &halt.flag, &mut progress).map_err(WorkError::Fetch)
+        })
+        .await
+    }
+
+    /// Talks to the host of a repository.
+    async fn with_order<T: Send + 'static>(
+        &self,
+        scan: &RepositoryScan,
+        repository: &RepositoryId,
+        halt: &Arc<Halt>,
+        work: impl FnOnce(&Order<'_>, &Halt) -> Result<T, WorkError> + Send + 'static,
+    ) -> Result<T, WorkError> {
+        let credentials = self.credentials.clone();
+        let (uri, repository, halt) = (scan.uri.clone(), repository.clone(), halt.clone());
+        let (limits, allow_local) = (self.config.fetch.limits(), self.config.fetch.allow_local);
+        let wanted: Vec<CommitId> = scan.pushes.iter().map(|push| push.after).collect();
+        blocking(move || {
             let order = Order {
                 repository: &repository,
                 uri: &uri,
@@ -245,7 +263,7 @@ impl Agent {
                 limits,
                 allow_local,
             };
-            mirrors.fetch(&order, &halt.flag, &mut progress).map_err(WorkError::Fetch)
+            work(&order, &halt)
         })
         .await
     }
@@ -254,6 +272,7 @@ impl Agent {
     async fn list(
         &self,
         scan: &RepositoryScan,
+        repository: &RepositoryId,
         mirror: &Arc<Mirror>,
         halt: &Arc<Halt>,
     ) -> Result<(Vec<CommitEntry>, Vec<NotScanned>), WorkError> {
@@ -288,8 +307,41 @@ impl Agent {
             }
         };
         let pushes = scan.pushes.iter().zip(&arrived.each).map(content).collect();
-        self.bus.put_pushed(&scan.id, &v1::PushedCommits { pushes }).await?;
+        self.bus.put_pushed(repository, &scan.id, &v1::PushedCommits { pushes }).await?;
         Ok((arrived.history, arrived.not_scanned))
+    }
+
+    /// Compares the history with the ledger; gives what it found, and the commits that the ledger does not know.
+    async fn compare(
+        &self,
+        scan: &RepositoryScan,
+        repository: &RepositoryId,
+        mirror: &Arc<Mirror>,
+        halt: &Arc<Halt>,
+    ) -> Result<(Listing, Vec<CommitEntry>), WorkError> {
+        let (commits, outside) = self.list(scan, repository, mirror, halt).await?;
+        let ledger = self.bus.ledger(repository);
+        let head = if scan.scheduled.is_some() { Some(ledger.head().await?) } else { None };
+        let known = ledger.known().await?;
+        let mut listing = Listing {
+            commits: commits.len() as u64,
+            not_scanned: NotScanned::at_most(outside, MAX_NOT_SCANNED),
+            ..Listing::default()
+        };
+        let unknown: Vec<CommitEntry> =
+            commits.into_iter().filter(|commit| !known.contains(&commit.id)).collect();
+        listing.unknown = unknown.len() as u64;
+        if scan.refs.is_empty() && scan.pushes.is_empty() {
+            listing.vanished = Some((known.len() as u64).saturating_sub(listing.commits - listing.unknown));
+        }
+        drop(known);
+        if let Some(head) = head {
+            listing.refs = self.refs_if_settled(repository, mirror, &head).await?;
+        }
+        if !unknown.is_empty() {
+            listing.untold = self.tell_of_unknown(scan, repository, mirror, halt, &unknown).await?;
+        }
+        Ok((listing, unknown))
     }
 
     async fn list_and_cut_mirror(
@@ -302,17 +354,11 @@ impl Agent {
         open: &mut watch::Receiver<usize>,
     ) -> Result<Listing, WorkError> {
         let memory = self.config.fetch.max_memory_bytes;
-        let (commits, outside) = self.list(scan, mirror, halt).await?;
-        let known = self.bus.ledger(repository).known().await?;
-        let count = commits.len() as u64;
-        let unknown: Vec<CommitEntry> =
-            commits.into_iter().filter(|commit| !known.contains(&commit.id)).collect();
-        drop(known);
-        let not_scanned = NotScanned::at_most(outside, MAX_NOT_SCANNED);
-        let listing = Listing { commits: count, unknown: unknown.len() as u64, not_scanned };
+        let (listing, unknown) = self.compare(scan, repository, mirror, halt).await?;
         let compare = ScanEvent::Compare { claim: claim.clone(), listing: listing.clone() };
         self.bus.apply_scan(&scan.id, &[compare]).await?;
-        if unknown.is_empty() {
+        let is_alert = scan.scheduled.as_ref().is_some_and(|run| run.on_unknown == OnUnknown::Alert);
+        if unknown.is_empty() || is_alert {
             return Ok(listing);
         }
         let (cut, mut batches) = mpsc::channel(1);

@@ -1,4 +1,4 @@
-//! The scheduler: hands waiting requests and batches to agents, late and fairly.
+//! The scheduler: hands waiting requests and batches to agents, late and fairly; and lets schedules run (`schedules`).
 //!
 //! It holds what waits in memory, unacknowledged, so nothing is lost when it dies, and decides with the model's pure plan.
 //! Any number may run: conditional writes decide. The decision worth knowing: free slots are the slots of living agents
@@ -6,6 +6,7 @@
 //! schedulers that look at the same time may both fill them, and what is over waits in the queue of the agents.
 
 mod config;
+mod schedules;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -54,6 +55,7 @@ pub async fn run(bus: Bus, stop: Stop) {
         scheduler.agents.keep(&stop, || scheduler.changed.notify_one()),
         futures::future::join_all(queues),
         scheduler.dispatch(&stop),
+        schedules::keep(&scheduler.bus, &stop),
     );
 }
 

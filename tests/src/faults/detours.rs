@@ -21,7 +21,7 @@ const MISSING: &str = "/nowhere/repository";
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Asks until there is an answer; counts the messages that were sent.
-async fn answered(
+pub(super) async fn answered(
     sent: &mut u64,
     mut ask: impl AsyncFnMut() -> Result<v1::Answer, AskError>,
 ) -> anyhow::Result<v1::Answer> {
@@ -70,7 +70,7 @@ impl Detour<'_> {
         Ok(self.when(id, |scan| scan.state.is_terminal()).await?.state)
     }
 
-    async fn when(
+    pub(super) async fn when(
         &self,
         id: &RequestId,
         is_wanted: impl Fn(&RepositoryScan) -> bool,

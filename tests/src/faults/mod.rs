@@ -10,9 +10,10 @@ mod detours;
 mod fleet;
 mod plan;
 mod poison;
-mod process;
+pub(crate) mod process;
 mod proxy;
 mod pushes;
+mod scheduled;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -36,7 +37,8 @@ pub use poison::{Poisoned, poison};
 
 use crate::Users;
 use detours::{Detour, give_batches_back};
-use fleet::{Fleet, FleetOptions, wait};
+pub(crate) use fleet::wait;
+use fleet::{Fleet, FleetOptions};
 use pushes::Host;
 
 /// What to run.
@@ -146,6 +148,8 @@ struct Stage {
     cancelled: Target,
     /// Scanned because its host tells of pushes.
     pushed: Target,
+    /// Scanned because a schedule says so.
+    scheduled: Target,
     host: Host,
     rules: Arc<RuleSet>,
     logs: PathBuf,
@@ -184,10 +188,12 @@ impl Stage {
         });
         let binaries = binaries.await??;
         let (seed, count) = (run.seed, run.repositories);
-        let made =
-            move || anyhow::Ok((make_targets(seed, count)?, make_cancelled(seed)?, make_pushed(seed)?));
-        let (targets, cancelled, pushed) = tokio::task::spawn_blocking(made).await??;
-        say(&format!("{} repositories are made", count + 2));
+        let made = move || {
+            let (cancelled, pushed) = (make_cancelled(seed)?, make_pushed(seed)?);
+            anyhow::Ok((make_targets(seed, count)?, cancelled, pushed, make_scheduled(seed)?))
+        };
+        let (targets, cancelled, pushed, scheduled) = tokio::task::spawn_blocking(made).await??;
+        say(&format!("{} repositories are made", count + 3));
         let users = Users::with_tls()?;
         let server = TestServer::start_with(users.server_config()?).await?;
         let (url, setup) = (server.url(), Identity::Setup);
@@ -195,7 +201,7 @@ impl Stage {
         let client = users.client_options(setup)?.connect(url).await?;
         let key_file = dir.join("key");
         std::fs::write(&key_file, KEY)?;
-        let (rules, rules_file) = few_rules(targets.iter().chain([&cancelled, &pushed]), &dir)?;
+        let (rules, rules_file) = few_rules(targets.iter().chain([&cancelled, &pushed, &scheduled]), &dir)?;
         let host = Host::start(&dir, &pushed).await?;
         let options = FleetOptions {
             binaries: &binaries,
@@ -212,11 +218,23 @@ impl Stage {
         };
         let fleet = Fleet::start(server, &options).await?;
         let (logs, files) = (dir.join("logs"), (temporary, users));
-        Ok(Self { bus, client, fleet, targets, cancelled, pushed, host, rules, logs, _files: files })
+        Ok(Self {
+            bus,
+            client,
+            fleet,
+            targets,
+            cancelled,
+            pushed,
+            scheduled,
+            host,
+            rules,
+            logs,
+            _files: files,
+        })
     }
 
     fn all_targets(&self) -> impl Iterator<Item = &Target> {
-        self.targets.iter().chain([&self.cancelled, &self.pushed])
+        self.targets.iter().chain([&self.cancelled, &self.pushed, &self.scheduled])
     }
 
     /// Sends all requests, those that complete and those that don't, and waits until they have ended.
@@ -226,16 +244,18 @@ impl Stage {
         let mut with_batches = detour(0);
         // A process crashes once at each point, and then another goes on after it.
         let mut without: Vec<Detour<'_>> = (1..=4).map(detour).collect();
-        let mut refused = detour(5);
-        let ((mut repositories, sent_again), _, (), cancelled, pushed) = tokio::try_join!(
+        let (mut refused, mut by_schedule) = (detour(5), detour(6));
+        let ((mut repositories, sent_again), _, (), cancelled, pushed, scheduled) = tokio::try_join!(
             ask(&self.bus, &self.targets, options.duration),
             futures::future::try_join_all(without.iter_mut().map(Detour::without_history)),
             refused.refusals(&self.fleet),
             with_batches.with_batches(&self.cancelled, &self.fleet),
             self.host.tell(&self.bus, &self.pushed, self.fleet.webhooks(), options.duration.mul_f64(0.8)),
+            by_schedule.schedule(&self.scheduled, &self.fleet),
         )?;
-        repositories.extend([cancelled, pushed]);
-        let refused = without.iter().chain([&with_batches, &refused]).map(|detour| detour.refused).sum();
+        repositories.extend([cancelled, pushed, scheduled]);
+        let refused =
+            without.iter().chain([&with_batches, &refused, &by_schedule]).map(|detour| detour.refused).sum();
         Ok(Asked { repositories, sent_again, refused })
     }
 
@@ -266,6 +286,7 @@ impl Stage {
         let targets: Vec<_> = self.all_targets().zip(&asked.repositories).collect();
         let mut checked = check::everything(&self.bus, &targets, by).await?;
         checked.statuses = self.host.statuses()?;
+        check::alerts(&jetstream).await?;
         check::nothing_is_left(&self.bus, &jetstream, asked.refused, patience).await?;
         check::logs(&self.logs)?;
         Ok(checked)
@@ -393,6 +414,11 @@ fn make_cancelled(seed: u64) -> anyhow::Result<Target> {
 /// Commits enough that some join a request that waits and some come while one is fetched.
 fn make_pushed(seed: u64) -> anyhow::Result<Target> {
     Ok(Target { generated: generate(seed.wrapping_mul(10_000) + 9_998, 60)?, requests: vec![] })
+}
+
+/// Few commits: it is scanned again and again.
+fn make_scheduled(seed: u64) -> anyhow::Result<Target> {
+    Ok(Target { generated: generate(seed.wrapping_mul(10_000) + 9_997, 30)?, requests: vec![] })
 }
 
 /// Sends all requests, spread over most of the time, each until it is answered. Gives the repositories' ids and how

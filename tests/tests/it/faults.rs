@@ -15,10 +15,14 @@ async fn a_short_run_of_faults_loses_repeats_and_leaves_nothing() {
 }
 
 /// The consumers that have messages.
-const CONSUMERS: [&str; 11] = [
+const CONSUMERS: [&str; 15] = [
     "controller-new",
     "controller-cancel",
     "controller-pushes",
+    "controller-new-schedules",
+    "controller-schedule-changes",
+    "controller-schedule-runs",
+    "scheduler-due",
     "notifier-events",
     "scheduler-queued-on-demand",
     "repo-agents",
@@ -49,7 +53,7 @@ const EVENTS: [(&str, usize); 15] = [
 ];
 
 /// Writes between the beats.
-const BETWEEN: [&str; 31] = [
+const BETWEEN: [&str; 42] = [
     "scan.created",
     "repository.held",
     "push.stored",
@@ -78,6 +82,17 @@ const BETWEEN: [&str; 31] = [
     "scan.EndBatch.told",
     "scan.EndBatch.performed.0",
     "pack.pieces-deleted",
+    "schedule.created",
+    "schedule.Recover.performed.0",
+    "schedule.Fire.written",
+    "schedule.Fire.performed.0",
+    "schedule.Fire.performed.1",
+    "schedule.Pause.written",
+    "schedule.Resume.written",
+    "schedule.Resume.performed.0",
+    "schedule.RunNow.written",
+    "schedule.RunNow.performed.0",
+    "alert.told",
     "notification.pending.sending.written",
     "notification.pending.answered",
     "notification.pending.sent.written",

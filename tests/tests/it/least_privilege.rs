@@ -17,16 +17,18 @@ const SENTINEL: &str = "refused.to.all";
 const AT_ONCE: usize = 20;
 const DEADLINE: Duration = Duration::from_secs(20);
 
-const STREAMS: [&str; 6] = [
+const STREAMS: [&str; 8] = [
     topology::REPOSITORY_SCAN_DOOR,
     topology::REPOSITORY_SCANS,
     topology::COMMIT_BATCHES,
     topology::PUSHES,
+    topology::SCHEDULE_DOOR,
+    topology::SCHEDULES_STREAM,
     topology::EVENTS,
     topology::DEAD_LETTERS,
 ];
 
-const BUCKETS: [&str; 10] = [
+const BUCKETS: [&str; 12] = [
     topology::REQUESTS,
     topology::BATCHES,
     topology::REPOSITORIES,
@@ -37,6 +39,8 @@ const BUCKETS: [&str; 10] = [
     topology::DELIVERIES,
     topology::PUSHED,
     topology::NOTIFICATIONS,
+    topology::SCHEDULES,
+    topology::ALERTED,
 ];
 
 const LIMITS: Limits = Limits { max_memory_bytes: 1 << 28, max_store_bytes: 1 << 34 };
@@ -137,6 +141,11 @@ fn publications() -> Vec<String> {
         topology::SCHEDULED_SCAN,
         topology::REPORTED_SCAN,
         topology::PUSH_RECEIVED,
+        topology::NEW_SCHEDULE,
+        topology::CHANGE_SCHEDULE,
+        "secretscan.schedule.timer.s",
+        topology::SCHEDULE_DUE,
+        topology::SCHEDULE_RUN,
         topology::NEW_BATCH,
         "secretscan.commit-batch.waiting.reactive",
         topology::SCHEDULED_BATCH,
@@ -145,6 +154,7 @@ fn publications() -> Vec<String> {
         "secretscan.event.commit-batch.r.b",
         "secretscan.event.finding.r",
         "secretscan.event.hook-skipped.r",
+        "secretscan.event.alert.unknown-commits.r",
         "secretscan.dead-letter.repository-scan.new",
         "secretscan.dead-letter.commit-batch.scheduled",
         "secretscan.anything",
@@ -197,6 +207,9 @@ fn subscriptions() -> Vec<String> {
         "secretscan.>",
         topology::NEW_SCAN,
         topology::CANCEL_SCAN,
+        topology::NEW_SCHEDULE,
+        topology::CHANGE_SCHEDULE,
+        topology::SCHEDULE_RUN,
         topology::PUSH_RECEIVED,
         topology::NEW_BATCH,
         topology::SCHEDULED_BATCH,
@@ -239,6 +252,10 @@ async fn every_operation_outside_of_a_role_is_refused() {
             let drops_letters = subject == "$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS" && is_person;
             assert!(!changes_streams || drops_letters, "{identity:?} may {subject}");
             assert!(!subject.starts_with("$SYS"), "{identity:?} may {subject}");
+            // A timer writes to any subject of its stream, so nobody may choose where a consumer of it delivers to.
+            let of_timers = format!("CREATE.{}", topology::SCHEDULES_STREAM);
+            let is_of_timers = subject.contains("CONSUMER.") && subject.contains(&of_timers);
+            assert!(!is_of_timers, "{identity:?} may {subject}");
             let is_own = |queue: &Queue| {
                 let (stream, consumer) = (queue.stream(), queue.consumer());
                 *subject == format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{}", queue.subject())

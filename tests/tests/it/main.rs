@@ -11,6 +11,7 @@ mod hygiene;
 mod least_privilege;
 mod on_demand;
 mod pushes;
+mod schedules;
 mod server;
 mod sharing;
 mod whole_way;

@@ -77,7 +77,7 @@ async fn a_thousand_pushes_are_few_scans_and_no_commit_is_lost() {
 
     // Each push that was told of brought one commit, whichever request it joined.
     for scan in &scans {
-        let pushed = system.bus.pushed(&scan.id).await.unwrap().unwrap();
+        let pushed = system.bus.pushed(&id, &scan.id).await.unwrap().unwrap();
         assert_eq!(pushed.pushes.len(), scan.pushes.len());
         for (content, push) in pushed.pushes.iter().zip(&scan.pushes) {
             assert_eq!((&content.after, &content.tip), (&push.after.to_string(), &content.after));

@@ -8,6 +8,7 @@
 mod batch;
 mod push;
 mod scan;
+mod schedule;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -16,6 +17,10 @@ pub use batch::{BatchEffect, BatchEvent, BatchKey, BatchReport, BatchState, Comm
 pub use push::{MAX_PUSHES, Push};
 pub use scan::{
     BatchOutcome, Listing, RepositoryScan, ScanEffect, ScanEvent, ScanState, ScanTotals, step_scan,
+};
+pub use schedule::{
+    Due, Missed, OnUnknown, RUN_PREFIX, Run, Schedule, ScheduleEffect, ScheduleEvent, SchedulePlan,
+    ScheduledRun, request_of, step_schedule,
 };
 
 use crate::ids::{AgentId, Timestamp};

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 
 pub use event::{ScanEffect, ScanEvent};
 
-use super::{Claim, MAX_PUSHES, NotScanned, Priority, Push, Stamp, Step, StepError, TrailEntry, lost};
+use super::{
+    Claim, MAX_PUSHES, NotScanned, OnUnknown, Priority, Push, ScheduledRun, Stamp, Step, StepError,
+    TrailEntry, lost,
+};
 use crate::ids::{BatchId, IdError, RepositoryId, RequestId};
 
 /// Where a repository scan request stands.
@@ -81,6 +84,19 @@ pub struct Listing {
     pub commits: u64,
     /// Those of them that the ledger did not know.
     pub unknown: u64,
+    /// Of a run of a schedule: those of the unknown ones that no push announced and no run told of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untold: Option<u64>,
+    /// Commits that the ledger knows and that no ref reaches any more; `None` when that was not looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vanished: Option<u64>,
+    /// A hash of all refs as they were, if all that they reach was known or cut: while the refs are the same, there is
+    /// nothing new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refs: Option<String>,
+    /// Whether nothing was fetched, since the refs are those of the run before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unchanged: bool,
     /// What could not be listed or cut.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_scanned: Vec<NotScanned>,
@@ -151,6 +167,9 @@ pub struct RepositoryScan {
     /// The pushes that it scans, and nothing else, when there are any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pushes: Vec<Push>,
+    /// The run of a schedule that it is, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<ScheduledRun>,
     /// The urgency.
     pub priority: Priority,
     /// Who asked, as they say.
@@ -188,6 +207,7 @@ impl RepositoryScan {
             uri: String::new(),
             refs,
             pushes: Vec::new(),
+            scheduled: None,
             priority,
             requester,
             state: ScanState::New,
@@ -197,6 +217,28 @@ impl RepositoryScan {
             batches: BTreeMap::new(),
             trail: vec![stamp.entry("New", 0, None)],
         }
+    }
+
+    /// The same as the run of a schedule.
+    #[must_use]
+    pub fn of(mut self, run: ScheduledRun) -> Self {
+        self.scheduled = Some(run);
+        self
+    }
+
+    /// Whether it has scanned all that its repository held.
+    pub fn is_whole(&self) -> bool {
+        let is_scanning = self.scheduled.as_ref().is_none_or(|run| run.on_unknown != OnUnknown::Alert);
+        self.state == ScanState::Completed && self.refs.is_empty() && self.pushes.is_empty() && is_scanning
+    }
+
+    /// The hash of the refs that its repository had, if nothing that these reach is left to scan: what it found unknown it has
+    /// scanned itself, unless it was to scan nothing. Another request that had it in flight may have failed since.
+    pub fn settled_refs(&self) -> Option<&str> {
+        let found = self.found.as_ref().filter(|_| self.state == ScanState::Completed)?;
+        let is_alert = self.scheduled.as_ref().is_some_and(|run| run.on_unknown == OnUnknown::Alert);
+        let is_settled = is_alert || self.totals().commits == found.unknown;
+        found.refs.as_deref().filter(|_| is_settled)
     }
 
     /// Whether a batch has not ended.

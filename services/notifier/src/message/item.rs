@@ -142,7 +142,8 @@ impl Reader {
         let some = |names: Vec<String>| names.iter().take(MAX_NAMES).map(|name| cut(name)).collect();
         Ok(Some(Item {
             kind: Occasion::UnknownCommits,
-            key: format!("unknown-commits.{request}"),
+            // An attempt that was lost may have told of fewer.
+            key: format!("unknown-commits.{request}.{}", event.count),
             repository: self.name(&id).await?,
             link: self.outside.link(&request),
             at: time(event.at),

@@ -287,7 +287,12 @@ mod tests {
         let expected = (State::Success, "no secrets in the newest 9 commits".to_owned());
         assert_eq!(text(&scan, &target(9, true), &none, None), expected);
         let skipped = NotScanned { what: "w".into(), reason: "r".into() };
-        scan.found = Some(Listing { commits: 1, unknown: 1, not_scanned: vec![skipped.clone(), skipped] });
+        scan.found = Some(Listing {
+            commits: 1,
+            unknown: 1,
+            not_scanned: vec![skipped.clone(), skipped],
+            ..Listing::default()
+        });
         let expected = (State::Success, "no secrets in 1 commit; 2 things were not scanned".to_owned());
         assert_eq!(text(&scan, &target(1, false), &none, None), expected);
         scan.found = None;

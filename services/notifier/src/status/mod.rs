@@ -69,7 +69,7 @@ impl Reporter {
         let Some(record) = self.bus.repository(&repository).await? else { return Ok(None) };
         let Some((host, path)) = record.name.split_once('/') else { return Ok(None) };
         let Some(host) = self.hosts.get(host) else { return Ok(None) };
-        let pushed = self.bus.pushed(&id).await?;
+        let pushed = self.bus.pushed(&repository, &id).await?;
         let targets = decide::targets(&scan, pushed.as_ref());
         let mut again: Option<Duration> = None;
         for (target, words) in self.wanted(&scan, &repository, &targets, host).await? {

@@ -124,14 +124,14 @@ impl Stage {
         let accept = ScanEvent::Accept { repository: repository.clone(), uri: uri.fetch().into() };
         let events = [ScanEvent::StartValidation, accept, ScanEvent::Join { pushes }];
         self.bus.apply_scan(&request, &events).await.unwrap();
-        self.bus.put_pushed(&request, &v1::PushedCommits { pushes: contents }).await.unwrap();
+        self.bus.put_pushed(&repository, &request, &v1::PushedCommits { pushes: contents }).await.unwrap();
         repository
     }
 
     /// The scan of a request goes on and ends.
     pub(crate) async fn completed(&self, id: &str) {
         let claim = self.claimed(id).await;
-        let listing = Listing { commits: 1, unknown: 1, not_scanned: vec![] };
+        let listing = Listing { commits: 1, unknown: 1, ..Listing::default() };
         let request: RequestId = id.parse().unwrap();
         self.bus.apply_scan(&request, &[ScanEvent::FinishListing { claim, listing }]).await.unwrap();
     }
