@@ -45,6 +45,7 @@ mod search;
 mod secret;
 mod shape;
 mod syntax;
+mod windows;
 
 pub use alias::{ALIASES, canonical};
 pub use archive::Unread;
