@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secretscan_bus::{Bus, BusError};
 use secretscan_model::ledger::{CommitState, Head};
-use secretscan_model::{BatchState, Finding, NotScanned, Repository, RepositoryScan, Timestamp};
+use secretscan_model::{BatchState, Finding, NotScanned, Purpose, Repository, RepositoryScan, Timestamp};
 use secretscan_report::{Found, Redaction, Report, ReportedFinding, Summary};
 
 use crate::connection::ConnectionArguments;
@@ -92,7 +92,10 @@ impl<'a> Known<'a> {
         let mut summary = Summary { commits: head.count(CommitState::Scanned), ..Summary::default() };
         let mut not_scanned = BTreeSet::new();
         let mut is_first = true;
-        for scan in scans.iter().filter(|scan| scan.repository.as_ref() == Some(&repository.id)) {
+        let is_scan = |scan: &&RepositoryScan| {
+            scan.repository.as_ref() == Some(&repository.id) && scan.purpose != Purpose::Verify
+        };
+        for scan in scans.iter().filter(is_scan) {
             let totals = scan.totals();
             summary.blobs += totals.blobs;
             summary.bytes += totals.bytes;

@@ -16,6 +16,8 @@ mod exit;
 mod failure;
 #[cfg(feature = "remote")]
 mod findings;
+#[cfg(feature = "remote")]
+mod history;
 mod hook;
 mod ignore;
 #[cfg(feature = "remote")]
@@ -80,6 +82,8 @@ enum Command {
     #[cfg(feature = "remote")]
     Repositories(repositories::Arguments),
     #[cfg(feature = "remote")]
+    History(history::Arguments),
+    #[cfg(feature = "remote")]
     Findings(findings::Arguments),
     #[cfg(feature = "remote")]
     Agents(agents::Arguments),
@@ -118,6 +122,8 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Requests(arguments) => requests::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Repositories(arguments) => repositories::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::History(arguments) => history::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Findings(arguments) => findings::run(&arguments),
         #[cfg(feature = "remote")]

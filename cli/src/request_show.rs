@@ -153,6 +153,9 @@ fn write_text(scan: &RepositoryScan, view: &View<'_>, out: &mut dyn Write) -> io
         [] => field("refs", &request.refs.join(", "))?,
         pushes => field("pushes", &pushed(pushes))?,
     }
+    if !scan.purpose.is_scan() {
+        field("purpose", request.purpose)?;
+    }
     field("priority", request.priority)?;
     field("requester", request.requester)?;
     let state = match (&view.waits_for, request.reason) {

@@ -106,6 +106,7 @@ pub struct RequestView<'a> {
     /// What was pushed, when it is about pushes.
     #[serde(skip_serializing_if = "<[Push]>::is_empty")]
     pub pushes: &'a [Push],
+    pub purpose: &'static str,
     pub priority: &'static str,
     pub requester: &'a str,
     pub created: String,
@@ -161,6 +162,7 @@ impl<'a> RequestView<'a> {
             uri: &scan.uri,
             refs: &scan.refs,
             pushes: &scan.pushes,
+            purpose: scan.purpose.as_str(),
             priority: scan.priority.as_str(),
             requester: &scan.requester,
             created: lists::rfc3339(created_at),

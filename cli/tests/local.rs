@@ -117,3 +117,51 @@ async fn up_killed_in_the_middle_and_started_again_ends_with_the_same_findings()
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     assert_eq!(again.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn the_history_of_a_repository_is_shown_proved_and_forgotten() {
+    let data = tempfile::tempdir().unwrap();
+    let generated = generate(33, 60).unwrap();
+    let path = generated.repository.path();
+    let repository = path.to_str().unwrap();
+    let commits =
+        secretscan_git::list(&path, &secretscan_git::Refs::All, &secretscan_git::ChildLimits::NONE).unwrap();
+    let (mut system, _) = up(data.path());
+    // What a command ends with and says.
+    let run = |arguments: &[&str]| {
+        let ran = output(data.path(), arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (ran.status.code().unwrap(), text(&ran.stdout), text(&ran.stderr))
+    };
+    let json = |arguments: &[&str]| -> (i32, Value) {
+        let (code, shown, error) = run(&[arguments, &["--format", "json"]].concat());
+        (code, serde_json::from_str(&shown).unwrap_or_else(|_| panic!("{shown}{error}")))
+    };
+    let (code, _, error) = run(&["request", repository, "--watch"]);
+    assert_eq!(code, 1, "{error}");
+
+    let (_, history) = json(&["history", repository]);
+    assert_eq!(history["commits"], commits.len());
+    assert_eq!(history["totals"][0]["state"], "Scanned");
+    let rule_set = &history["totals"][0]["ruleSet"];
+    let last = commits[commits.len() - 1].id.to_string();
+    let (_, commit) = json(&["history", "show", repository, &last]);
+    assert_eq!((&commit["state"], &commit["ruleSet"]), (&"Scanned".into(), rule_set));
+    let (code, shown, error) = run(&["history", "verify", repository]);
+    assert_eq!((code, shown), (0, format!("{} commits reachable, all scanned\n", commits.len())), "{error}");
+
+    // One, then all.
+    assert_eq!(run(&["history", "forget", repository, &last]).1, "1 commit is forgotten\n");
+    assert_eq!(run(&["history", "show", repository, &last]).0, 2);
+    let (code, proof) = json(&["history", "verify", repository]);
+    assert_eq!((code, &proof["notScanned"], &proof["named"][0]["what"]), (1, &1.into(), &last.into()));
+    assert_eq!(proof["named"][0]["reason"], "the ledger does not know it: ask for a scan");
+    assert!(run(&["history", "forget", repository, "--all"]).1.ends_with("commits are forgotten\n"));
+    assert_eq!(run(&["history", repository]).1, "no commit is scanned\n");
+    let (code, _, error) = run(&["request", repository, "--watch"]);
+    assert!(code == 1 && error.contains(&format!("of {} new commits", commits.len())), "{error}");
+    assert_eq!(run(&["history", "verify", repository]).0, 0);
+    let pid = system.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(system.wait().unwrap().code(), Some(0));
+}

@@ -688,13 +688,17 @@ async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
 
 #[test]
 fn help_fits_a_screen_and_has_an_example() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 17] = [
         &["request"],
         &["request", "show"],
         &["request", "cancel"],
         &["requests"],
         &["repositories"],
         &["findings"],
+        &["history"],
+        &["history", "show"],
+        &["history", "verify"],
+        &["history", "forget"],
         &["agents"],
         &["dead-letters", "list"],
         &["dead-letters", "show"],

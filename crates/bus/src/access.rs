@@ -16,9 +16,9 @@ use secretscan_model::Priority;
 use serde_json::{Value, json};
 
 use crate::topology::{
-    AGENTS, ANSWERED, BATCHES, CANCEL_SCAN, DEAD_LETTERS, DELIVERIES, EVENTS, FINDINGS, HISTORY, NEW_BATCH,
-    NEW_SCAN, NOTIFICATIONS, PACKS, PUSH_RECEIVED, PUSHED, Queue, REPORTED_BATCH, REPORTED_SCAN,
-    REPOSITORIES, REQUESTS, SCHEDULED_BATCH, SCHEDULED_SCAN,
+    AGENTS, ANSWERED, BATCHES, CANCEL_SCAN, DEAD_LETTERS, DELIVERIES, EVENTS, FINDINGS, FORGET_COMMITS,
+    HISTORY, NEW_BATCH, NEW_SCAN, NOTIFICATIONS, PACKS, PUSH_RECEIVED, PUSHED, Queue, REPORTED_BATCH,
+    REPORTED_SCAN, REPOSITORIES, REQUESTS, SCHEDULED_BATCH, SCHEDULED_SCAN,
 };
 
 /// An identity on the server.
@@ -38,7 +38,8 @@ pub enum Identity {
     Webhook,
     /// The service `notifier`, which talks to Git hosts and people: may read, and remember what it has told.
     Notifier,
-    /// People's commands: may read everything but packs, ask at the public door, and drop dead letters.
+    /// People's commands: may read everything but packs, ask at the public door, have commits forgotten, and drop
+    /// dead letters.
     Cli,
     /// The public door: may publish a request or a cancellation and read the answer, and tell of a skipped hook.
     Requester,
@@ -104,9 +105,9 @@ impl Identity {
         match self {
             Self::Setup => return None,
             Self::Controller => {
-                may.pull(&[Queue::NewScans, Queue::Cancellations, Queue::Pushes, Queue::NewBatches]);
-                may.pull(&[Queue::ReportedScans, Queue::ReportedBatches]);
-                may.subscribe(&[NEW_SCAN, CANCEL_SCAN]);
+                may.pull(&[Queue::NewScans, Queue::Cancellations, Queue::Forgets, Queue::Pushes]);
+                may.pull(&[Queue::NewBatches, Queue::ReportedScans, Queue::ReportedBatches]);
+                may.subscribe(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS]);
                 may.answers = true;
                 for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, ANSWERED] {
                     may.read(bucket);
@@ -182,7 +183,7 @@ impl Identity {
                 may.write(NOTIFICATIONS, ">");
             }
             Self::Cli => {
-                may.publish(&[NEW_SCAN, CANCEL_SCAN]);
+                may.publish(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS]);
                 for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, FINDINGS, AGENTS] {
                     may.read(bucket);
                     may.list(&format!("KV_{bucket}"));

@@ -109,9 +109,10 @@ impl Door {
                 source: Box::new(source),
             })
         };
-        let new = subscribe(topology::NEW_SCAN).await?;
-        let cancel = subscribe(topology::CANCEL_SCAN).await?;
-        let mut messages = futures::stream::select(new, cancel);
+        let mut messages = futures::stream::SelectAll::new();
+        for subject in [topology::NEW_SCAN, topology::CANCEL_SCAN, topology::FORGET_COMMITS] {
+            messages.push(subscribe(subject).await?);
+        }
         while let Some(message) = messages.next().await {
             let Some(reply) = message.reply else { continue };
             let message_id = message
@@ -209,6 +210,14 @@ impl Bus {
     /// [`AskError`]; a refusal is an answer, not an error.
     pub async fn cancel_scan(&self, cancel: &v1::CancelRepositoryScan) -> Result<v1::Answer, AskError> {
         self.ask(topology::CANCEL_SCAN, json(cancel)).await
+    }
+
+    /// Asks the door to forget commits, so that the next request scans them again, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`AskError`]; a refusal is an answer, not an error.
+    pub async fn forget_commits(&self, forget: &v1::ForgetCommits) -> Result<v1::Answer, AskError> {
+        self.ask(topology::FORGET_COMMITS, json(forget)).await
     }
 
     async fn ask(&self, subject: &'static str, body: Vec<u8>) -> Result<v1::Answer, AskError> {

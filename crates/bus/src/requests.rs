@@ -7,8 +7,8 @@ use futures::future::BoxFuture;
 use prost::Message;
 use secretscan_model::lifecycle::{Step, TrailEntry, step_batch, step_scan};
 use secretscan_model::{
-    BatchEffect, BatchEvent, BatchKey, BatchState, CommitBatch, Priority, RepositoryId, RepositoryScan,
-    RequestId, ScanEffect, ScanEvent, ScanState, Stamp, StepError,
+    BatchEffect, BatchEvent, BatchKey, BatchState, CommitBatch, Priority, Purpose, RepositoryId,
+    RepositoryScan, RequestId, ScanEffect, ScanEvent, ScanState, Stamp, StepError,
 };
 use secretscan_proto::v1;
 use serde::Serialize;
@@ -371,6 +371,7 @@ impl Bus {
                     refs: scan.refs.clone(),
                     priority: v1::Priority::from(scan.priority).into(),
                     requester: scan.requester.clone(),
+                    verify: scan.purpose == Purpose::Verify,
                 };
                 let message_id = format!("{}.dead", scan.id);
                 self.dead_letter(topology::NEW_SCAN, &message_id, &reason, json(&original).into()).await

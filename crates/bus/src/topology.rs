@@ -16,7 +16,7 @@ use crate::BusError;
 
 /// Repository scan requests that wait for the scheduler or an agent.
 pub const REPOSITORY_SCANS: &str = "REPOSITORY_SCANS";
-/// New requests and cancellations: the public door. A stream of its own because it must not acknowledge: the reply to
+/// New requests, cancellations, commits to forget: the public door. A stream of its own because it must not acknowledge: the reply to
 /// a publisher is the controller's answer, not the server's.
 pub const REPOSITORY_SCAN_DOOR: &str = "REPOSITORY_SCAN_DOOR";
 /// Commit batches that wait for the controller, the scheduler or an agent.
@@ -55,6 +55,8 @@ pub const PACKS: &str = "packs";
 pub const NEW_SCAN: &str = "secretscan.repository-scan.new";
 /// The public door: a cancellation.
 pub const CANCEL_SCAN: &str = "secretscan.repository-scan.cancel";
+/// The public door: commits that are to be scanned again.
+pub const FORGET_COMMITS: &str = "secretscan.history.forget";
 /// A push that a Git host told of.
 pub const PUSH_RECEIVED: &str = "secretscan.push.received";
 /// A new commit batch.
@@ -116,6 +118,8 @@ pub enum Queue {
     NewScans,
     /// Cancellations, for the controller.
     Cancellations,
+    /// Commits to forget, for the controller.
+    Forgets,
     /// Pushes, for the controller.
     Pushes,
     /// Requests of one priority, for the scheduler.
@@ -144,6 +148,7 @@ impl Queue {
         let mut all = vec![
             Self::NewScans,
             Self::Cancellations,
+            Self::Forgets,
             Self::Pushes,
             Self::ScheduledScans,
             Self::ReportedScans,
@@ -168,7 +173,7 @@ impl Queue {
     /// The stream that it reads.
     pub fn stream(self) -> &'static str {
         match self {
-            Self::NewScans | Self::Cancellations => REPOSITORY_SCAN_DOOR,
+            Self::NewScans | Self::Cancellations | Self::Forgets => REPOSITORY_SCAN_DOOR,
             Self::Pushes => PUSHES,
             Self::Events => EVENTS,
             Self::DeadLetters => DEAD_LETTERS,
@@ -184,6 +189,7 @@ impl Queue {
         match self {
             Self::NewScans => "controller-new".into(),
             Self::Cancellations => "controller-cancel".into(),
+            Self::Forgets => "controller-forget".into(),
             Self::Pushes => "controller-pushes".into(),
             Self::QueuedScans(priority) => format!("scheduler-queued-{}", priority.as_str()),
             Self::ScheduledScans => "repo-agents".into(),
@@ -202,6 +208,7 @@ impl Queue {
         match self {
             Self::NewScans => NEW_SCAN.into(),
             Self::Cancellations => CANCEL_SCAN.into(),
+            Self::Forgets => FORGET_COMMITS.into(),
             Self::Pushes => PUSH_RECEIVED.into(),
             Self::QueuedScans(priority) => queued_scan(priority),
             Self::ScheduledScans => SCHEDULED_SCAN.into(),
@@ -220,6 +227,7 @@ impl Queue {
             Self::QueuedScans(_) | Self::WaitingBatches(_) => SCHEDULER_WINDOW,
             Self::NewScans
             | Self::Cancellations
+            | Self::Forgets
             | Self::Pushes
             | Self::ScheduledScans
             | Self::ReportedScans
@@ -254,7 +262,10 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
         ..Default::default()
     };
     vec![
-        stream::Config { no_ack: true, ..work_queue(REPOSITORY_SCAN_DOOR, &[NEW_SCAN, CANCEL_SCAN]) },
+        stream::Config {
+            no_ack: true,
+            ..work_queue(REPOSITORY_SCAN_DOOR, &[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS])
+        },
         work_queue(PUSHES, &[PUSH_RECEIVED]),
         work_queue(REPOSITORY_SCANS, &["secretscan.repository-scan.queued.*", SCHEDULED_SCAN, REPORTED_SCAN]),
         work_queue(

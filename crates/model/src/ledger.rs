@@ -3,7 +3,8 @@
 //! A repository has one head, written with compare-and-set, which lists its segments. A segment holds the ids of the
 //! commits of one batch and never changes, so it may be cached for ever; the state of its commits stands in the head.
 //! A commit is in at most one segment of the head: that is what makes a scan happen once. Small segments that are scanned
-//! are merged, so that the head stays small, however often a repository is scanned.
+//! are merged, so that the head stays small, however often a repository is scanned. What is taken out of a segment leaves
+//! a new one with the rest in its place.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +14,22 @@ use crate::ids::{CommitId, Timestamp};
 use crate::lifecycle::BatchKey;
 
 /// The state of the commits of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CommitState {
     /// Admitted; a batch that holds them is in flight.
     WaitingForScan,
     /// Scanned.
     Scanned,
+}
+
+impl CommitState {
+    /// The name, as records write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WaitingForScan => "WaitingForScan",
+            Self::Scanned => "Scanned",
+        }
+    }
 }
 
 /// A segment, as the head lists it.
@@ -40,12 +51,36 @@ pub struct Segment {
     pub at: Timestamp,
 }
 
+/// What is taken out of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The key of the segment.
+    pub key: String,
+    /// The key of what is left of it, and how many commits that are; `None` when nothing is.
+    pub rest: Option<(String, u64)>,
+}
+
+/// The commits of a ledger that share their state and their rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Total {
+    /// Their state.
+    pub state: CommitState,
+    /// The version of the rules they were scanned with; empty before.
+    pub rule_set: String,
+    /// How many there are.
+    pub commits: u64,
+    /// When the first of them came into this state.
+    pub oldest: Timestamp,
+    /// When the last of them did.
+    pub newest: Timestamp,
+}
+
 /// The head of a repository's ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// All segments, in the order of admission.
     pub segments: Vec<Segment>,
-    /// The keys of the segments that were merged last, which may still be there.
+    /// The keys of the segments that others took the place of last, which may still be there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<String>,
 }
@@ -88,6 +123,52 @@ impl Head {
             .iter()
             .position(|segment| segment.batch == *batch && segment.state == CommitState::WaitingForScan)?;
         Some(self.segments.remove(index))
+    }
+
+    /// Makes commits unknown again, so that they are scanned again; gives how many. What is in flight can't be forgotten:
+    /// its batch comes back, and nothing is changed.
+    ///
+    /// # Errors
+    /// The batch that has some of the commits in flight.
+    pub fn forget(&mut self, cuts: &[Cut]) -> Result<u64, BatchKey> {
+        let is_cut = |segment: &&Segment| cuts.iter().any(|cut| cut.key == segment.key);
+        let in_flight = |segment: &&Segment| segment.state == CommitState::WaitingForScan;
+        if let Some(segment) = self.segments.iter().filter(is_cut).find(in_flight) {
+            return Err(segment.batch.clone());
+        }
+        Ok(self.cut(cuts))
+    }
+
+    /// Takes commits out of segments; gives how many.
+    fn cut(&mut self, cuts: &[Cut]) -> u64 {
+        let mut taken = 0;
+        self.segments.retain_mut(|segment| {
+            let Some(cut) = cuts.iter().find(|cut| cut.key == segment.key) else { return true };
+            taken += segment.commits;
+            let Some((key, commits)) = &cut.rest else { return false };
+            taken -= commits;
+            (segment.key, segment.commits) = (key.clone(), *commits);
+            true
+        });
+        self.merged = cuts.iter().map(|cut| cut.key.clone()).collect();
+        taken
+    }
+
+    /// How many commits there are by state and rules, those that wait first.
+    pub fn totals(&self) -> Vec<Total> {
+        let mut totals: BTreeMap<(CommitState, &str), Total> = BTreeMap::new();
+        for Segment { state, rule_set, commits, at, .. } in &self.segments {
+            let total = totals.entry((*state, rule_set)).or_insert_with(|| Total {
+                state: *state,
+                rule_set: rule_set.clone(),
+                commits: 0,
+                oldest: *at,
+                newest: *at,
+            });
+            total.commits += commits;
+            (total.oldest, total.newest) = (total.oldest.min(*at), total.newest.max(*at));
+        }
+        totals.into_values().collect()
     }
 
     /// Segments to put together, in their order: small, scanned, with the same rules; none while it is not worth it.

@@ -19,7 +19,7 @@ pub use finding::{Author, Finding, Fingerprint, Occurrence, SecretHash};
 pub use ids::{AgentId, BatchId, BlobId, CommitId, IdError, RepositoryId, RequestId, RuleId, Timestamp};
 pub use lifecycle::{
     BatchEffect, BatchEvent, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch, Listing,
-    NotScanned, Priority, Push, RepositoryScan, ScanEffect, ScanEvent, ScanState, Stamp, StepError,
+    NotScanned, Priority, Purpose, Push, RepositoryScan, ScanEffect, ScanEvent, ScanState, Stamp, StepError,
 };
 pub use repository::Repository;
 pub use uri::{RepositoryUri, UriError, UriPolicy};

@@ -5,6 +5,7 @@
 //! so that a redelivery is the same request.
 
 mod config;
+mod forget;
 mod pushes;
 
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use secretscan_bus::queue::{Delivery, RETRY_AFTER, Verdict};
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
 use secretscan_model::{
-    BatchEvent, BatchId, BatchKey, BatchState, RepositoryId, RepositoryUri, RequestId, ScanEvent, ScanState,
-    StepError, UriError,
+    BatchEvent, BatchId, BatchKey, BatchState, Purpose, RepositoryId, RepositoryUri, RequestId, ScanEvent,
+    ScanState, StepError, UriError,
 };
 use secretscan_proto::{unpack_commit_ids, v1};
 use uuid::Uuid;
@@ -40,6 +41,7 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) {
         controller
             .bus
             .work_ahead(Queue::Cancellations, CONCURRENCY, &stop, |delivery| controller.cancel(delivery)),
+        controller.bus.work_ahead(Queue::Forgets, CONCURRENCY, &stop, |delivery| controller.forget(delivery)),
         controller.bus.work_ahead(Queue::Pushes, CONCURRENCY, &stop, |delivery| controller.push(delivery)),
         controller
             .bus
@@ -123,7 +125,7 @@ impl Controller {
                 let answer = v1::Answer {
                     request_id: id.to_string(),
                     repository_id: repository.to_string(),
-                    error: String::new(),
+                    ..v1::Answer::default()
                 };
                 self.door.answer(&delivery, answer).await;
                 Verdict::Done
@@ -134,8 +136,8 @@ impl Controller {
                 }
                 let answer = v1::Answer {
                     request_id: id.to_string(),
-                    repository_id: String::new(),
                     error: refusal.reason.clone(),
+                    ..v1::Answer::default()
                 };
                 self.door.answer(&delivery, answer).await;
                 reject(refusal)
@@ -183,7 +185,8 @@ impl Controller {
             .map_err(|_| Refusal::from(format!("there is no priority {}", request.priority)))?;
         let repository = self.bus.know_repository(&uri).await?;
         let accept = ScanEvent::Accept { repository: repository.clone(), uri: uri.fetch().to_owned() };
-        let events = [ScanEvent::StartValidation, accept];
+        let aim = ScanEvent::Aim { purpose: purpose(&request) };
+        let events = [ScanEvent::StartValidation, aim, accept];
         let (refs, requester) = (request.refs, request.requester);
         let scan = self.bus.create_scan(id, refs, priority.into(), requester, &events).await?;
         if let ScanState::Failed { reason } = &scan.state
@@ -339,6 +342,10 @@ impl Controller {
         tracing::debug!(batch_id = %key, offered, admitted = commits, state = batch.state.name(), "batch");
         Ok(())
     }
+}
+
+fn purpose(request: &v1::NewRepositoryScan) -> Purpose {
+    if request.verify { Purpose::Verify } else { Purpose::Scan }
 }
 
 enum Target {

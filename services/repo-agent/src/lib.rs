@@ -6,6 +6,7 @@
 
 mod config;
 mod error;
+mod verify;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use secretscan_git::{
     Arrival, BatchCutter, BatchLimits, ChildLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Order, Refs,
 };
 use secretscan_model::{
-    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, Push, RepositoryId,
+    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, Purpose, Push, RepositoryId,
     RepositoryScan, RequestId, Role, ScanEvent,
 };
 use secretscan_proto::{pack_commit_ids, v1};
@@ -303,6 +304,9 @@ impl Agent {
     ) -> Result<Listing, WorkError> {
         let memory = self.config.fetch.max_memory_bytes;
         let (commits, outside) = self.list(scan, mirror, halt).await?;
+        if scan.purpose == Purpose::Verify {
+            return self.verify(repository, &commits).await;
+        }
         let known = self.bus.ledger(repository).known().await?;
         let count = commits.len() as u64;
         let unknown: Vec<CommitEntry> =

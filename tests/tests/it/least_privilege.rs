@@ -133,6 +133,7 @@ fn publications() -> Vec<String> {
     let mut all: Vec<String> = [
         topology::NEW_SCAN,
         topology::CANCEL_SCAN,
+        topology::FORGET_COMMITS,
         "secretscan.repository-scan.queued.reactive",
         topology::SCHEDULED_SCAN,
         topology::REPORTED_SCAN,
@@ -197,6 +198,7 @@ fn subscriptions() -> Vec<String> {
         "secretscan.>",
         topology::NEW_SCAN,
         topology::CANCEL_SCAN,
+        topology::FORGET_COMMITS,
         topology::PUSH_RECEIVED,
         topology::NEW_BATCH,
         topology::SCHEDULED_BATCH,

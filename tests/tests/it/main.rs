@@ -6,6 +6,7 @@ mod cluster;
 mod credentials;
 mod deploy;
 mod faults;
+mod history;
 mod hostile;
 mod hygiene;
 mod least_privilege;

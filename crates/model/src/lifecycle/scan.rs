@@ -1,12 +1,14 @@
 //! The life of a repository scan request.
 
 mod event;
+mod purpose;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use event::{ScanEffect, ScanEvent};
+pub use purpose::Purpose;
 
 use super::{Claim, MAX_PUSHES, NotScanned, Priority, Push, Stamp, Step, StepError, TrailEntry, lost};
 use crate::ids::{BatchId, IdError, RepositoryId, RequestId};
@@ -73,7 +75,7 @@ impl ScanState {
     }
 }
 
-/// What listing the history found.
+/// What listing the history found. Of a request to verify: how many commits are not scanned, and which.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listing {
@@ -151,6 +153,9 @@ pub struct RepositoryScan {
     /// The pushes that it scans, and nothing else, when there are any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pushes: Vec<Push>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Purpose::is_scan")]
+    pub purpose: Purpose,
     /// The urgency.
     pub priority: Priority,
     /// Who asked, as they say.
@@ -188,6 +193,7 @@ impl RepositoryScan {
             uri: String::new(),
             refs,
             pushes: Vec::new(),
+            purpose: Purpose::Scan,
             priority,
             requester,
             state: ScanState::New,
@@ -388,6 +394,14 @@ pub fn step_scan(
             }
             Failed { .. } | Cancelled => Step::stay(scan.owed()),
             Queued | Scheduling | Scheduled | InProgress { .. } | Completed => return Err(illegal()),
+        },
+        ScanEvent::Aim { purpose } => match &scan.state {
+            Validating if scan.purpose == *purpose => Step::stay(vec![]),
+            Validating => Step::change(RepositoryScan { purpose: purpose.clone(), ..scan.clone() }, vec![]),
+            Queued | Scheduling | Scheduled | InProgress { .. } | Completed | Failed { .. } | Cancelled => {
+                Step::stay(vec![])
+            }
+            New => return Err(illegal()),
         },
         ScanEvent::Accept { repository, uri } => match &scan.state {
             Validating => {

@@ -6,11 +6,11 @@ mod states;
 use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
-use secretscan_model::ledger::{CommitState, Head, Segment, drop_known, sorted};
+use secretscan_model::ledger::{CommitState, Cut, Head, Segment, drop_known, sorted};
 use secretscan_model::lifecycle::{step_batch, step_scan};
 use secretscan_model::{
     BatchEvent, BatchId, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch, CommitId,
-    Listing, Priority, RepositoryScan, ScanEvent, ScanState, Stamp, Timestamp,
+    Listing, Priority, Purpose, RepositoryScan, ScanEvent, ScanState, Stamp, Timestamp,
 };
 
 const STAMP: Stamp<'static> = Stamp { now: Timestamp(1), by: "test" };
@@ -30,6 +30,7 @@ fn scan_event() -> impl Strategy<Value = ScanEvent> {
     prop_oneof![
         Just(ScanEvent::StartValidation),
         Just(ScanEvent::Refuse { reason: "no".into() }),
+        Just(ScanEvent::Aim { purpose: Purpose::Verify }),
         Just(ScanEvent::Accept { repository: "r".parse().unwrap(), uri: "u".into() }),
         Just(ScanEvent::StartScheduling),
         Just(ScanEvent::Assign),
@@ -107,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn a_commit_is_in_one_segment(steps in prop::collection::vec((0..5_u8, 0..6_u8, 0..40_u8, 0..20_u8), 0..40)) {
+    fn a_commit_is_in_one_segment(steps in prop::collection::vec((0..6_u8, 0..6_u8, 0..40_u8, 0..20_u8), 0..40)) {
         let mut head = Head::default();
         let mut contents: BTreeMap<String, Vec<CommitId>> = BTreeMap::new();
         for (step, (action, batch, start, length)) in steps.into_iter().enumerate() {
@@ -141,6 +142,36 @@ proptest! {
                         let key = format!("m{step}");
                         head.merge(&parts, key.clone());
                         contents.insert(key, sorted(&ids));
+                    }
+                }
+                5 => {
+                    // Some commits are to be scanned again, and what is left of their segments goes by other names.
+                    let wanted: HashSet<CommitId> =
+                        (start..start + length).map(|n| CommitId::from_bytes(&[n; 20]).unwrap()).collect();
+                    let is_wanted = |segment: &Segment| contents[&segment.key].iter().any(|id| wanted.contains(id));
+                    let touched: Vec<Segment> = head.segments.iter().filter(|s| is_wanted(s)).cloned().collect();
+                    let mut rests = BTreeMap::new();
+                    let mut cuts = Vec::new();
+                    for segment in &touched {
+                        let rest: Vec<CommitId> =
+                            contents[&segment.key].iter().filter(|id| !wanted.contains(id)).copied().collect();
+                        let rest_key = (!rest.is_empty()).then(|| format!("{}-{step}", segment.key));
+                        let count = rest.len() as u64;
+                        cuts.push(Cut { key: segment.key.clone(), rest: rest_key.clone().map(|key| (key, count)) });
+                        rests.extend(rest_key.map(|key| (key, rest)));
+                    }
+                    let before = head.clone();
+                    let is_in_flight = touched.iter().any(|segment| segment.state == CommitState::WaitingForScan);
+                    match head.forget(&cuts) {
+                        Ok(_) => {
+                            prop_assert!(!is_in_flight);
+                            touched.iter().for_each(|segment| drop(contents.remove(&segment.key)));
+                            contents.extend(rests);
+                        }
+                        Err(batch) => {
+                            prop_assert!(is_in_flight && touched.iter().any(|segment| segment.batch == batch));
+                            prop_assert_eq!(&head, &before);
+                        }
                     }
                 }
                 _ => {}

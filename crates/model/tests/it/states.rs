@@ -6,7 +6,7 @@ use std::fmt;
 use secretscan_model::lifecycle::{step_batch, step_scan};
 use secretscan_model::{
     AgentId, BatchEvent, BatchId, BatchKey, BatchOutcome, BatchReport, Claim, CommitBatch, Listing, Priority,
-    Push, RepositoryScan, ScanEvent,
+    Purpose, Push, RepositoryScan, ScanEvent,
 };
 
 use crate::STAMP;
@@ -34,6 +34,7 @@ fn scan_event_name(event: &ScanEvent) -> &'static str {
     match event {
         ScanEvent::StartValidation => "StartValidation",
         ScanEvent::Refuse { .. } => "Refuse",
+        ScanEvent::Aim { .. } => "Aim",
         ScanEvent::Accept { .. } => "Accept",
         ScanEvent::Join { .. } => "Join",
         ScanEvent::StartScheduling => "StartScheduling",
@@ -93,6 +94,7 @@ fn scan_events() -> Vec<ScanEvent> {
     let mut events = vec![
         ScanEvent::StartValidation,
         ScanEvent::Refuse { reason: "no".into() },
+        ScanEvent::Aim { purpose: Purpose::Verify },
         ScanEvent::Accept { repository: "r".parse().unwrap(), uri: "u".into() },
         ScanEvent::Join { pushes: vec![push()] },
         ScanEvent::StartScheduling,

@@ -1,6 +1,6 @@
 //! What happens to a repository scan request, and what follows from it.
 
-use super::{BatchOutcome, Listing};
+use super::{BatchOutcome, Listing, Purpose};
 use crate::ids::{AgentId, BatchId, RepositoryId};
 use crate::lifecycle::{Claim, Push};
 
@@ -13,6 +13,11 @@ pub enum ScanEvent {
     Refuse {
         /// Why.
         reason: String,
+    },
+    /// The controller puts down what it is for, where that is not a scan.
+    Aim {
+        /// What it is for.
+        purpose: Purpose,
     },
     /// The controller accepts it.
     Accept {
@@ -94,6 +99,7 @@ impl ScanEvent {
         match self {
             Self::StartValidation => "StartValidation",
             Self::Refuse { .. } => "Refuse",
+            Self::Aim { .. } => "Aim",
             Self::Accept { .. } => "Accept",
             Self::Join { .. } => "Join",
             Self::StartScheduling => "StartScheduling",
