@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::topology::{
     AGENTS, ANSWERED, BATCHES, CANCEL_SCAN, DEAD_LETTERS, DELIVERIES, EVENTS, FINDINGS, FORGET_COMMITS,
     HISTORY, NEW_BATCH, NEW_SCAN, NOTIFICATIONS, PACKS, PUSH_RECEIVED, PUSHED, Queue, REPORTED_BATCH,
-    REPORTED_SCAN, REPOSITORIES, REQUESTS, SCHEDULED_BATCH, SCHEDULED_SCAN,
+    REPORTED_SCAN, REPOSITORIES, REQUESTS, RULE_SETS, SCHEDULED_BATCH, SCHEDULED_SCAN,
 };
 
 /// An identity on the server.
@@ -142,6 +142,7 @@ impl Identity {
                 may.subscribe.push(format!("$KV.{REQUESTS}.*"));
                 may.read(BATCHES);
                 may.read(HISTORY);
+                may.read(RULE_SETS);
                 may.write(PUSHED, "*");
                 may.publish.push(format!("$JS.API.STREAM.INFO.KV_{PUSHED}"));
                 may.live("repo-agent");
@@ -159,6 +160,8 @@ impl Identity {
                 }
                 may.subscribe.push(format!("$KV.{BATCHES}.>"));
                 may.read(HISTORY);
+                may.read(RULE_SETS);
+                may.write(RULE_SETS, "*");
                 may.live("batch-agent");
                 may.read_packs();
                 may.publish(&[
@@ -184,7 +187,7 @@ impl Identity {
             }
             Self::Cli => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS]);
-                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, FINDINGS, AGENTS] {
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, RULE_SETS, FINDINGS, AGENTS] {
                     may.read(bucket);
                     may.list(&format!("KV_{bucket}"));
                     may.subscribe.push(format!("$KV.{bucket}.>"));

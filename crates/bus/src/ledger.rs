@@ -2,6 +2,7 @@
 
 mod cache;
 mod forget;
+mod rescan;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -203,6 +204,7 @@ impl Ledger<'_> {
                 key: key.clone(),
                 commits: ids.len() as u64,
                 state: CommitState::WaitingForScan,
+                is_rescanned: false,
                 rule_set: String::new(),
                 at: now(),
             });
@@ -334,12 +336,14 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Makes the commits of a batch unknown again, unless they were scanned. Repeats safely.
+    /// Ends a batch without a scan: see [`Head::release`]. Repeats safely.
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be written.
     pub(crate) async fn release(&self, batch: &BatchKey) -> Result<(), BusError> {
-        if let Some(segment) = self.change_head(|head| head.release(batch)).await? {
+        if let Some(segment) = self.change_head(|head| head.release(batch)).await?
+            && segment.state == CommitState::WaitingForScan
+        {
             self.delete_segment(&segment.key).await?;
         }
         Ok(())

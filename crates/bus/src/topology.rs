@@ -36,6 +36,8 @@ pub const BATCHES: &str = "batches";
 pub const REPOSITORIES: &str = "repositories";
 /// Bucket: the ledger: `repository.head` and `repository.segment.key`.
 pub const HISTORY: &str = "history";
+/// Bucket: what each version of the rules consists of, by version.
+pub const RULE_SETS: &str = "rule-sets";
 /// Bucket: findings by `repository.fingerprint`.
 pub const FINDINGS: &str = "findings";
 /// Bucket: living agents by `role.id`.
@@ -299,6 +301,7 @@ fn buckets(replicas: usize) -> Vec<kv::Config> {
         kv::Config { max_age: BATCHES_MAX_AGE, ..file(BATCHES) },
         file(REPOSITORIES),
         file(HISTORY),
+        file(RULE_SETS),
         file(FINDINGS),
         // On disk too: the services, which may not create buckets, need them after a restart of the server.
         kv::Config { limit_markers: Some(Duration::from_secs(60)), ..file(AGENTS) },

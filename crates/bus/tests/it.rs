@@ -14,8 +14,8 @@ use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_model::ledger::CommitState;
 use secretscan_model::{
-    BatchEvent, BatchKey, BatchReport, BatchState, Claim, CommitId, Finding, Listing, Priority, RepositoryId,
-    RepositoryUri, RequestId, Role, ScanEvent, ScanState, UriPolicy,
+    BatchEvent, BatchKey, BatchReport, BatchState, ChosenRules, Claim, CommitId, Finding, Listing, Priority,
+    RepositoryId, RepositoryUri, RequestId, Role, ScanEvent, ScanState, UriPolicy,
 };
 use secretscan_proto::{pack_commit_ids, v1};
 use secretscan_testkit::{TestServer, eventually};
@@ -104,7 +104,7 @@ async fn a_request_goes_its_whole_way_and_leaves_nothing_over() {
     assert!(bus.hold_fetch(&repository, &"r2".parse().unwrap()).await.unwrap(), "the fetch is released");
 
     take(&bus, Queue::NewBatches).await;
-    bus.create_batch(&batch, &repository, Priority::OnDemand, 100, 2_000_000).await.unwrap();
+    bus.create_batch(&batch, &repository, Priority::OnDemand, 100, 2_000_000, None).await.unwrap();
     let admitted = bus.ledger(&repository).admit(&batch, &ids, &LedgerCache::default(), false).await.unwrap();
     let admit = BatchEvent::Admit { commits: admitted };
     bus.apply_batch(&batch, &[BatchEvent::StartValidation, admit]).await.unwrap();
@@ -228,7 +228,8 @@ async fn no_segment_is_stray(server: &TestServer, bus: &Bus, repository: &Reposi
     let head = bus.ledger(repository).head().await.unwrap();
     let mut named: Vec<String> =
         head.segments.iter().map(|segment| format!("{repository}.segment.{}", segment.key)).collect();
-    (stored.sort(), named.sort());
+    stored.sort();
+    named.sort();
     assert_eq!(stored, named);
 }
 
@@ -301,6 +302,59 @@ async fn commits_are_forgotten_while_others_are_admitted_and_merged() {
     let known = ledger.known().await.unwrap();
     assert_eq!(known.len(), 720);
     assert!(commits(0..800).iter().enumerate().all(|(n, id)| known.contains(id) == (n % 10 > 0)));
+    no_segment_is_stray(&server, &bus, &repository).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_are_scanned_again_by_one_batch_each_and_stay_scanned() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let repository: RepositoryId = "repo".parse().unwrap();
+    let (ledger, cache) = (bus.ledger(&repository), LedgerCache::default());
+    for number in 0..4 {
+        let (batch, offered) = (key(&format!("b{number}")), commits(number * 100..number * 100 + 100));
+        ledger.admit(&batch, &offered, &cache, false).await.unwrap();
+        ledger.mark_scanned(&batch, if number < 3 { "v1" } else { "v2" }).await.unwrap();
+    }
+    let chosen = ChosenRules { rule_set: "v2".into(), rules: None };
+    // Two controllers, and batches that overlap; those of the new version and unknown ones don't count.
+    let admissions = (0..8_u32).map(|n| {
+        let (bus, repository, chosen) = (bus.clone(), repository.clone(), chosen.clone());
+        tokio::spawn(async move {
+            let (ledger, cache) = (bus.ledger(&repository), LedgerCache::default());
+            let (batch, offered) = (key(&format!("again{n}")), commits(n * 50..n * 50 + 100));
+            let first = ledger.admit_again(&batch, &offered, &chosen, &cache, false).await.unwrap();
+            let again = ledger.admit_again(&batch, &offered, &chosen, &cache, true).await.unwrap();
+            assert!(first == again || first == 0, "admitting repeats safely: {first}, {again}");
+            again
+        })
+    });
+    let mut sum = 0;
+    for admission in admissions.collect::<Vec<_>>() {
+        sum += admission.await.unwrap();
+    }
+    assert_eq!(sum, 300, "every commit once");
+    let head = ledger.head().await.unwrap();
+    assert_eq!((head.count(CommitState::Scanned), ledger.known().await.unwrap().len()), (400, 400));
+    no_segment_is_stray(&server, &bus, &repository).await;
+    let in_flight = ledger.forget(&Wanted::All, &cache).await;
+    assert!(matches!(in_flight, Err(ForgetError::InFlight { .. })));
+
+    // What is scanned again is of the new version, once, and never goes back.
+    let of_new = async || {
+        let totals = ledger.head().await.unwrap().totals();
+        totals.iter().filter(|total| total.rule_set == "v2").map(|total| total.commits).sum::<u64>()
+    };
+    let mut expected = 100;
+    for segment in head.segments.iter().filter(|segment| segment.is_rescanned) {
+        ledger.mark_scanned(&segment.batch, "v2").await.unwrap();
+        ledger.mark_scanned(&segment.batch, "v1").await.unwrap();
+        expected += segment.commits;
+        assert_eq!(of_new().await, expected);
+    }
+    assert_eq!(expected, 400);
+    assert_eq!(ledger.admit_again(&key("late"), &commits(0..400), &chosen, &cache, false).await.unwrap(), 0);
+    assert_eq!(ledger.forget(&Wanted::All, &cache).await.unwrap(), 400);
     no_segment_is_stray(&server, &bus, &repository).await;
 }
 

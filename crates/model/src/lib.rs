@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod plan;
 pub mod repository;
+pub mod rules;
 pub mod uri;
 pub mod verification;
 
@@ -19,8 +20,10 @@ pub use finding::{Author, Finding, Fingerprint, Occurrence, SecretHash};
 pub use ids::{AgentId, BatchId, BlobId, CommitId, IdError, RepositoryId, RequestId, RuleId, Timestamp};
 pub use lifecycle::{
     BatchEffect, BatchEvent, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch, Listing,
-    NotScanned, Priority, Purpose, Push, RepositoryScan, ScanEffect, ScanEvent, ScanState, Stamp, StepError,
+    NotScanned, Priority, Purpose, Push, RepositoryScan, Rescan, ScanEffect, ScanEvent, ScanState, Stamp,
+    StepError,
 };
 pub use repository::Repository;
+pub use rules::{ChosenRules, RuleChange, RuleHashes};
 pub use uri::{RepositoryUri, UriError, UriPolicy};
 pub use verification::Verification;

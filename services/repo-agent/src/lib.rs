@@ -6,6 +6,7 @@
 
 mod config;
 mod error;
+mod rescan;
 mod verify;
 
 use std::ops::ControlFlow;
@@ -304,14 +305,15 @@ impl Agent {
     ) -> Result<Listing, WorkError> {
         let memory = self.config.fetch.max_memory_bytes;
         let (commits, outside) = self.list(scan, mirror, halt).await?;
-        if scan.purpose == Purpose::Verify {
-            return self.verify(repository, &commits).await;
-        }
-        let known = self.bus.ledger(repository).known().await?;
         let count = commits.len() as u64;
-        let unknown: Vec<CommitEntry> =
-            commits.into_iter().filter(|commit| !known.contains(&commit.id)).collect();
-        drop(known);
+        let unknown: Vec<CommitEntry> = match &scan.purpose {
+            Purpose::Verify => return self.verify(repository, &commits).await,
+            Purpose::Rescan(rescan) => self.outdated(scan, claim, repository, rescan, commits).await?,
+            Purpose::Scan => {
+                let known = self.bus.ledger(repository).known().await?;
+                commits.into_iter().filter(|commit| !known.contains(&commit.id)).collect()
+            }
+        };
         let not_scanned = NotScanned::at_most(outside, MAX_NOT_SCANNED);
         let listing = Listing { commits: count, unknown: unknown.len() as u64, not_scanned };
         let compare = ScanEvent::Compare { claim: claim.clone(), listing: listing.clone() };

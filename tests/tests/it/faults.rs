@@ -15,9 +15,10 @@ async fn a_short_run_of_faults_loses_repeats_and_leaves_nothing() {
 }
 
 /// The consumers that have messages.
-const CONSUMERS: [&str; 11] = [
+const CONSUMERS: [&str; 12] = [
     "controller-new",
     "controller-cancel",
+    "controller-forget",
     "controller-pushes",
     "notifier-events",
     "scheduler-queued-on-demand",
@@ -49,7 +50,7 @@ const EVENTS: [(&str, usize); 15] = [
 ];
 
 /// Writes between the beats.
-const BETWEEN: [&str; 31] = [
+const BETWEEN: [&str; 35] = [
     "scan.created",
     "repository.held",
     "push.stored",
@@ -74,6 +75,10 @@ const BETWEEN: [&str; 31] = [
     "batch.Settle.performed.1",
     "batch.Settle.performed.2",
     "ledger.marked",
+    "ledger.forgotten",
+    "scan.ChooseRules.written",
+    "ledger.admitted-again",
+    "ledger.moved",
     "scan.EndBatch.written",
     "scan.EndBatch.told",
     "scan.EndBatch.performed.0",

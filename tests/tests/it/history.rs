@@ -77,7 +77,8 @@ async fn commits_that_were_forgotten_are_scanned_again_and_no_other() {
     assert_eq!((answer.error.as_str(), answer.commits), ("", 7));
     let found = verify(&system, &repository).await;
     let mut named: Vec<String> = found.not_scanned.into_iter().map(|commit| commit.what).collect();
-    (named.sort(), commits.sort());
+    named.sort();
+    commits.sort();
     assert_eq!((found.unknown, named), (7, commits));
     let (id, _) = system.request(uri).await.unwrap();
     let again = system.ended(&id).await;

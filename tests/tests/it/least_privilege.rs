@@ -26,11 +26,12 @@ const STREAMS: [&str; 6] = [
     topology::DEAD_LETTERS,
 ];
 
-const BUCKETS: [&str; 10] = [
+const BUCKETS: [&str; 11] = [
     topology::REQUESTS,
     topology::BATCHES,
     topology::REPOSITORIES,
     topology::HISTORY,
+    topology::RULE_SETS,
     topology::FINDINGS,
     topology::AGENTS,
     topology::ANSWERED,

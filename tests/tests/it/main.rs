@@ -12,6 +12,7 @@ mod hygiene;
 mod least_privilege;
 mod on_demand;
 mod pushes;
+mod rescan;
 mod server;
 mod sharing;
 mod whole_way;

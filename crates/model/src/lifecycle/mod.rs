@@ -15,7 +15,8 @@ use thiserror::Error;
 pub use batch::{BatchEffect, BatchEvent, BatchKey, BatchReport, BatchState, CommitBatch, step_batch};
 pub use push::{MAX_PUSHES, Push};
 pub use scan::{
-    BatchOutcome, Listing, Purpose, RepositoryScan, ScanEffect, ScanEvent, ScanState, ScanTotals, step_scan,
+    BatchOutcome, Listing, Purpose, RepositoryScan, Rescan, ScanEffect, ScanEvent, ScanState, ScanTotals,
+    step_scan,
 };
 
 use crate::ids::{AgentId, Timestamp};

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use event::{ScanEffect, ScanEvent};
-pub use purpose::Purpose;
+pub use purpose::{Purpose, Rescan};
 
 use super::{Claim, MAX_PUSHES, NotScanned, Priority, Push, Stamp, Step, StepError, TrailEntry, lost};
 use crate::ids::{BatchId, IdError, RepositoryId, RequestId};
+use crate::rules::ChosenRules;
 
 /// Where a repository scan request stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -314,7 +315,12 @@ impl RepositoryScan {
             | ScanState::Scheduling
             | ScanState::Scheduled
             | ScanState::InProgress { .. } => vec![],
-            ScanState::Completed => vec![ScanEffect::ReleaseFetch],
+            ScanState::Completed => match &self.purpose {
+                Purpose::Rescan(rescan) => {
+                    vec![ScanEffect::ReleaseFetch, ScanEffect::EndRescan(rescan.clone())]
+                }
+                Purpose::Scan | Purpose::Verify => vec![ScanEffect::ReleaseFetch],
+            },
             // Refused at the door: the refused message itself is the dead letter.
             ScanState::Failed { .. } if self.repository.is_none() => vec![],
             ScanState::Failed { reason } => vec![
@@ -495,6 +501,15 @@ pub fn step_scan(
             next.found = Some(listing.clone());
             Step::change(next, vec![])
         }
+        ScanEvent::ChooseRules { claim, from, rules } => {
+            if !scan.is_claimed_by(claim) {
+                return Err(lease_lost());
+            }
+            let Purpose::Rescan(rescan) = &scan.purpose else { return Err(illegal()) };
+            let chosen = ChosenRules { rules: rules.clone(), ..rescan.chosen.clone() };
+            let purpose = Purpose::Rescan(Rescan { chosen, from: from.clone() });
+            Step::change(RepositoryScan { purpose, ..scan.clone() }, vec![])
+        }
         ScanEvent::CutBatch { claim, batch } => {
             if !scan.is_claimed_by(claim) {
                 return Err(lease_lost());
@@ -534,7 +549,8 @@ pub fn step_scan(
             },
             // Its last batch may have ended it just before a crash.
             Failed { reason } => Step::stay(vec![ScanEffect::DeadLetter { reason: reason.clone() }]),
-            Completed | Cancelled => Step::stay(vec![]),
+            Completed => Step::stay(scan.owed()),
+            Cancelled => Step::stay(vec![]),
             New | Validating | Queued | Scheduling => return Err(illegal()),
         },
         ScanEvent::Fail { claim, reason } => {

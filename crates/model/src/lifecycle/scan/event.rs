@@ -1,7 +1,7 @@
 //! What happens to a repository scan request, and what follows from it.
 
-use super::{BatchOutcome, Listing, Purpose};
-use crate::ids::{AgentId, BatchId, RepositoryId};
+use super::{BatchOutcome, Listing, Purpose, Rescan};
+use crate::ids::{AgentId, BatchId, RepositoryId, RuleId};
 use crate::lifecycle::{Claim, Push};
 
 /// What happens to a repository scan request.
@@ -56,6 +56,15 @@ pub enum ScanEvent {
         /// What it found.
         listing: Listing,
     },
+    /// The agent has compared the versions of the rules.
+    ChooseRules {
+        /// The claim it holds.
+        claim: Claim,
+        /// The other versions that the ledger has.
+        from: Vec<String>,
+        /// The rules that run; all when `None`.
+        rules: Option<Vec<RuleId>>,
+    },
     /// The agent cut a batch.
     CutBatch {
         /// The claim it holds.
@@ -107,6 +116,7 @@ impl ScanEvent {
             Self::Claim { .. } => "Claim",
             Self::GiveBack { .. } => "GiveBack",
             Self::Compare { .. } => "Compare",
+            Self::ChooseRules { .. } => "ChooseRules",
             Self::CutBatch { .. } => "CutBatch",
             Self::FinishListing { .. } => "FinishListing",
             Self::EndBatch { .. } => "EndBatch",
@@ -128,6 +138,8 @@ pub enum ScanEffect {
     Report,
     /// Let another request fetch the repository.
     ReleaseFetch,
+    /// Note in the ledger that nothing of the older versions is left.
+    EndRescan(Rescan),
     /// Cancel every batch that has not ended.
     CancelBatches,
     /// Keep the request for people to read.
