@@ -16,6 +16,8 @@ mod exit;
 mod failure;
 #[cfg(feature = "remote")]
 mod findings;
+#[cfg(feature = "remote")]
+mod history;
 mod hook;
 mod ignore;
 #[cfg(feature = "remote")]
@@ -36,6 +38,8 @@ mod request;
 mod request_show;
 #[cfg(feature = "remote")]
 mod requests;
+#[cfg(feature = "remote")]
+mod rescan;
 mod rules;
 #[cfg(feature = "local")]
 mod run;
@@ -84,6 +88,10 @@ enum Command {
     #[cfg(feature = "remote")]
     Schedule(schedule::Arguments),
     #[cfg(feature = "remote")]
+    History(history::Arguments),
+    #[cfg(feature = "remote")]
+    Rescan(rescan::Arguments),
+    #[cfg(feature = "remote")]
     Findings(findings::Arguments),
     #[cfg(feature = "remote")]
     Agents(agents::Arguments),
@@ -124,6 +132,10 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Repositories(arguments) => repositories::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Schedule(arguments) => schedule::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::History(arguments) => history::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Rescan(arguments) => rescan::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Findings(arguments) => findings::run(&arguments),
         #[cfg(feature = "remote")]

@@ -94,7 +94,7 @@ impl System {
         for event in events {
             self.bus.apply_scan(id, &[event]).await.unwrap();
         }
-        self.bus.create_batch(&batch, repository, Priority::OnDemand, 2, 1_000).await.unwrap();
+        self.bus.create_batch(&batch, repository, Priority::OnDemand, 2, 1_000, None).await.unwrap();
         let commits = [commit(1), commit(2)];
         let admitted = self
             .bus
@@ -123,6 +123,7 @@ impl System {
             blobs: 5,
             bytes: 12_345,
             findings: count,
+            rules: 2,
             rule_set: "r1-0123456789ab".into(),
             not_scanned: vec![skipped],
         };
@@ -207,6 +208,7 @@ fn finding(path: &str) -> Finding {
         tags: Vec::new(),
         secret_hash: SecretHash("00".repeat(32)),
         path: path.as_bytes().to_vec(),
+        matched_by: std::collections::BTreeSet::new(),
         occurrences: vec![occurrence],
     }
 }
@@ -691,7 +693,7 @@ async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
 
 #[test]
 fn help_fits_a_screen_and_has_an_example() {
-    let commands: [&[&str]; 17] = [
+    let commands: [&[&str]; 19] = [
         &["request"],
         &["schedule", "add"],
         &["schedule", "list"],
@@ -702,6 +704,11 @@ fn help_fits_a_screen_and_has_an_example() {
         &["requests"],
         &["repositories"],
         &["findings"],
+        &["history"],
+        &["history", "show"],
+        &["history", "verify"],
+        &["history", "forget"],
+        &["rescan"],
         &["agents"],
         &["dead-letters", "list"],
         &["dead-letters", "show"],

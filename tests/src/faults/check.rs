@@ -197,6 +197,8 @@ async fn ledger_is_exact(bus: &Bus, path: &Path, repository: &RepositoryId) -> a
     let mut listed: Vec<CommitId> = Vec::new();
     for segment in &head.segments {
         ensure!(segment.state == CommitState::Scanned, "{} waits for its scan", segment.batch);
+        ensure!(!segment.is_rescanned, "{} waits to be scanned again", segment.batch);
+        ensure!(segment.rule_set != "r0-unknown", "{} was not scanned again", segment.batch);
         let commits = ledger.commits_of(&segment.batch).await?;
         let commits = commits.with_context(|| format!("the segment of {} is gone", segment.batch))?;
         ensure!(commits.len() as u64 == segment.commits, "the segment of {} is another", segment.batch);

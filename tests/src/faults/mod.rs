@@ -25,7 +25,7 @@ use anyhow::Context;
 use secretscan_bus::access::Identity;
 use secretscan_bus::door::AskError;
 use secretscan_bus::{Bus, NatsConfig};
-use secretscan_detect::{HashKey, RuleSet};
+use secretscan_detect::{HashKey, RuleSet, Scanner};
 use secretscan_model::{RepositoryId, RequestId};
 use secretscan_proto::v1;
 use secretscan_testkit::{GeneratedRepository, Random, TestServer, generate};
@@ -150,6 +150,8 @@ struct Stage {
     pushed: Target,
     /// Scanned because a schedule says so.
     scheduled: Target,
+    /// Scanned again because its ledger knows it scanned with other rules.
+    outdated: Target,
     host: Host,
     rules: Arc<RuleSet>,
     logs: PathBuf,
@@ -190,9 +192,10 @@ impl Stage {
         let (seed, count) = (run.seed, run.repositories);
         let made = move || {
             let (cancelled, pushed) = (make_cancelled(seed)?, make_pushed(seed)?);
-            anyhow::Ok((make_targets(seed, count)?, cancelled, pushed, make_scheduled(seed)?))
+            let (scheduled, outdated) = (make_scheduled(seed)?, make_outdated(seed)?);
+            anyhow::Ok((make_targets(seed, count)?, cancelled, pushed, scheduled, outdated))
         };
-        let (targets, cancelled, pushed, scheduled) = tokio::task::spawn_blocking(made).await??;
+        let (targets, cancelled, pushed, scheduled, outdated) = tokio::task::spawn_blocking(made).await??;
         say(&format!("{} repositories are made", count + 3));
         let users = Users::with_tls()?;
         let server = TestServer::start_with(users.server_config()?).await?;
@@ -201,7 +204,8 @@ impl Stage {
         let client = users.client_options(setup)?.connect(url).await?;
         let key_file = dir.join("key");
         std::fs::write(&key_file, KEY)?;
-        let (rules, rules_file) = few_rules(targets.iter().chain([&cancelled, &pushed, &scheduled]), &dir)?;
+        let all = targets.iter().chain([&cancelled, &pushed, &scheduled, &outdated]);
+        let (rules, rules_file) = few_rules(all, &dir)?;
         let host = Host::start(&dir, &pushed).await?;
         let options = FleetOptions {
             binaries: &binaries,
@@ -226,6 +230,7 @@ impl Stage {
             cancelled,
             pushed,
             scheduled,
+            outdated,
             host,
             rules,
             logs,
@@ -234,7 +239,7 @@ impl Stage {
     }
 
     fn all_targets(&self) -> impl Iterator<Item = &Target> {
-        self.targets.iter().chain([&self.cancelled, &self.pushed, &self.scheduled])
+        self.targets.iter().chain([&self.cancelled, &self.pushed, &self.scheduled, &self.outdated])
     }
 
     /// Sends all requests, those that complete and those that don't, and waits until they have ended.
@@ -244,18 +249,20 @@ impl Stage {
         let mut with_batches = detour(0);
         // A process crashes once at each point, and then another goes on after it.
         let mut without: Vec<Detour<'_>> = (1..=4).map(detour).collect();
-        let (mut refused, mut by_schedule) = (detour(5), detour(6));
-        let ((mut repositories, sent_again), _, (), cancelled, pushed, scheduled) = tokio::try_join!(
+        let (mut refused, mut by_schedule, mut again) = (detour(5), detour(6), detour(7));
+        let version = Scanner::new(self.rules.clone()).version();
+        let ((mut repositories, sent_again), _, (), cancelled, pushed, scheduled, outdated) = tokio::try_join!(
             ask(&self.bus, &self.targets, options.duration),
             futures::future::try_join_all(without.iter_mut().map(Detour::without_history)),
             refused.refusals(&self.fleet),
             with_batches.with_batches(&self.cancelled, &self.fleet),
             self.host.tell(&self.bus, &self.pushed, self.fleet.webhooks(), options.duration.mul_f64(0.8)),
             by_schedule.schedule(&self.scheduled, &self.fleet),
+            again.with_other_rules(&self.outdated, &version),
         )?;
-        repositories.extend([cancelled, pushed, scheduled]);
-        let refused =
-            without.iter().chain([&with_batches, &refused, &by_schedule]).map(|detour| detour.refused).sum();
+        repositories.extend([cancelled, pushed, scheduled, outdated]);
+        let detours = without.iter().chain([&with_batches, &refused, &by_schedule, &again]);
+        let refused = detours.map(|detour| detour.refused).sum();
         Ok(Asked { repositories, sent_again, refused })
     }
 
@@ -419,6 +426,13 @@ fn make_pushed(seed: u64) -> anyhow::Result<Target> {
 /// Few commits: it is scanned again and again.
 fn make_scheduled(seed: u64) -> anyhow::Result<Target> {
     Ok(Target { generated: generate(seed.wrapping_mul(10_000) + 9_997, 30)?, requests: vec![] })
+}
+
+/// Batches enough that a process can crash in the midst of them. It is scanned again, and then what was forgotten.
+fn make_outdated(seed: u64) -> anyhow::Result<Target> {
+    let requests = ["rescan", "forgotten"].map(|name| RequestId::parse(&format!("s{seed}-{name}")));
+    let requests = requests.into_iter().collect::<Result<_, _>>()?;
+    Ok(Target { generated: generate(seed.wrapping_mul(10_000) + 9_996, 60)?, requests })
 }
 
 /// Sends all requests, spread over most of the time, each until it is answered. Gives the repositories' ids and how

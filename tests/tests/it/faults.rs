@@ -15,9 +15,10 @@ async fn a_short_run_of_faults_loses_repeats_and_leaves_nothing() {
 }
 
 /// The consumers that have messages.
-const CONSUMERS: [&str; 15] = [
+const CONSUMERS: [&str; 16] = [
     "controller-new",
     "controller-cancel",
+    "controller-forget",
     "controller-pushes",
     "controller-new-schedules",
     "controller-schedule-changes",
@@ -53,7 +54,7 @@ const EVENTS: [(&str, usize); 15] = [
 ];
 
 /// Writes between the beats.
-const BETWEEN: [&str; 42] = [
+const BETWEEN: [&str; 46] = [
     "scan.created",
     "repository.held",
     "push.stored",
@@ -78,6 +79,10 @@ const BETWEEN: [&str; 42] = [
     "batch.Settle.performed.1",
     "batch.Settle.performed.2",
     "ledger.marked",
+    "ledger.forgotten",
+    "scan.ChooseRules.written",
+    "ledger.admitted-again",
+    "ledger.moved",
     "scan.EndBatch.written",
     "scan.EndBatch.told",
     "scan.EndBatch.performed.0",
