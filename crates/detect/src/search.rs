@@ -360,10 +360,7 @@ fn settle(settled: &mut Option<Reach>, before: usize, after: usize) {
 impl Meaning {
     /// Whether what stands around the text decides, and not all of the content.
     fn is_near(&self, rules: &[OfRule]) -> bool {
-        match self {
-            Self::Candidate { rule, .. } => !rules[usize::from(*rule)].is_gated,
-            Self::Keyword { .. } | Self::Allow => false,
-        }
+        matches!(self, Self::Candidate { rule, .. } if !rules[usize::from(*rule)].is_gated)
     }
 }
 
