@@ -30,6 +30,9 @@ struct AgentView<'a> {
     holds: &'a [String],
     host: &'a str,
     version: &'a str,
+    /// Of a batch-agent, the version of its rules.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    rule_set: &'a str,
     since: String,
     seen: String,
 }
@@ -73,6 +76,7 @@ fn view(agent: &Agent) -> AgentView<'_> {
         holds: &agent.holds,
         host: &agent.host,
         version: &agent.version,
+        rule_set: &agent.rule_set,
         since: lists::rfc3339(agent.started),
         seen: lists::rfc3339(agent.seen),
     }

@@ -1,11 +1,14 @@
 //! `secretscan findings`: what the system has found, as reports of its repositories.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use secretscan_bus::{Bus, BusError};
 use secretscan_model::ledger::{CommitState, Head};
-use secretscan_model::{BatchState, Finding, NotScanned, Repository, RepositoryScan, Timestamp};
+use secretscan_model::rules::resolved_by;
+use secretscan_model::{
+    BatchState, Finding, NotScanned, Purpose, Repository, RepositoryScan, RuleChange, RuleHashes, Timestamp,
+};
 use secretscan_report::{Found, Redaction, Report, ReportedFinding, Summary};
 
 use crate::connection::ConnectionArguments;
@@ -34,6 +37,10 @@ pub struct Arguments {
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t = ConfidenceArgument::Low)]
     confidence: ConfidenceArgument,
 
+    /// Instead, those that a change of the rules has resolved: their rule is gone, or finds them no more
+    #[arg(long)]
+    resolved_by_rule_change: bool,
+
     #[command(flatten)]
     connection: ConnectionArguments,
 }
@@ -50,8 +57,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
                 all
             }
         };
-        report(bus, &repositories, arguments.confidence, writer).await
+        let which = if arguments.resolved_by_rule_change { Which::Resolved } else { Which::Open };
+        write_report(bus, &repositories, arguments.confidence, which, writer).await
     })
+}
+
+/// Which findings are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Those that the rules still find.
+    Open,
+    /// Those that a change of the rules has resolved.
+    Resolved,
 }
 
 /// Reports what is known of these repositories, of at least this confidence.
@@ -61,10 +78,20 @@ pub async fn report(
     least: ConfidenceArgument,
     writer: ReportWriter,
 ) -> anyhow::Result<Outcome> {
+    write_report(bus, repositories, least, Which::Open, writer).await
+}
+
+async fn write_report(
+    bus: &Bus,
+    repositories: &[Repository],
+    least: ConfidenceArgument,
+    which: Which,
+    writer: ReportWriter,
+) -> anyhow::Result<Outcome> {
     let scans = bus.scans().await?;
     let mut known = Vec::with_capacity(repositories.len());
     for repository in repositories {
-        known.push(Known::load(bus, repository, &scans, least).await?);
+        known.push(Known::load(bus, repository, &scans, least, which).await?);
     }
     writer.write(known.iter().map(Known::report).collect())
 }
@@ -72,7 +99,7 @@ pub async fn report(
 /// What the system knows of a repository.
 struct Known<'a> {
     repository: &'a Repository,
-    findings: Vec<Finding>,
+    findings: Vec<(Finding, Option<RuleChange>)>,
     rule_set: String,
     summary: Summary,
 }
@@ -83,16 +110,25 @@ impl<'a> Known<'a> {
         repository: &'a Repository,
         scans: &[RepositoryScan],
         least: ConfidenceArgument,
+        which: Which,
     ) -> Result<Self, BusError> {
-        let mut findings: Vec<Finding> =
-            bus.findings(Some(&repository.id)).await?.into_iter().map(|(_, finding)| finding).collect();
-        findings.retain(|finding| least.allows(&finding.confidence));
-        findings.sort_by(|a, b| order(a).cmp(&order(b)));
         let head = bus.ledger(&repository.id).head().await?;
+        let versions = versions(bus, &head).await?;
+        let mut findings = Vec::new();
+        for (_, finding) in bus.findings(Some(&repository.id)).await? {
+            let change = resolved_by(&finding.rule_id, &finding.matched_by, &head, &versions).cloned();
+            if least.allows(&finding.confidence) && change.is_some() == (which == Which::Resolved) {
+                findings.push((finding, change));
+            }
+        }
+        findings.sort_by(|(a, _), (b, _)| order(a).cmp(&order(b)));
         let mut summary = Summary { commits: head.count(CommitState::Scanned), ..Summary::default() };
         let mut not_scanned = BTreeSet::new();
         let mut is_first = true;
-        for scan in scans.iter().filter(|scan| scan.repository.as_ref() == Some(&repository.id)) {
+        let is_scan = |scan: &&RepositoryScan| {
+            scan.repository.as_ref() == Some(&repository.id) && scan.purpose != Purpose::Verify
+        };
+        for scan in scans.iter().filter(is_scan) {
             let totals = scan.totals();
             summary.blobs += totals.blobs;
             summary.bytes += totals.bytes;
@@ -110,15 +146,35 @@ impl<'a> Known<'a> {
 
     fn report(&self) -> Report<'_> {
         let found: Vec<Found<'_>> =
-            self.findings.iter().map(|finding| Found { finding, secret: None }).collect();
+            self.findings.iter().map(|(finding, _)| Found { finding, secret: None }).collect();
+        let changes = self.findings.iter().map(|(_, change)| change.clone());
+        let findings = ReportedFinding::list(&found, Redaction::WHOLE).into_iter().zip(changes);
         Report {
             tool_version: env!("CARGO_PKG_VERSION"),
             rule_set_version: &self.rule_set,
             repository: Some(&self.repository.name),
-            findings: ReportedFinding::list(&found, Redaction::WHOLE),
+            findings: findings.map(|(finding, change)| finding.with_rule_change(change)).collect(),
             summary: self.summary.clone(),
         }
     }
+}
+
+/// What the versions of the rules consist of that a ledger speaks of. None while they never changed.
+async fn versions(bus: &Bus, head: &Head) -> Result<BTreeMap<String, RuleHashes>, BusError> {
+    let mut versions = BTreeMap::new();
+    if head.changes.is_empty() {
+        return Ok(versions);
+    }
+    let changes = head.changes.iter().map(|change| &change.rule_set);
+    let names: BTreeSet<&String> =
+        head.segments.iter().map(|segment| &segment.rule_set).chain(changes).collect();
+    // Those that wait for their scan have none yet.
+    for name in names.into_iter().filter(|name| !name.is_empty()) {
+        if let Some(hashes) = bus.rule_set(name).await? {
+            versions.insert(name.clone(), hashes);
+        }
+    }
+    Ok(versions)
 }
 
 /// The most severe first, then by place.

@@ -18,6 +18,8 @@ mod exit;
 mod failure;
 #[cfg(feature = "remote")]
 mod findings;
+#[cfg(feature = "remote")]
+mod history;
 mod hook;
 mod ignore;
 #[cfg(feature = "remote")]
@@ -38,6 +40,8 @@ mod request;
 mod request_show;
 #[cfg(feature = "remote")]
 mod requests;
+#[cfg(feature = "remote")]
+mod rescan;
 mod rules;
 #[cfg(feature = "local")]
 mod run;
@@ -88,6 +92,10 @@ enum Command {
     #[cfg(feature = "remote")]
     Discover(discover::Arguments),
     #[cfg(feature = "remote")]
+    History(history::Arguments),
+    #[cfg(feature = "remote")]
+    Rescan(rescan::Arguments),
+    #[cfg(feature = "remote")]
     Findings(findings::Arguments),
     #[cfg(feature = "remote")]
     Agents(agents::Arguments),
@@ -130,6 +138,10 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Schedule(arguments) => schedule::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Discover(arguments) => discover::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::History(arguments) => history::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Rescan(arguments) => rescan::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Findings(arguments) => findings::run(&arguments),
         #[cfg(feature = "remote")]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use secretscan_bus::Bus;
 use secretscan_model::ledger::CommitState;
-use secretscan_model::{Repository, RepositoryId, RepositoryUri, ScanState, Timestamp, UriPolicy};
+use secretscan_model::{Purpose, Repository, RepositoryId, RepositoryUri, ScanState, Timestamp, UriPolicy};
 use serde::Serialize;
 
 use crate::connection::ConnectionArguments;
@@ -58,6 +58,7 @@ async fn list(bus: &Bus, format: ListFormat) -> anyhow::Result<Outcome> {
     let mut last_scans: HashMap<RepositoryId, Timestamp> = HashMap::new();
     for scan in bus.scans().await? {
         if scan.state == ScanState::Completed
+            && scan.purpose != Purpose::Verify
             && let (Some(repository), Some(end)) = (scan.repository, scan.trail.last())
         {
             let last = last_scans.entry(repository).or_default();

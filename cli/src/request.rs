@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anyhow::Context;
 use secretscan_bus::door::AskError;
 use secretscan_bus::{Bus, v1};
-use secretscan_model::{Priority, RepositoryId, RepositoryUri, RequestId};
+use secretscan_model::{Priority, RepositoryId, RepositoryScan, RepositoryUri, RequestId};
 use secretscan_report::escape_for_terminal;
 use uuid::Uuid;
 
@@ -166,11 +166,7 @@ impl Arguments {
 
     async fn send(&self, bus: &Bus, request: &v1::NewRepositoryScan) -> anyhow::Result<Outcome> {
         let id: RequestId = request.request_id.parse()?;
-        let answer = bus.request_scan(request).await.map_err(|error| unanswered(error, &id))?;
-        if !answer.error.is_empty() {
-            let message = format!("the request is refused: {}", answer.error);
-            return Err(Failure::new(message, "correct it and send it again").into());
-        }
+        let answer = self::send(bus, request).await?;
         if !self.watch {
             output::to_stdout(|out| writeln!(out, "{}", escape_for_terminal(&answer.request_id)))?;
             return Ok(Outcome::Clean);
@@ -181,8 +177,32 @@ impl Arguments {
     }
 }
 
+/// Sends a request and waits until it is accepted.
+pub async fn send(bus: &Bus, request: &v1::NewRepositoryScan) -> anyhow::Result<v1::Answer> {
+    let id = &request.request_id;
+    let look = format!("`secretscan request show {id}` tells when it has taken the message");
+    let answer =
+        bus.request_scan(request).await.map_err(|error| no_answer(error, &format!("request {id}"), &look))?;
+    if !answer.error.is_empty() {
+        let message = format!("the request is refused: {}", answer.error);
+        return Err(Failure::new(message, "correct it and send it again").into());
+    }
+    Ok(answer)
+}
+
 /// Follows a request to its end, then reports what is known of its repository.
 async fn watch_and_report(bus: &Bus, id: &RequestId) -> anyhow::Result<Outcome> {
+    let ended = completed(bus, id).await?;
+    let repository = ended.repository.context("a request completed without a repository")?;
+    let repository = bus.repository(&repository).await?.context("the repository is gone")?;
+    findings::report(bus, &[repository], ConfidenceArgument::Low, ReportWriter::text_to_stdout()).await
+}
+
+/// Follows a request until it is completed.
+///
+/// # Errors
+/// When it ends otherwise, or the user interrupts.
+pub async fn completed(bus: &Bus, id: &RequestId) -> anyhow::Result<RepositoryScan> {
     let ended = tokio::select! {
         ended = watch::until_end(bus, id) => ended?,
         interrupted = tokio::signal::ctrl_c() => {
@@ -194,12 +214,10 @@ async fn watch_and_report(bus: &Bus, id: &RequestId) -> anyhow::Result<Outcome> 
             .into());
         }
     };
-    if let Some(failure) = watch::ended_badly(&ended) {
-        return Err(failure.into());
+    match watch::ended_badly(&ended) {
+        Some(failure) => Err(failure.into()),
+        None => Ok(ended),
     }
-    let repository = ended.repository.context("a request completed without a repository")?;
-    let repository = bus.repository(&repository).await?.context("the repository is gone")?;
-    findings::report(bus, &[repository], ConfidenceArgument::Low, ReportWriter::text_to_stdout()).await
 }
 
 /// The URI to send: checked here as far as possible, so that a password in it goes nowhere.
@@ -218,16 +236,15 @@ pub fn uri(text: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn unanswered(error: AskError, id: &RequestId) -> Failure {
+/// No controller said what became of a message. `look` says how to find out.
+pub fn no_answer(error: AskError, what: &str, look: &str) -> Failure {
     let hint = match &error {
-        AskError::NoAnswer { .. } => format!(
-            "check that the controller runs; `secretscan request show {id}` tells when it has taken the message"
-        ),
+        AskError::NoAnswer { .. } => format!("check that the controller runs; {look}"),
         AskError::Send { .. } => {
-            "check that these credentials may publish to secretscan.repository-scan.>".into()
+            "check that these credentials may publish at the door: see SECURITY.md".into()
         }
     };
-    Failure::caused_by(error, format!("no answer for request {id}"), hint)
+    Failure::caused_by(error, format!("no answer for {what}"), hint)
 }
 
 impl CancelArguments {
@@ -237,7 +254,11 @@ impl CancelArguments {
             request_id: id.to_string(),
             requester: self.requester.requester.clone(),
         };
-        let answer = bus.cancel_scan(&message).await.map_err(|error| unanswered(error, id))?;
+        let look = format!("`secretscan request show {id}` tells when it has taken the message");
+        let answer = bus
+            .cancel_scan(&message)
+            .await
+            .map_err(|error| no_answer(error, &format!("request {id}"), &look))?;
         if !answer.error.is_empty() {
             let message = format!("request {id} is not cancelled: {}", answer.error);
             return Err(Failure::new(message, request_show::HINT).into());

@@ -7,7 +7,8 @@ use console::Style;
 use secretscan_bus::Bus;
 use secretscan_model::lifecycle::TrailEntry;
 use secretscan_model::{
-    BatchId, BatchOutcome, BatchState, CommitBatch, CommitId, NotScanned, Push, RepositoryScan, RequestId,
+    BatchId, BatchOutcome, BatchState, ChosenRules, CommitBatch, CommitId, NotScanned, Push, RepositoryScan,
+    RequestId, RuleId,
 };
 use secretscan_report::escape_for_terminal;
 use serde::Serialize;
@@ -26,6 +27,8 @@ const MAX_BATCHES: usize = 20;
 /// So many pushes are shown, and so much of an id.
 const SHOWN_PUSHES: usize = 5;
 const SHORT_ID: usize = 10;
+/// So many rules of a rescan are shown.
+const SHOWN_RULES: usize = 10;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,6 +62,9 @@ struct BatchView {
     commits: u64,
     attempts: u32,
     findings: u64,
+    /// How many rules ran, when it is scanned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<u64>,
     /// Why it failed, or why the last attempt did.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -108,16 +114,17 @@ fn batch(id: &BatchId, outcome: &BatchOutcome, record: Option<&CommitBatch>) -> 
         BatchOutcome::Cancelled => ("Cancelled", 0, 0, None),
     };
     let mut state = ended;
-    let mut note = reason;
+    let (mut note, mut rules) = (reason, None);
     if let Some(record) = record {
         state = record.state.name();
-        if !matches!(record.state, BatchState::Completed { .. }) {
-            commits = record.admitted;
+        match &record.state {
+            BatchState::Completed { report } => rules = Some(report.rules),
+            _ => commits = record.admitted,
         }
         note = note.or_else(|| record.last_error.clone());
     }
     let attempts = record.map_or(0, |record| record.attempts);
-    BatchView { id: id.to_string(), state, commits, attempts, findings, note }
+    BatchView { id: id.to_string(), state, commits, attempts, findings, rules, note }
 }
 
 /// Pushes, the first few.
@@ -137,6 +144,19 @@ fn pushed(pushes: &[Push]) -> String {
     shown.join(", ")
 }
 
+/// Which rules run, the first few.
+fn chosen(chosen: &ChosenRules) -> String {
+    let version = &chosen.rule_set;
+    let Some(rules) = &chosen.rules else { return format!("all of {version}") };
+    let mut shown: Vec<&str> = rules.iter().take(SHOWN_RULES).map(RuleId::as_str).collect();
+    let more = format!("{} more", rules.len().saturating_sub(SHOWN_RULES));
+    if rules.len() > SHOWN_RULES {
+        shown.push(&more);
+    }
+    let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
+    format!("{shown} of {version}")
+}
+
 fn write_text(scan: &RepositoryScan, view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     let request = &view.request;
     let mut field = |name: &str, value: &str| {
@@ -152,6 +172,12 @@ fn write_text(scan: &RepositoryScan, view: &View<'_>, out: &mut dyn Write) -> io
         [] if request.refs.is_empty() => field("refs", "all")?,
         [] => field("refs", &request.refs.join(", "))?,
         pushes => field("pushes", &pushed(pushes))?,
+    }
+    if !scan.purpose.is_scan() {
+        field("purpose", request.purpose)?;
+    }
+    if let Some(rescan) = scan.purpose.rescan() {
+        field("rules", &chosen(&rescan.chosen))?;
     }
     field("priority", request.priority)?;
     field("requester", request.requester)?;

@@ -106,6 +106,7 @@ pub struct RequestView<'a> {
     /// What was pushed, when it is about pushes.
     #[serde(skip_serializing_if = "<[Push]>::is_empty")]
     pub pushes: &'a [Push],
+    pub purpose: &'static str,
     pub priority: &'static str,
     pub requester: &'a str,
     /// The run of a schedule that it is, if it is one.
@@ -202,6 +203,7 @@ impl<'a> RequestView<'a> {
             uri: &scan.uri,
             refs: &scan.refs,
             pushes: &scan.pushes,
+            purpose: scan.purpose.as_str(),
             priority: scan.priority.as_str(),
             requester: &scan.requester,
             scheduled: scan.scheduled.as_ref(),

@@ -9,7 +9,7 @@ use anyhow::Context;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use secretscan_bus::{Bus, Class, Stop, chain};
 use secretscan_model::lifecycle::TrailEntry;
-use secretscan_model::{RepositoryScan, RequestId, ScanState};
+use secretscan_model::{Purpose, RepositoryScan, RequestId, ScanState};
 use secretscan_report::escape_for_terminal;
 use tokio::sync::mpsc;
 
@@ -104,6 +104,10 @@ pub fn progress_line(scan: &RepositoryScan) -> String {
     let totals = scan.totals();
     let mut parts = Vec::new();
     match &scan.found {
+        Some(found) if scan.purpose == Purpose::Verify => {
+            let commits = counted(found.commits, "commit", "commits");
+            return format!("{commits} compared, {} not scanned", found.unknown);
+        }
         Some(found) if found.unknown == 0 && scan.batches.is_empty() => {
             parts.push(format!("nothing new in {}", counted(found.commits, "commit", "commits")));
         }

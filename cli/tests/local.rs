@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use secretscan_testkit::{GeneratedRepository, eventually, generate};
+use secretscan_testkit::{Change, GeneratedRepository, RepositoryBuilder, eventually, generate};
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_secretscan");
@@ -70,9 +70,20 @@ fn run_reports_what_an_offline_scan_reports_and_remembers_it() {
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("there is no such repository"));
 }
 
+/// Interrupts `up`, which ends well.
+fn stop(mut system: Child) {
+    let pid = system.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(system.wait().unwrap().code(), Some(0));
+}
+
 /// Starts `up` and waits for its URL.
 fn up(data: &Path) -> (Child, String) {
-    let mut child = secretscan(data, &["up"]).stderr(Stdio::null()).spawn().unwrap();
+    up_with(data, &[])
+}
+
+fn up_with(data: &Path, arguments: &[&str]) -> (Child, String) {
+    let mut child = secretscan(data, &[&["up"], arguments].concat()).stderr(Stdio::null()).spawn().unwrap();
     let mut url = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
     assert!(url.starts_with("nats://127.0.0.1:"), "{url}");
@@ -100,7 +111,7 @@ async fn up_killed_in_the_middle_and_started_again_ends_with_the_same_findings()
     killed.kill().unwrap();
     killed.wait().unwrap();
 
-    let (mut again, url) = up(data.path());
+    let (again, url) = up(data.path());
     eventually(Duration::from_secs(60), "the request has completed", async || {
         (show().await? == "Completed").then_some(())
     })
@@ -113,7 +124,113 @@ async fn up_killed_in_the_middle_and_started_again_ends_with_the_same_findings()
 
     let second = output(data.path(), &["up"]);
     assert_eq!(second.status.code(), Some(2), "the data directory is in use");
-    let pid = again.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    assert_eq!(again.wait().unwrap().code(), Some(0));
+    stop(again);
+}
+
+#[test]
+fn the_history_of_a_repository_is_shown_proved_and_forgotten() {
+    let data = tempfile::tempdir().unwrap();
+    let generated = generate(33, 60).unwrap();
+    let path = generated.repository.path();
+    let repository = path.to_str().unwrap();
+    let commits =
+        secretscan_git::list(&path, &secretscan_git::Refs::All, &secretscan_git::ChildLimits::NONE).unwrap();
+    let (system, _) = up(data.path());
+    // What a command ends with and says.
+    let run = |arguments: &[&str]| {
+        let ran = output(data.path(), arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (ran.status.code().unwrap(), text(&ran.stdout), text(&ran.stderr))
+    };
+    let json = |arguments: &[&str]| -> (i32, Value) {
+        let (code, shown, error) = run(&[arguments, &["--format", "json"]].concat());
+        (code, serde_json::from_str(&shown).unwrap_or_else(|_| panic!("{shown}{error}")))
+    };
+    let (code, _, error) = run(&["request", repository, "--watch"]);
+    assert_eq!(code, 1, "{error}");
+
+    let (_, history) = json(&["history", repository]);
+    assert_eq!(history["commits"], commits.len());
+    assert_eq!(history["totals"][0]["state"], "Scanned");
+    let rule_set = &history["totals"][0]["ruleSet"];
+    let last = commits[commits.len() - 1].id.to_string();
+    let (_, commit) = json(&["history", "show", repository, &last]);
+    assert_eq!((&commit["state"], &commit["ruleSet"]), (&"Scanned".into(), rule_set));
+    let (code, shown, error) = run(&["history", "verify", repository]);
+    assert_eq!((code, shown), (0, format!("{} commits reachable, all scanned\n", commits.len())), "{error}");
+
+    // One, then all.
+    assert_eq!(run(&["history", "forget", repository, &last]).1, "1 commit is forgotten\n");
+    assert_eq!(run(&["history", "show", repository, &last]).0, 2);
+    let (code, proof) = json(&["history", "verify", repository]);
+    assert_eq!((code, &proof["notScanned"], &proof["named"][0]["what"]), (1, &1.into(), &last.into()));
+    assert_eq!(proof["named"][0]["reason"], "the ledger does not know it: ask for a scan");
+    assert!(run(&["history", "forget", repository, "--all"]).1.ends_with("commits are forgotten\n"));
+    assert_eq!(run(&["history", repository]).1, "no commit is scanned\n");
+    let (code, _, error) = run(&["request", repository, "--watch"]);
+    assert!(code == 1 && error.contains(&format!("of {} new commits", commits.len())), "{error}");
+    assert_eq!(run(&["history", "verify", repository]).0, 0);
+    stop(system);
+}
+
+#[tokio::test]
+async fn other_rules_scan_again_what_they_have_to() {
+    let data = tempfile::tempdir().unwrap();
+    let names = ["alpha", "beta", "gamma"];
+    let mut builder = RepositoryBuilder::new().unwrap();
+    for name in names {
+        builder.commit("main", [Change::write(name, format!("{name}-0123456789abcdef"))]);
+    }
+    let repository = builder.build().unwrap();
+    let path = repository.path();
+    let rules = data.path().join("rules.toml");
+    let write_rules = |names: [&str; 2]| {
+        let rule = |name| format!("[[rules]]\nid = \"{name}\"\nregex = \"{name}-[0-9a-f]{{16}}\"\n");
+        std::fs::write(&rules, names.map(rule).concat()).unwrap();
+    };
+    let json = |arguments: &[&str]| -> Value {
+        let ran = output(data.path(), &[arguments, &["--format", "json"]].concat());
+        let error = String::from_utf8_lossy(&ran.stderr).into_owned();
+        serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {error}"))
+    };
+    // The rules of the findings that are shown.
+    let found = |arguments: &[&str]| -> Vec<String> {
+        let report = json(&[&["findings"], arguments].concat());
+        let ids = report["findings"].as_array().unwrap().iter().map(|finding| finding["ruleId"].as_str());
+        let mut ids: Vec<String> = ids.map(|id| id.unwrap().to_owned()).collect();
+        ids.sort();
+        ids
+    };
+
+    write_rules(["alpha", "beta"]);
+    let (system, _) = up_with(data.path(), &["--rules", rules.to_str().unwrap()]);
+    assert_eq!(output(data.path(), &["request", path.to_str().unwrap(), "--watch"]).status.code(), Some(1));
+    assert_eq!(found(&[]), ["alpha", "beta"]);
+    stop(system);
+
+    write_rules(["alpha", "gamma"]);
+    let (system, _) = up_with(data.path(), &["--rules", rules.to_str().unwrap()]);
+    let asked = json(&["rescan", "--outdated", "--all-repositories"]);
+    assert_eq!((asked.as_array().unwrap().len(), &asked[0]["outdated"]), (1, &3.into()));
+    let id = asked[0]["requestId"].as_str().unwrap();
+    let shown = eventually(Duration::from_secs(60), "the request has completed", async || {
+        let shown = json(&["request", "show", id]);
+        (shown["state"] == "Completed").then_some(shown)
+    })
+    .await;
+    assert_eq!((&shown["priority"], &shown["purpose"]), (&"scheduled".into(), &"rescan".into()));
+    assert_eq!((&shown["batches"][0]["commits"], &shown["batches"][0]["rules"]), (&3.into(), &1.into()));
+    let version = &asked[0]["ruleSet"];
+    let text = output(data.path(), &["request", "show", id]).stdout;
+    let chosen = format!("gamma of {}", version.as_str().unwrap());
+    assert!(String::from_utf8_lossy(&text).contains(&chosen), "only that one runs");
+
+    assert_eq!(found(&[]), ["alpha", "gamma"]);
+    assert_eq!(found(&["--resolved-by-rule-change"]), ["beta"], "kept, and marked");
+    let resolved = json(&["findings", "--resolved-by-rule-change"]);
+    assert_eq!(&resolved["findings"][0]["resolvedByRuleChange"]["ruleSet"], version);
+    let totals = &json(&["history", path.to_str().unwrap()])["totals"];
+    assert_eq!((totals.as_array().unwrap().len(), &totals[0]["ruleSet"]), (1, version));
+    assert_eq!(json(&["rescan", "--outdated", "--all-repositories"]), Value::Array(vec![]));
+    stop(system);
 }

@@ -96,7 +96,7 @@ impl System {
         for event in events {
             self.bus.apply_scan(id, &[event]).await.unwrap();
         }
-        self.bus.create_batch(&batch, repository, Priority::OnDemand, 2, 1_000).await.unwrap();
+        self.bus.create_batch(&batch, repository, Priority::OnDemand, 2, 1_000, None).await.unwrap();
         let commits = [commit(1), commit(2)];
         let admitted = self
             .bus
@@ -125,6 +125,7 @@ impl System {
             blobs: 5,
             bytes: 12_345,
             findings: count,
+            rules: 2,
             rule_set: "r1-0123456789ab".into(),
             not_scanned: vec![skipped],
         };
@@ -209,6 +210,7 @@ fn finding(path: &str) -> Finding {
         tags: Vec::new(),
         secret_hash: SecretHash("00".repeat(32)),
         path: path.as_bytes().to_vec(),
+        matched_by: std::collections::BTreeSet::new(),
         occurrences: vec![occurrence],
     }
 }
@@ -693,7 +695,7 @@ async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
 
 #[test]
 fn help_fits_a_screen_and_has_an_example() {
-    let commands: [&[&str]; 17] = [
+    let commands: [&[&str]; 19] = [
         &["request"],
         &["schedule", "add"],
         &["schedule", "list"],
@@ -704,6 +706,11 @@ fn help_fits_a_screen_and_has_an_example() {
         &["requests"],
         &["repositories"],
         &["findings"],
+        &["history"],
+        &["history", "show"],
+        &["history", "verify"],
+        &["history", "forget"],
+        &["rescan"],
         &["agents"],
         &["dead-letters", "list"],
         &["dead-letters", "show"],

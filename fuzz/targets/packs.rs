@@ -66,7 +66,13 @@ fuzz_target!(|batch: Batch| {
     let archive = DIR.path().join("archive");
     write_archive(&batch, &archive).expect("the archive is written");
     let stop = AtomicBool::new(false);
-    let options = ScanOptions { threads: 1, max_blob_bytes: 1 << 20, stop: &stop, scratch: DIR.path() };
+    let options = ScanOptions {
+        threads: 1,
+        max_blob_bytes: 1 << 20,
+        max_memory_bytes: 4 << 20,
+        stop: &stop,
+        scratch: DIR.path(),
+    };
     let commits = archive_commits(&archive);
     let report = scan_archive(&archive, &|_| true, &SCANNER, &HashKey::from_bytes(b"key"), &options);
     if let (Ok(commits), Ok(report)) = (commits, report) {

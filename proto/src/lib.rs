@@ -184,7 +184,7 @@ mod tests {
     proptest! {
         #[test]
         fn wire_round_trip(id in "[a-z0-9]{0,9}", uri in "\\PC{0,30}", refs in prop::collection::vec("\\PC{0,9}", 0..3), priority in 0..4) {
-            let message = v1::NewRepositoryScan { request_id: id, uri, repository_id: String::new(), refs, priority, requester: "me".into() };
+            let message = v1::NewRepositoryScan { request_id: id, uri, repository_id: String::new(), refs, priority, requester: "me".into(), verify: priority == 1, rescan: "v".into() };
             let json = serde_json::to_vec(&message).unwrap();
             prop_assert_eq!(&decode::<v1::NewRepositoryScan>(&json).unwrap(), &message);
             prop_assert_eq!(&decode::<v1::NewRepositoryScan>(&message.encode_to_vec()).unwrap(), &message);

@@ -2,6 +2,7 @@
 
 pub mod faults;
 pub mod forge;
+pub mod schedules;
 mod users;
 
 use std::collections::BTreeSet;

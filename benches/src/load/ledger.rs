@@ -1,4 +1,4 @@
-//! A large ledger: what it takes on disk, and how long it takes to compare a history with it.
+//! Large ledgers, and many: what they take on disk, and what it takes to compare a history with one.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -6,10 +6,13 @@ use std::time::Instant;
 
 use anyhow::Context;
 use async_nats::jetstream;
+use futures::{StreamExt, TryStreamExt};
 use secretscan_bus::Bus;
 use secretscan_bus::access::Identity;
 use secretscan_bus::ledger::LedgerCache;
+use secretscan_git::{ChildLimits, Refs};
 use secretscan_model::{BatchId, BatchKey, CommitId, RepositoryId, RequestId};
+use secretscan_testkit::run_git;
 use serde::{Deserialize, Serialize};
 
 use crate::Arguments;
@@ -23,10 +26,18 @@ const RULE_SET: &str = "0123456789abcdef0123456789abcdef";
 /// Commits of a listing that the ledger does not know.
 const NEW_COMMITS: usize = 1_000;
 
+/// Commits in each of many ledgers.
+const SMALL_LEDGER: usize = 100;
+/// Small ledgers written at once.
+const WRITERS: usize = 32;
+
 /// What a comparison took, as the process that did it says.
 #[derive(Serialize, Deserialize)]
 struct Difference {
-    seconds: f64,
+    /// Until git had listed the history.
+    listed: f64,
+    /// Reading the ledger, and comparing.
+    compared: f64,
     unknown: usize,
     peak_bytes: u64,
 }
@@ -37,16 +48,28 @@ pub async fn measure(arguments: &Arguments, binaries: &Path) -> anyhow::Result<S
     let system = System::start(binaries).await?;
     let bus = system.connect(Identity::Controller).await?;
     let before = system.usages()?;
+    let repository = system.dir().join("history.git");
+    let history = {
+        let repository = repository.clone();
+        tokio::task::spawn_blocking(move || long_history(&repository, commits)).await??
+    };
     let started = Instant::now();
-    fill(&bus, 0, commits, arguments.batch as usize).await?;
+    // What git lists: old commits, and new ones that nobody has seen.
+    fill(&bus, 0, &history[..history.len() - NEW_COMMITS], arguments.batch as usize).await?;
     let filled = started.elapsed();
     let (stored, on_disk) = (stored(&system).await?, system.bytes_on_disk()?);
-    let difference = ask_for_difference(&system, commits).await?;
+    let difference = ask_for_difference(&system, &repository).await?;
     anyhow::ensure!(difference.unknown == NEW_COMMITS, "{} commits are unknown", difference.unknown);
-    let next = one_more(&bus, commits).await?;
+    let next = one_more(&bus, &history).await?;
     let mut rows = vec![
-        Row::below("difference: read the ledger, compare a listing", difference.seconds, 1.0, " s"),
-        Row::new("memory of the process that compares, peak", megabytes(difference.peak_bytes)),
+        Row::below("difference: read the ledger, compare a listing", difference.compared, 1.0, " s"),
+        Row::new("before that, git lists the history", format!("{:.1} s", difference.listed)),
+        Row::below(
+            "memory of who lists and compares, peak",
+            difference.peak_bytes as f64 / 1e6,
+            150.0,
+            " MB",
+        ),
         Row::below("stored", stored as f64 / 1e6, 30.0 * commits as f64 / 1e6, " MB"),
         Row::new("the server's files", megabytes(on_disk)),
         Row::new(
@@ -60,7 +83,7 @@ pub async fn measure(arguments: &Arguments, binaries: &Path) -> anyhow::Result<S
     let mut text = format!("Ledger.\n\n{}\n", figures(&title, &rows));
 
     for repository in 1..ledgers {
-        fill(&bus, repository, commits, arguments.batch as usize).await?;
+        fill(&bus, repository, &made_up(repository, commits)?, arguments.batch as usize).await?;
     }
     let all = commits * ledgers;
     rows = vec![
@@ -68,25 +91,70 @@ pub async fn measure(arguments: &Arguments, binaries: &Path) -> anyhow::Result<S
         Row::new("the server's files", megabytes(system.bytes_on_disk()?)),
         Row::new("filled in", format!("{:.0} s", started.elapsed().as_secs_f64())),
     ];
-    let difference = ask_for_difference(&system, commits).await?;
-    rows.push(Row::below("difference in one of them", difference.seconds, 1.0, " s"));
+    let difference = ask_for_difference(&system, &repository).await?;
+    rows.push(Row::below("difference in one of them", difference.compared, 1.0, " s"));
     text.push_str(&figures(&format!("{all} commits in {ledgers} repositories"), &rows));
+    text.push('\n');
+    text.push_str(&many(&system, &bus, arguments).await?);
     text.push('\n');
     text.push_str(&usages("process", &since(&before, system.usages()?)));
     system.stop().await?;
     Ok(text)
 }
 
+/// Many small ledgers beside the large ones.
+async fn many(system: &System, bus: &Bus, arguments: &Arguments) -> anyhow::Result<String> {
+    let (first, count) = (arguments.ledgers(), arguments.repositories());
+    let (before, started) = (stored(system).await?, Instant::now());
+    let filled = futures::stream::iter(first..first + count)
+        .map(|number| async move { fill(bus, number, &made_up(number, SMALL_LEDGER)?, SMALL_LEDGER).await });
+    filled.buffer_unordered(WRITERS).try_collect::<()>().await?;
+    let seconds = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    let known = bus.ledger(&repository_id(first + count / 2)?).known().await?;
+    anyhow::ensure!(known.len() == SMALL_LEDGER, "{} commits are known", known.len());
+    let read = started.elapsed().as_secs_f64() * 1e3;
+    let rows = [
+        Row::new("stored", megabytes(stored(system).await?.saturating_sub(before))),
+        Row::new("batches admitted and marked", format!("{:.0}/s", count as f64 / seconds)),
+        Row::new("one of them read", format!("{read:.1} ms")),
+    ];
+    Ok(figures(&format!("{count} repositories more, {SMALL_LEDGER} commits in each"), &rows))
+}
+
+/// A repository with so many commits, one after the other, and nothing in them; gives their ids in order.
+fn long_history(path: &Path, commits: usize) -> anyhow::Result<Vec<CommitId>> {
+    std::fs::create_dir(path)?;
+    run_git(path, &["init", "--quiet", "--bare"], b"")?;
+    let mut stream = String::new();
+    for number in 0..commits {
+        let time = 1_000_000_000 + number;
+        stream += &format!("commit refs/heads/main\ncommitter A <a@example.org> {time} +0000\ndata 0\n\n");
+    }
+    run_git(path, &["fast-import", "--quiet"], stream.as_bytes())?;
+    // As after a clone.
+    run_git(path, &["commit-graph", "write", "--reachable"], b"")?;
+    let listed = secretscan_git::list(path, &Refs::All, &ChildLimits::NONE)?;
+    Ok(listed.into_iter().map(|commit| commit.id).collect())
+}
+
+/// The ids of a repository that nobody lists.
+fn made_up(repository: usize, commits: usize) -> anyhow::Result<Vec<CommitId>> {
+    (0..commits).map(|number| commit_id(repository, number)).collect()
+}
+
 /// Fills the ledger of a repository, batch after batch.
-async fn fill(bus: &Bus, repository: usize, commits: usize, batch: usize) -> anyhow::Result<()> {
+async fn fill(bus: &Bus, repository: usize, commits: &[CommitId], batch: usize) -> anyhow::Result<()> {
     let (id, cache) = (repository_id(repository)?, LedgerCache::default());
-    let mut progress = Progress::new(format!("ledger {repository}, commits"), commits);
-    for first in (0..commits).step_by(batch) {
-        let ids: Vec<CommitId> = (first..(first + batch).min(commits))
-            .map(|number| commit_id(repository, number))
-            .collect::<anyhow::Result<_>>()?;
-        admit(bus, &id, &format!("1-{first:032x}"), &ids, &cache).await?;
-        progress.at(first + ids.len());
+    let is_long = commits.len() > batch;
+    let mut progress = is_long.then(|| Progress::new(format!("ledger {repository}, commits"), commits.len()));
+    let mut done = 0;
+    for (number, ids) in commits.chunks(batch).enumerate() {
+        admit(bus, &id, &format!("1-{number:032x}"), ids, &cache).await?;
+        done += ids.len();
+        if let Some(progress) = &mut progress {
+            progress.at(done);
+        }
     }
     Ok(())
 }
@@ -107,15 +175,13 @@ async fn admit(
 }
 
 /// How long a batch of the first repository takes, in seconds: with an empty cache, and with the cache of the one before.
-async fn one_more(bus: &Bus, commits: usize) -> anyhow::Result<(f64, f64)> {
+async fn one_more(bus: &Bus, history: &[CommitId]) -> anyhow::Result<(f64, f64)> {
     let (id, cache) = (repository_id(0)?, LedgerCache::default());
     let mut took = [0.0; 2];
-    for (number, took) in took.iter_mut().enumerate() {
-        let first = commits + NEW_COMMITS * (1 + number);
-        let ids: Vec<CommitId> =
-            (first..first + NEW_COMMITS).map(|number| commit_id(0, number)).collect::<anyhow::Result<_>>()?;
+    let batches = history[history.len() - NEW_COMMITS..].chunks(NEW_COMMITS / took.len());
+    for ((number, ids), took) in batches.enumerate().zip(&mut took) {
         let started = Instant::now();
-        admit(bus, &id, &format!("2-{number:032x}"), &ids, &cache).await?;
+        admit(bus, &id, &format!("2-{number:032x}"), ids, &cache).await?;
         *took = started.elapsed().as_secs_f64();
     }
     Ok((took[0], took[1]))
@@ -129,11 +195,13 @@ async fn stored(system: &System) -> anyhow::Result<u64> {
 }
 
 /// Compares in a process of its own, whose memory is that of the comparison.
-async fn ask_for_difference(system: &System, commits: usize) -> anyhow::Result<Difference> {
+async fn ask_for_difference(system: &System, repository: &Path) -> anyhow::Result<Difference> {
     let this = std::env::current_exe().context("finding this program")?;
     let output = tokio::process::Command::new(this)
-        .args(["--difference", &system.url(), "--commits", &commits.to_string(), "--keys"])
+        .args(["--difference", &system.url(), "--keys"])
         .arg(system.keys())
+        .arg("--repository")
+        .arg(repository)
         .stderr(Stdio::inherit())
         .output()
         .await
@@ -142,21 +210,18 @@ async fn ask_for_difference(system: &System, commits: usize) -> anyhow::Result<D
     serde_json::from_slice(&output.stdout).context("reading what a comparison took")
 }
 
-/// Compares a listing with the ledger of the first repository as a repo-agent does; what it took, as JSON.
-pub async fn difference(url: &str, keys: &Path, commits: usize) -> anyhow::Result<String> {
+/// Lists a repository and compares it with the ledger of the first as a repo-agent does; what it took, as JSON.
+pub async fn difference(url: &str, keys: &Path, repository: &Path) -> anyhow::Result<String> {
     let bus = connect(url, keys, Identity::RepoAgent).await?;
-    let repository = repository_id(0)?;
-    // What git lists: old commits, and new ones that nobody has seen.
-    let listing: Vec<CommitId> = (NEW_COMMITS..commits)
-        .map(|number| commit_id(0, number))
-        .chain((0..NEW_COMMITS).map(|number| commit_id(usize::MAX, number)))
-        .collect::<anyhow::Result<_>>()?;
     let started = Instant::now();
-    let known = bus.ledger(&repository).known().await?;
-    let unknown = listing.into_iter().filter(|id| !known.contains(id)).count();
-    let seconds = started.elapsed().as_secs_f64();
+    let listing = secretscan_git::list(repository, &Refs::All, &ChildLimits::NONE)?;
+    let listed = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    let known = bus.ledger(&repository_id(0)?).known().await?;
+    let unknown = listing.iter().filter(|commit| !known.contains(&commit.id)).count();
+    let compared = started.elapsed().as_secs_f64();
     let peak_bytes = usage(std::process::id())?.peak;
-    Ok(serde_json::to_string(&Difference { seconds, unknown, peak_bytes })?)
+    Ok(serde_json::to_string(&Difference { listed, compared, unknown, peak_bytes })?)
 }
 
 fn repository_id(number: usize) -> anyhow::Result<RepositoryId> {

@@ -17,6 +17,8 @@
 //! - The times are those in the trails of the requests, which a service takes just before it writes the record.
 //! - Pushes are delivered by this program over the loopback, each signed and of 7 KB, to a webhook that is alone with
 //!   nats-server: a push is done when it is stored. Latencies count from when a delivery was due.
+//! - The history of the first ledger is one of empty commits, which git lists as a repo-agent has it listed, in a process of
+//!   its own whose memory is measured; that of git, its child, is not in it.
 //! - A ledger is filled by the calls with which the controller admits a batch and marks it scanned, one after the other.
 //! - "stored" is what the server counts; "on disk" is the size of its files, in which old versions of a record stay until
 //!   the server compacts them.
@@ -89,12 +91,16 @@ pub struct Arguments {
     binaries: Option<PathBuf>,
 
     /// Compares a listing with the ledger that the server has, and prints what that takes; the program starts itself so
-    #[arg(long, hide = true, value_name = "URL", requires = "keys")]
+    #[arg(long, hide = true, value_name = "URL", requires = "keys", requires = "repository")]
     difference: Option<String>,
 
     /// The folder of the keys of the identities
     #[arg(long, hide = true, value_name = "DIR")]
     keys: Option<PathBuf>,
+
+    /// The repository whose history is compared
+    #[arg(long, hide = true, value_name = "DIR")]
+    repository: Option<PathBuf>,
 }
 
 /// What is measured.
@@ -152,8 +158,10 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if let (Some(url), Some(keys)) = (&arguments.difference, &arguments.keys) {
-        println!("{}", ledger::difference(url, keys, arguments.commits()).await?);
+    if let (Some(url), Some(keys), Some(repository)) =
+        (&arguments.difference, &arguments.keys, &arguments.repository)
+    {
+        println!("{}", ledger::difference(url, keys, repository).await?);
         return Ok(());
     }
     let binaries = match &arguments.binaries {

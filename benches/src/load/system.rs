@@ -117,6 +117,11 @@ impl System {
         Ok(path)
     }
 
+    /// A folder that is removed in the end.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The folder of the keys of the identities.
     pub fn keys(&self) -> PathBuf {
         self.dir.path().join("keys")

@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 
 use crate::topology::{
     AGENTS, ALERTED, ANSWERED, BATCHES, CANCEL_SCAN, CHANGE_SCHEDULE, DEAD_LETTERS, DELIVERIES, EVENTS,
-    FINDINGS, HISTORY, NEW_BATCH, NEW_SCAN, NEW_SCHEDULE, NOTIFICATIONS, PACKS, PUSH_RECEIVED, PUSHED, Queue,
-    REPORTED_BATCH, REPORTED_SCAN, REPOSITORIES, REQUESTS, SCHEDULE_RUN, SCHEDULE_TIMERS, SCHEDULED_BATCH,
-    SCHEDULED_SCAN, SCHEDULES, SCHEDULES_STREAM,
+    FINDINGS, FORGET_COMMITS, HISTORY, NEW_BATCH, NEW_SCAN, NEW_SCHEDULE, NOTIFICATIONS, PACKS, PUSH_RECEIVED,
+    PUSHED, Queue, REPORTED_BATCH, REPORTED_SCAN, REPOSITORIES, REQUESTS, RULE_SETS, SCHEDULE_RUN,
+    SCHEDULE_TIMERS, SCHEDULED_BATCH, SCHEDULED_SCAN, SCHEDULES, SCHEDULES_STREAM,
 };
 
 /// An identity on the server.
@@ -39,7 +39,8 @@ pub enum Identity {
     Webhook,
     /// The service `notifier`, which talks to Git hosts and people: may read, and remember what it has told.
     Notifier,
-    /// People's commands: may read everything but packs, ask at the public door, and drop dead letters.
+    /// People's commands: may read everything but packs, ask at the public door, have commits forgotten, and drop
+    /// dead letters.
     Cli,
     /// The public door: may publish a request or a cancellation and read the answer, and tell of a skipped hook.
     Requester,
@@ -105,12 +106,12 @@ impl Identity {
         match self {
             Self::Setup => return None,
             Self::Controller => {
-                may.pull(&[Queue::NewScans, Queue::Cancellations, Queue::Pushes, Queue::NewBatches]);
-                may.pull(&[Queue::ReportedScans, Queue::ReportedBatches]);
+                may.pull(&[Queue::NewScans, Queue::Cancellations, Queue::Forgets, Queue::Pushes]);
+                may.pull(&[Queue::NewBatches, Queue::ReportedScans, Queue::ReportedBatches]);
                 may.pull(&[Queue::NewSchedules, Queue::ScheduleChanges]);
                 may.take(&[Queue::ScheduleRuns]);
                 may.keep_time();
-                may.subscribe(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, CHANGE_SCHEDULE]);
+                may.subscribe(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS, NEW_SCHEDULE, CHANGE_SCHEDULE]);
                 may.answers = true;
                 for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, ANSWERED, SCHEDULES] {
                     may.read(bucket);
@@ -149,6 +150,7 @@ impl Identity {
                 may.read(BATCHES);
                 may.read(HISTORY);
                 may.read(REPOSITORIES);
+                may.read(RULE_SETS);
                 for bucket in [PUSHED, ALERTED] {
                     may.read(bucket);
                     may.write(bucket, ">");
@@ -170,6 +172,8 @@ impl Identity {
                 }
                 may.subscribe.push(format!("$KV.{BATCHES}.>"));
                 may.read(HISTORY);
+                may.read(RULE_SETS);
+                may.write(RULE_SETS, "*");
                 may.live("batch-agent");
                 may.read_packs();
                 may.publish(&[
@@ -194,8 +198,8 @@ impl Identity {
                 may.write(NOTIFICATIONS, ">");
             }
             Self::Cli => {
-                may.publish(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, CHANGE_SCHEDULE]);
-                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, FINDINGS, AGENTS, SCHEDULES] {
+                may.publish(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS, NEW_SCHEDULE, CHANGE_SCHEDULE]);
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, RULE_SETS, FINDINGS, AGENTS, SCHEDULES] {
                     may.read(bucket);
                     may.list(&format!("KV_{bucket}"));
                     may.subscribe.push(format!("$KV.{bucket}.>"));

@@ -50,6 +50,7 @@ impl Presence {
             slots,
             holds: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            rule_set: String::new(),
             host,
             started: now,
             seen: now,
@@ -64,6 +65,11 @@ impl Presence {
     /// The id.
     pub fn id(&self) -> AgentId {
         self.agent().id.clone()
+    }
+
+    /// Shows with which version of the rules the agent scans.
+    pub fn scans_with(&self, rule_set: &str) {
+        rule_set.clone_into(&mut self.agent().rule_set);
     }
 
     /// Shows that the agent works on something, until the result is dropped. What is to be alone waits until the agent has

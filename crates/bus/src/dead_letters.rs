@@ -6,7 +6,7 @@ use secretscan_model::Timestamp;
 use secretscan_proto::v1;
 
 use crate::queue::{Delivery, ORIGIN_HEADER, REASON_HEADER};
-use crate::topology::{CANCEL_SCAN, DEAD_LETTERS, NEW_SCAN, SCHEDULE_RUN};
+use crate::topology::{CANCEL_SCAN, DEAD_LETTERS, FORGET_COMMITS, NEW_SCAN, SCHEDULE_RUN};
 use crate::{Bus, BusError};
 
 /// A message that could not be done.
@@ -58,6 +58,9 @@ impl DeadLetter {
                 request_id: String::new(),
                 ..request
             })));
+        }
+        if self.origin == FORGET_COMMITS {
+            return None;
         }
         let repository_id = if self.origin.starts_with("secretscan.commit-batch.") {
             secretscan_proto::decode::<v1::CommitBatchReference>(&self.body).ok()?.repository_id

@@ -24,8 +24,13 @@ const ASKED: Duration = Duration::from_secs(30);
 const ANSWERED: Duration = Duration::from_secs(5);
 
 /// What is asked at.
-const DOORS: [&str; 4] =
-    [topology::NEW_SCAN, topology::CANCEL_SCAN, topology::NEW_SCHEDULE, topology::CHANGE_SCHEDULE];
+const DOORS: [&str; 5] = [
+    topology::NEW_SCAN,
+    topology::CANCEL_SCAN,
+    topology::FORGET_COMMITS,
+    topology::NEW_SCHEDULE,
+    topology::CHANGE_SCHEDULE,
+];
 
 type Digest32 = [u8; 32];
 
@@ -228,6 +233,14 @@ impl Bus {
     /// [`AskError`]; a refusal is an answer, not an error.
     pub async fn change_schedule(&self, change: &v1::ChangeSchedule) -> Result<v1::Answer, AskError> {
         self.ask(topology::CHANGE_SCHEDULE, json(change)).await
+    }
+
+    /// Asks the door to forget commits, so that the next request scans them again, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`AskError`]; a refusal is an answer, not an error.
+    pub async fn forget_commits(&self, forget: &v1::ForgetCommits) -> Result<v1::Answer, AskError> {
+        self.ask(topology::FORGET_COMMITS, json(forget)).await
     }
 
     async fn ask(&self, subject: &'static str, body: Vec<u8>) -> Result<v1::Answer, AskError> {

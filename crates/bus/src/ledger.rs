@@ -1,7 +1,10 @@
 //! The ledger of scanned commits on the bus: one head and immutable segments for each repository.
 
 mod cache;
+mod forget;
+mod rescan;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -16,6 +19,7 @@ use crate::{Bus, BusError, fail, now};
 
 use cache::Ids;
 pub use cache::LedgerCache;
+pub use forget::{ForgetError, Wanted};
 
 /// A revision race lost this often in a row is given up; the message comes back later.
 const MAX_RACES: u32 = 100;
@@ -57,8 +61,17 @@ impl Ledger<'_> {
     /// # Errors
     /// [`BusError`] when the bucket can't be read.
     pub async fn known(&self) -> Result<KnownCommits, BusError> {
+        self.commits_in(|_| true).await
+    }
+
+    /// The commits of all segments that pass.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn commits_in(&self, passes: impl Fn(&Segment) -> bool) -> Result<KnownCommits, BusError> {
         for _ in 0..MAX_RACES {
-            let head = self.head().await?;
+            let mut head = self.head().await?;
+            head.segments.retain(&passes);
             let commits = head.segments.iter().map(|segment| segment.commits).sum::<u64>();
             let mut ids = Vec::with_capacity(usize::try_from(commits).unwrap_or_default());
             let mut segments = futures::stream::iter(keys(&head))
@@ -72,6 +85,32 @@ impl Ledger<'_> {
             // A head that was read before a release or a merger names a segment that is gone: there is another by now.
             if is_whole {
                 return Ok(ids.into());
+            }
+        }
+        Err(BusError::Contended { key: self.head_key(), attempts: MAX_RACES })
+    }
+
+    /// The segments that hold these commits; a commit that the ledger does not know is missing.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn holders(&self, commits: &[CommitId]) -> Result<HashMap<CommitId, Segment>, BusError> {
+        for _ in 0..MAX_RACES {
+            let (mut holders, mut is_whole) = (HashMap::new(), true);
+            let mut segments = futures::stream::iter(self.head().await?.segments)
+                .map(|segment| async move {
+                    let ids = self.segment(&segment.key).await?;
+                    Ok::<_, BusError>((segment, ids))
+                })
+                .buffer_unordered(CONCURRENCY);
+            while let Some((segment, ids)) = segments.try_next().await? {
+                is_whole &= ids.is_some();
+                let ids = ids.unwrap_or_default();
+                let held = commits.iter().filter(|id| ids.binary_search(id).is_ok());
+                holders.extend(held.map(|id| (*id, segment.clone())));
+            }
+            if is_whole {
+                return Ok(holders);
             }
         }
         Err(BusError::Contended { key: self.head_key(), attempts: MAX_RACES })
@@ -165,6 +204,7 @@ impl Ledger<'_> {
                 key: key.clone(),
                 commits: ids.len() as u64,
                 state: CommitState::WaitingForScan,
+                is_rescanned: false,
                 rule_set: String::new(),
                 at: now(),
             });
@@ -187,7 +227,9 @@ impl Ledger<'_> {
     /// grow with every push to a repository.
     async fn merge(&self, mut head: Head, revision: u64, cache: &LedgerCache) -> Result<(), BusError> {
         let parts = head.mergeable();
-        let Some(last) = parts.last() else { return Ok(()) };
+        if parts.is_empty() {
+            return Ok(());
+        }
         let mut ids = Vec::new();
         for part in &parts {
             // Gone: another controller has merged it.
@@ -195,11 +237,8 @@ impl Ledger<'_> {
             ids.extend_from_slice(&segment);
         }
         let ids = sorted(&ids);
-        // What a controller left that died between the two writes of a merger.
-        for key in head.merged.drain(..) {
-            self.delete_segment(&key).await?;
-        }
-        let key = format!("{}.{}", last.batch, Uuid::now_v7().simple());
+        self.delete_left(&mut head).await?;
+        let key = derived_key();
         self.put_segment(&key, &ids).await?;
         head.merge(&parts, key.clone());
         if self.write_head(&head, Some(revision)).await?.is_none() {
@@ -210,6 +249,14 @@ impl Ledger<'_> {
         for part in parts {
             cache.remove(&self.segment_key(&part.key));
             self.delete_segment(&part.key).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what a controller left that died between the write of a head and the deletion of what it had replaced.
+    async fn delete_left(&self, head: &mut Head) -> Result<(), BusError> {
+        for key in head.merged.drain(..) {
+            self.delete_segment(&key).await?;
         }
         Ok(())
     }
@@ -289,16 +336,24 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Makes the commits of a batch unknown again, unless they were scanned. Repeats safely.
+    /// Ends a batch without a scan: see [`Head::release`]. Repeats safely.
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be written.
     pub(crate) async fn release(&self, batch: &BatchKey) -> Result<(), BusError> {
-        if let Some(segment) = self.change_head(|head| head.release(batch)).await? {
+        if let Some(segment) = self.change_head(|head| head.release(batch)).await?
+            && segment.state == CommitState::WaitingForScan
+        {
             self.delete_segment(&segment.key).await?;
         }
         Ok(())
     }
+}
+
+/// The key of a segment that is made of others. Not below the name of a batch: who admits that batch deletes what
+/// is there and the head did not name a moment ago.
+fn derived_key() -> String {
+    Uuid::now_v7().simple().to_string()
 }
 
 fn keys(head: &Head) -> Vec<String> {

@@ -23,6 +23,7 @@ pub mod pushes;
 pub mod queue;
 pub mod repositories;
 pub mod requests;
+mod rule_sets;
 pub mod schedules;
 pub mod topology;
 
@@ -211,6 +212,7 @@ pub struct Bus {
     agents: Bucket<secretscan_model::Agent>,
     answered: Bucket<()>,
     heads: Bucket<secretscan_model::ledger::Head>,
+    rule_sets: Bucket<secretscan_model::RuleHashes>,
     deliveries: Bucket<pushes::Delivered>,
     pushed: Bucket<v1::PushedCommits>,
     notifications: Bucket<notifications::Notification>,
@@ -262,6 +264,7 @@ impl Bus {
             agents: Bucket::new(&client, &jetstream, topology::AGENTS),
             answered: Bucket::new(&client, &jetstream, topology::ANSWERED),
             heads: Bucket::new(&client, &jetstream, topology::HISTORY),
+            rule_sets: Bucket::new(&client, &jetstream, topology::RULE_SETS),
             deliveries: Bucket::new(&client, &jetstream, topology::DELIVERIES),
             pushed: Bucket::new(&client, &jetstream, topology::PUSHED),
             notifications: Bucket::new(&client, &jetstream, topology::NOTIFICATIONS),

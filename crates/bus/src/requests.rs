@@ -7,8 +7,8 @@ use futures::future::BoxFuture;
 use prost::Message;
 use secretscan_model::lifecycle::{Step, TrailEntry, step_batch, step_scan};
 use secretscan_model::{
-    BatchEffect, BatchEvent, BatchKey, BatchState, CommitBatch, Priority, RepositoryId, RepositoryScan,
-    RequestId, ScanEffect, ScanEvent, ScanState, ScheduledRun, Stamp, StepError,
+    BatchEffect, BatchEvent, BatchKey, BatchState, ChosenRules, CommitBatch, Priority, Purpose, RepositoryId,
+    RepositoryScan, RequestId, ScanEffect, ScanEvent, ScanState, ScheduledRun, Stamp, StepError,
 };
 use secretscan_proto::v1;
 use serde::Serialize;
@@ -195,7 +195,7 @@ impl Bus {
         self.step_scan(id, Some(new), events).await
     }
 
-    /// Creates the record of a batch unless it exists; `true` when it is new.
+    /// Creates the record of a batch unless it exists; `true` when it is new. With `rescan` its commits are scanned again.
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be written.
@@ -206,9 +206,11 @@ impl Bus {
         priority: Priority,
         offered: u64,
         pack_bytes: u64,
+        rescan: Option<ChosenRules>,
     ) -> Result<bool, BusError> {
         let batch =
-            CommitBatch::new(key.clone(), repository.clone(), priority, offered, pack_bytes, self.stamp());
+            CommitBatch::new(key.clone(), repository.clone(), priority, offered, pack_bytes, self.stamp())
+                .again(rescan);
         let is_new = self.batches.create(&key.to_string(), &batch).await?.is_some();
         fail::point(format_args!("batch.created"));
         Ok(is_new)
@@ -365,6 +367,10 @@ impl Bus {
                 Some(repository) => self.release_fetch(repository, scan).await,
                 None => Ok(()),
             },
+            ScanEffect::EndRescan(rescan) => match &scan.repository {
+                Some(repository) => self.ledger(repository).end_rescan(&rescan).await,
+                None => Ok(()),
+            },
             ScanEffect::CancelBatches => {
                 for (batch, outcome) in &scan.batches {
                     if *outcome != secretscan_model::BatchOutcome::Open {
@@ -387,6 +393,12 @@ impl Bus {
                     refs: scan.refs.clone(),
                     priority: v1::Priority::from(scan.priority).into(),
                     requester: scan.requester.clone(),
+                    verify: scan.purpose == Purpose::Verify,
+                    rescan: scan
+                        .purpose
+                        .rescan()
+                        .map(|rescan| rescan.chosen.rule_set.clone())
+                        .unwrap_or_default(),
                 };
                 let message_id = format!("{}.dead", scan.id);
                 self.dead_letter(topology::NEW_SCAN, &message_id, &reason, json(&original).into()).await

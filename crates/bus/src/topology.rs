@@ -16,7 +16,7 @@ use crate::BusError;
 
 /// Repository scan requests that wait for the scheduler or an agent.
 pub const REPOSITORY_SCANS: &str = "REPOSITORY_SCANS";
-/// New requests and cancellations: the public door. A stream of its own because it must not acknowledge: the reply to
+/// New requests, cancellations, commits to forget: the public door. A stream of its own because it must not acknowledge: the reply to
 /// a publisher is the controller's answer, not the server's.
 pub const REPOSITORY_SCAN_DOOR: &str = "REPOSITORY_SCAN_DOOR";
 /// Commit batches that wait for the controller, the scheduler or an agent.
@@ -41,6 +41,8 @@ pub const BATCHES: &str = "batches";
 pub const REPOSITORIES: &str = "repositories";
 /// Bucket: the ledger: `repository.head` and `repository.segment.key`.
 pub const HISTORY: &str = "history";
+/// Bucket: what each version of the rules consists of, by version.
+pub const RULE_SETS: &str = "rule-sets";
 /// Bucket: findings by `repository.fingerprint`.
 pub const FINDINGS: &str = "findings";
 /// Bucket: living agents by `role.id`.
@@ -64,6 +66,8 @@ pub const PACKS: &str = "packs";
 pub const NEW_SCAN: &str = "secretscan.repository-scan.new";
 /// The public door: a cancellation.
 pub const CANCEL_SCAN: &str = "secretscan.repository-scan.cancel";
+/// The public door: commits that are to be scanned again.
+pub const FORGET_COMMITS: &str = "secretscan.history.forget";
 /// A push that a Git host told of.
 pub const PUSH_RECEIVED: &str = "secretscan.push.received";
 /// The public door: a new schedule.
@@ -140,6 +144,8 @@ pub enum Queue {
     NewScans,
     /// Cancellations, for the controller.
     Cancellations,
+    /// Commits to forget, for the controller.
+    Forgets,
     /// Pushes, for the controller.
     Pushes,
     /// New schedules, for the controller.
@@ -176,6 +182,7 @@ impl Queue {
         let mut all = vec![
             Self::NewScans,
             Self::Cancellations,
+            Self::Forgets,
             Self::Pushes,
             Self::NewSchedules,
             Self::ScheduleChanges,
@@ -204,7 +211,7 @@ impl Queue {
     /// The stream that it reads.
     pub fn stream(self) -> &'static str {
         match self {
-            Self::NewScans | Self::Cancellations => REPOSITORY_SCAN_DOOR,
+            Self::NewScans | Self::Cancellations | Self::Forgets => REPOSITORY_SCAN_DOOR,
             Self::Pushes => PUSHES,
             Self::NewSchedules | Self::ScheduleChanges => SCHEDULE_DOOR,
             Self::DueSchedules | Self::ScheduleRuns => SCHEDULES_STREAM,
@@ -222,6 +229,7 @@ impl Queue {
         match self {
             Self::NewScans => "controller-new".into(),
             Self::Cancellations => "controller-cancel".into(),
+            Self::Forgets => "controller-forget".into(),
             Self::Pushes => "controller-pushes".into(),
             Self::NewSchedules => "controller-new-schedules".into(),
             Self::ScheduleChanges => "controller-schedule-changes".into(),
@@ -244,6 +252,7 @@ impl Queue {
         match self {
             Self::NewScans => NEW_SCAN.into(),
             Self::Cancellations => CANCEL_SCAN.into(),
+            Self::Forgets => FORGET_COMMITS.into(),
             Self::Pushes => PUSH_RECEIVED.into(),
             Self::NewSchedules => NEW_SCHEDULE.into(),
             Self::ScheduleChanges => CHANGE_SCHEDULE.into(),
@@ -266,6 +275,7 @@ impl Queue {
             Self::QueuedScans(_) | Self::WaitingBatches(_) => SCHEDULER_WINDOW,
             Self::NewScans
             | Self::Cancellations
+            | Self::Forgets
             | Self::Pushes
             | Self::NewSchedules
             | Self::ScheduleChanges
@@ -304,7 +314,10 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
         ..Default::default()
     };
     vec![
-        stream::Config { no_ack: true, ..work_queue(REPOSITORY_SCAN_DOOR, &[NEW_SCAN, CANCEL_SCAN]) },
+        stream::Config {
+            no_ack: true,
+            ..work_queue(REPOSITORY_SCAN_DOOR, &[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS])
+        },
         work_queue(PUSHES, &[PUSH_RECEIVED]),
         stream::Config { no_ack: true, ..work_queue(SCHEDULE_DOOR, &[NEW_SCHEDULE, CHANGE_SCHEDULE]) },
         stream::Config {
@@ -345,6 +358,7 @@ fn buckets(replicas: usize) -> Vec<kv::Config> {
         kv::Config { max_age: BATCHES_MAX_AGE, ..file(BATCHES) },
         file(REPOSITORIES),
         file(HISTORY),
+        file(RULE_SETS),
         file(FINDINGS),
         // On disk too: the services, which may not create buckets, need them after a restart of the server.
         kv::Config { limit_markers: Some(Duration::from_secs(60)), ..file(AGENTS) },

@@ -34,6 +34,7 @@ mod http_check;
 mod landmarks;
 mod literal;
 mod matcher;
+mod narrow;
 mod pattern;
 mod proximity;
 mod rule;
@@ -45,6 +46,8 @@ mod search;
 mod secret;
 mod shape;
 mod syntax;
+mod version;
+mod windows;
 
 pub use alias::{ALIASES, canonical};
 pub use archive::Unread;
@@ -60,6 +63,6 @@ pub use rule::{
 };
 pub use rule_set::RuleSet;
 pub use rules::Rules;
-pub use scanner::{RawMatch, Scanned, Scanner};
+pub use scanner::{RawMatch, RuleHash, Scanned, Scanner};
 pub use secret::{HashKey, Secret};
 pub use shape::Shape;

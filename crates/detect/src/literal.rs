@@ -14,7 +14,7 @@ const MAX_SPELLED: usize = 32;
 /// Classes of more characters are not spelled out.
 const MAX_CLASS: usize = 10;
 /// Of longer texts the start is looked for.
-const MAX_LEN: usize = 64;
+const MAX_LEN: usize = 32;
 
 /// A text in a match.
 #[derive(Clone, Debug, PartialEq, Eq)]

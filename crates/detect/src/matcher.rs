@@ -17,6 +17,8 @@ use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
 
+use crate::finder::Scratch;
+
 /// What the states of one lazy DFA may occupy before it starts anew. The regexes of generic rules go through thousands of
 /// states in ordinary source code; when these do not fit they are made over and over.
 const CACHE_BYTES: usize = 8 << 20;
@@ -55,33 +57,48 @@ impl Matcher {
     }
 
     /// The leftmost match that starts at one of these places. No match that does so ends after `end`. `number` is that of
-    /// the regex in `caches`.
+    /// the regex in `caches`. `read` becomes the end of what was looked at, if that is later.
     pub(crate) fn find(
         &self,
         (caches, number): (&mut Caches, usize),
         content: &[u8],
         (starts, end): (Range<usize>, usize),
+        read: &mut usize,
     ) -> Option<Groups> {
         // A search for one start ends with the first byte that can't belong to a match, while a search for any start goes
         // on to the end.
         if starts.len() <= MAX_TRIES {
             let mut inputs =
                 starts.map(|start| Input::new(content).range(start..end).anchored(Anchored::Yes));
-            return inputs.find_map(|input| self.search((caches, number), input));
+            return inputs.find_map(|input| {
+                let cache = caches.of_dfa(number, &self.dfa);
+                let (ended, end) = end_of_match(&self.dfa, cache, &input);
+                *read = end.max(*read);
+                self.groups(caches, input, ended)
+            });
         }
-        let groups = self.search((caches, number), Input::new(content).range(starts.start..end))?;
+        *read = end.max(*read);
+        let input = Input::new(content).range(starts.start..end);
+        let ended = self.dfa.try_search_fwd(caches.of_dfa(number, &self.dfa), &input);
+        let ended = ended.map(|half| half.map(|half| half.offset())).map_err(|_| GaveUp);
+        let groups = self.groups(caches, input, ended)?;
         groups.get(0).is_some_and(|whole| whole.start < starts.end).then_some(groups)
     }
 
-    fn search(&self, (caches, number): (&mut Caches, usize), input: Input<'_>) -> Option<Groups> {
-        let cache = caches.of_dfa(number, &self.dfa);
-        let input = match self.dfa.try_search_fwd(cache, &input) {
+    /// The match in the input and its groups, where it is known whether there is one and where it ends.
+    fn groups(
+        &self,
+        caches: &mut Caches,
+        input: Input<'_>,
+        ended: Result<Option<usize>, GaveUp>,
+    ) -> Option<Groups> {
+        let input = match ended {
             Ok(None) => return None,
-            Ok(Some(half)) => {
+            Ok(Some(end)) => {
                 let start = input.start();
-                input.range(start..half.offset())
+                input.range(start..end)
             }
-            Err(_) => input,
+            Err(GaveUp) => input,
         };
         let mut groups = Groups(vec![None; self.dfa.get_nfa().group_info().slot_len()]);
         // They keep nothing from search to search.
@@ -93,6 +110,49 @@ impl Matcher {
             self.fallback.search_slots(fallback, &input, &mut groups.0);
         }
         groups.get(0).is_some().then_some(groups)
+    }
+}
+
+/// The lazy DFA can't tell.
+struct GaveUp;
+
+/// Where the match ends that starts where the input does, if there is one; and the end of the bytes that say so.
+///
+/// The same as `try_search_fwd`, which does not tell where it ended. Most searches end after few bytes.
+fn end_of_match(
+    dfa: &DFA,
+    cache: &mut dfa::Cache,
+    input: &Input<'_>,
+) -> (Result<Option<usize>, GaveUp>, usize) {
+    let (start, end) = (input.start(), input.end());
+    let Ok(mut state) = dfa.start_state_forward(cache, input) else { return (Err(GaveUp), end) };
+    let mut found = None;
+    for (byte, at) in input.haystack()[start..end].iter().zip(start..) {
+        state = match dfa.next_state(cache, state, *byte) {
+            Ok(state) => state,
+            Err(_) => return (Err(GaveUp), end),
+        };
+        if state.is_tagged() {
+            if state.is_match() {
+                // The state after a match is known one byte later.
+                found = Some(at);
+            } else if state.is_dead() {
+                return (Ok(found), at + 1);
+            } else if state.is_quit() {
+                return (Err(GaveUp), end);
+            }
+        }
+    }
+    // What follows the input may be looked at.
+    let last = match input.haystack().get(end) {
+        Some(byte) => dfa.next_state(cache, state, *byte),
+        None => dfa.next_eoi_state(cache, state),
+    };
+    match last {
+        Ok(state) if state.is_match() => (Ok(Some(end)), end),
+        Ok(state) if state.is_quit() => (Err(GaveUp), end),
+        Ok(_) => (Ok(found), end),
+        Err(_) => (Err(GaveUp), end),
     }
 }
 
@@ -120,6 +180,8 @@ pub(crate) struct Caches {
     searches: u32,
     backtracker: Option<backtrack::Cache>,
     fallback: Option<pikevm::Cache>,
+    /// For the search for literals, which comes first.
+    pub(crate) scratch: Scratch,
 }
 
 struct UsedCache {

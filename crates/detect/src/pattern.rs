@@ -257,7 +257,7 @@ mod tests {
 
     fn is_match(pattern: &Pattern, text: &str) -> bool {
         let places = (0..text.len(), text.len());
-        pattern.matcher().find((&mut Caches::default(), 0), text.as_bytes(), places).is_some()
+        pattern.matcher().find((&mut Caches::default(), 0), text.as_bytes(), places, &mut 0).is_some()
     }
 
     #[test]

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use crate::alias::canonical;
@@ -16,9 +14,8 @@ use crate::rule::{Allowlist, Condition, Confidence, Examples, RegexTarget, Requi
 use crate::rules::Rules;
 use crate::search::Search;
 use crate::syntax::{AllowlistSyntax, ExamplesSyntax, RequiredSyntax, RuleSyntax, Source, read_file};
+use crate::version::version;
 
-/// Raised when the engine finds something else with unchanged rules.
-const ENGINE_VERSION: u32 = 1;
 /// Stands for the place of the allowlists that come with the program.
 const BUILTIN: &str = "builtin";
 /// How deep rules may extend each other.
@@ -580,29 +577,4 @@ fn pattern_error(error: PatternError, key: &'static str, place: Place) -> RuleEr
         PatternError::Regex(source) => RuleError::Regex { place, key, source },
         PatternError::Unfit(problem) => RuleError::Value { place, key, problem },
     }
-}
-
-/// Hashes what decides the findings. Texts for people and examples are left out.
-fn version(rules: &[Rule], allowlists: &[Allowlist]) -> String {
-    let mut hash = Sha256::new();
-    let mut add = |part: &str| {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    };
-    add(&format!("{ENGINE_VERSION} {} {}", rules.len(), allowlists.len()));
-    for rule in rules {
-        add(&rule.id);
-        add(rule.bounded_regex());
-        let Rule { secret_group, entropy, is_generic, checksum, reject, .. } = rule;
-        add(&format!("{:?} {secret_group:?} {entropy:?} {is_generic} {checksum:?} {reject:?}", rule.path()));
-        add(&format!("{:?} {}", rule.keywords, rule.allowlists.len()));
-        add(&format!("{:?} {}", rule.required, rule.is_helper));
-    }
-    for allowlist in rules.iter().flat_map(|rule| &rule.allowlists).chain(allowlists) {
-        let Allowlist { condition, regex_target, target_rules, commits, stopwords, .. } = allowlist;
-        add(&format!("{condition:?} {regex_target:?} {target_rules:?} {commits:?} {stopwords:?}"));
-        add(&format!("{:?}", allowlist.paths().collect::<Vec<_>>()));
-        add(&format!("{:?}", allowlist.regexes().collect::<Vec<_>>()));
-    }
-    format!("r1-{}", &HEXLOWER.encode(&hash.finalize())[..12])
 }

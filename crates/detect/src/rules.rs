@@ -1,5 +1,6 @@
 //! The rules of a set, by place.
 
+use std::borrow::Cow;
 use std::ops::Index;
 use std::sync::OnceLock;
 
@@ -55,6 +56,14 @@ impl Rules {
     /// All of them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Rule> + Clone {
         (0..self.len()).map(|index| &self[index])
+    }
+
+    /// All of them, for one look: what was not read yet is not kept.
+    pub(crate) fn glance(&self) -> impl Iterator<Item = Cow<'_, Rule>> {
+        self.rules.iter().enumerate().map(|(index, rule)| match rule.get() {
+            Some(rule) => Cow::Borrowed(&**rule),
+            None => Cow::Owned(self.compiled.rule(index)),
+        })
     }
 
     /// The same rules with these examples, in the order of the rules.

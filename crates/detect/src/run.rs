@@ -48,7 +48,7 @@ impl Run {
 
     /// Whether a match that starts at `first..=last` could contain such a row.
     pub(crate) fn may_be_in(&self, content: &[u8], first: usize, last: usize) -> bool {
-        let end = content.len().min(last + self.max_before + self.len);
+        let end = content.len().min(self.end_of_last(last));
         let mut at = first + self.min_before;
         // A byte of another kind rules out all rows that would contain it, so most bytes are not looked at.
         while at + self.len <= end {
@@ -58,6 +58,11 @@ impl Run {
             }
         }
         false
+    }
+
+    /// Where such a row ends at the latest, in a match that starts at `last`.
+    pub(crate) fn end_of_last(&self, last: usize) -> usize {
+        last + self.max_before + self.len
     }
 
     /// By how many bits it cuts down the candidates, roughly.

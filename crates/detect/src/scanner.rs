@@ -11,8 +11,10 @@ use crate::decode::{known_runs, known_runs_of_delta};
 use crate::depth::Depth;
 use crate::derive::DerivedHit;
 use crate::entropy::shannon;
+use crate::error::RuleError;
 use crate::excerpt::{MaskedRanges, clean, excerpt};
 use crate::landmarks::{Copied, Landmarks};
+use crate::narrow::Narrow;
 use crate::proximity::drop_incomplete;
 use crate::rule::{Allowlist, Condition, Rule, RuleIndex};
 use crate::rule_set::RuleSet;
@@ -28,6 +30,7 @@ pub struct Scanner {
     rules: Arc<RuleSet>,
     depth: Depth,
     ignores_comments: bool,
+    narrow: Option<Arc<Narrow>>,
 }
 
 /// A place where a rule found a secret in some content.
@@ -73,6 +76,17 @@ impl RawMatch {
     }
 }
 
+/// A rule, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleHash {
+    /// Its id.
+    pub id: String,
+    /// A hash of all that decides what it finds alone.
+    pub hash: String,
+    /// Whether it yields to others on the same bytes.
+    pub is_generic: bool,
+}
+
 /// What is in a content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scanned {
@@ -95,7 +109,44 @@ pub(crate) struct Hits {
 impl Scanner {
     /// A scanner with these rules.
     pub fn new(rules: Arc<RuleSet>) -> Self {
-        Self { rules, depth: Depth::default(), ignores_comments: false }
+        Self { rules, depth: Depth::default(), ignores_comments: false, narrow: None }
+    }
+
+    /// The same scanner, which finds only what these rules find beside the others. At least one must be chosen.
+    ///
+    /// # Errors
+    /// When the rules can't be joined.
+    pub fn narrowed(&self, is_chosen: impl Fn(&str) -> bool) -> Result<Self, RuleError> {
+        let whole = self.whole();
+        let narrow = Some(Arc::new(Narrow::new(&whole, is_chosen)?));
+        Ok(Self { narrow, ..whole })
+    }
+
+    /// How many rules run over everything.
+    pub fn running(&self) -> usize {
+        self.narrow.as_ref().map_or(&self.rules, |narrow| &narrow.alone.rules).rules().len()
+    }
+
+    /// The scanner with all its rules.
+    fn whole(&self) -> Self {
+        Self { narrow: None, ..self.clone() }
+    }
+
+    /// A scanner with other rules, that looks in the same way.
+    pub(crate) fn with_rules(&self, rules: Arc<RuleSet>) -> Self {
+        Self { rules, narrow: None, ..self.clone() }
+    }
+
+    /// A hash of each rule that reports: of all that decides what it finds alone, and of how deep is looked where that is not
+    /// the default.
+    pub fn hashes(&self) -> Vec<RuleHash> {
+        let depth = self.depth_mark();
+        let hash = |rule: &Rule| RuleHash {
+            id: rule.id.clone(),
+            hash: format!("{}{depth}", self.rules.hash_of(rule)),
+            is_generic: rule.is_generic,
+        };
+        self.rules.rules().glance().filter(|rule| !rule.is_helper).map(|rule| hash(&rule)).collect()
     }
 
     /// The same scanner, looking so deep.
@@ -123,11 +174,14 @@ impl Scanner {
     /// The version of the rules, such as `r1-1a2b3c4d5e6f`, and how deep it looks where that is not the default, such as
     /// `r1-1a2b3c4d5e6f-d0-a2`: scanners of equal versions find the same.
     pub fn version(&self) -> String {
-        let version = self.rules.version();
-        if self.depth == Depth::default() {
-            return version.to_owned();
+        format!("{}{}", self.rules.version(), self.depth_mark())
+    }
+
+    fn depth_mark(&self) -> String {
+        match self.depth {
+            depth if depth == Depth::default() => String::new(),
+            Depth { decode, archive } => format!("-d{decode}-a{archive}"),
         }
-        format!("{version}-d{}-a{}", self.depth.decode, self.depth.archive)
     }
 
     /// The matches of [`Scanner::scan_all`].
@@ -145,6 +199,10 @@ impl Scanner {
 
     /// The same, and what the scans of the content's deltas take over.
     pub fn scan_base(&self, content: &[u8]) -> (Scanned, Landmarks) {
+        if let Some(narrow) = &self.narrow {
+            let (scanned, landmarks) = narrow.alone.scan_base(content);
+            return (narrow.settle(&self.whole(), content, scanned), landmarks);
+        }
         let mut landmarks = self.landmarks(content);
         (self.scan_with(content, &mut landmarks), landmarks)
     }
@@ -156,6 +214,10 @@ impl Scanner {
     /// # Panics
     /// When `copied` reaches beyond the content or the base.
     pub fn scan_delta(&self, content: &[u8], base: &Landmarks, copied: &[Copied]) -> (Scanned, Landmarks) {
+        if let Some(narrow) = &self.narrow {
+            let (scanned, landmarks) = narrow.alone.scan_delta(content, base, copied);
+            return (narrow.settle(&self.whole(), content, scanned), landmarks);
+        }
         let mut landmarks = self.rules.search().landmarks_of_delta(content, base, copied);
         landmarks.runs = known_runs_of_delta(content, (&base.runs, base.content_len()), copied);
         (self.scan_with(content, &mut landmarks), landmarks)
@@ -217,7 +279,8 @@ impl Scanner {
     /// These matches need no content; [`Scanner::is_reported`] holds for them too.
     pub fn scan_path(&self, path: &[u8]) -> Vec<RawMatch> {
         let is_match = |index: &&RuleIndex| {
-            self.rule(**index).path.as_ref().is_some_and(|regex| regex.get().is_match(path))
+            self.narrow.as_ref().is_none_or(|narrow| narrow.is_chosen(**index))
+                && self.rule(**index).path.as_ref().is_some_and(|regex| regex.get().is_match(path))
         };
         let matches = self.rules.path_rules().iter().filter(is_match).map(|index| {
             let allowlists = self.rules.allowlists_of(self.rule(*index)).zip(0_u16..);
@@ -244,7 +307,8 @@ impl Scanner {
     /// What the rules find in the name of a file itself, and the name with that masked, if it is anything.
     /// Generic rules are left out: a path has no assignments, and much that looks random.
     pub fn scan_name(&self, path: &[u8]) -> (Vec<RawMatch>, Option<Vec<u8>>) {
-        let mut matches = self.scan(path);
+        // The name is masked wherever it is told, whichever rules are chosen.
+        let mut matches = self.whole().scan(path);
         matches.retain(|found| !self.rule(found.rule).is_generic);
         if matches.is_empty() {
             return (matches, None);
@@ -258,6 +322,9 @@ impl Scanner {
             at = at.max(found.end);
         }
         shown.extend_from_slice(&path[at..]);
+        if let Some(narrow) = &self.narrow {
+            narrow.keep(&mut matches);
+        }
         (matches, Some(shown))
     }
 

@@ -7,18 +7,20 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::byte_set::ByteSets;
-use crate::finder::{Finder, Scratch, Text};
-use crate::landmarks::{Copied, Landmark, Landmarks, MARGIN, zones};
+use crate::finder::{Finder, Text};
+use crate::landmarks::{Copied, KnownHit, Landmark, Landmarks, MARGIN_BEFORE, Reach, zones};
 use crate::literal::Literal;
-use crate::matcher::{CachePool, Caches, Groups};
+use crate::matcher::CachePool;
 use crate::rule::Rule;
 use crate::rules::Rules;
 use crate::run::Run;
+use crate::windows::{Starts, Windows};
 
 /// Comments that exclude the matches on their line.
 const ALLOW_COMMENTS: [&str; 2] = ["secretscan:allow", "gitleaks:allow"];
 /// So many bytes around a match look-around sees: `\b` decodes up to one character, the line anchors look at two bytes.
-const CONTEXT: usize = 8;
+pub(crate) const CONTEXT: usize = 8;
+
 /// What finding a text means.
 #[derive(Debug, Serialize, Deserialize)]
 enum Meaning {
@@ -39,8 +41,6 @@ struct OfText {
     meanings: Range<u32>,
     /// Where the latter begin.
     near: u32,
-    /// How far before the text's start, and after it, the surroundings decide.
-    reach: (u32, u32),
 }
 
 /// What is asked about a rule before its regex runs.
@@ -81,6 +81,19 @@ pub(crate) struct Hit {
     pub(crate) secret_end: usize,
 }
 
+impl Hit {
+    /// The same where all is elsewhere.
+    pub(crate) fn moved(self, place: impl Fn(usize) -> usize) -> Self {
+        Self {
+            start: place(self.start),
+            end: place(self.end),
+            secret_start: place(self.secret_start),
+            secret_end: place(self.secret_end),
+            ..self
+        }
+    }
+}
+
 /// What is in one content.
 #[derive(Debug, Default)]
 pub(crate) struct Hits {
@@ -88,16 +101,6 @@ pub(crate) struct Hits {
     pub(crate) hits: Vec<Hit>,
     /// Where the allow comments stand, ascending.
     pub(crate) allow_comments: Vec<usize>,
-}
-
-/// A match of the rule may start at `first..=last`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Starts {
-    rule: u16,
-    first: usize,
-    last: usize,
-    /// The place in the list of the landmark that says so.
-    landmark: usize,
 }
 
 impl Search {
@@ -151,17 +154,13 @@ impl Search {
         let mut meanings = Vec::new();
         let mut of_texts = Vec::with_capacity(texts.len());
         for (text, all) in &mut texts {
-            let near = |meaning: &Meaning| meaning.reach(&of_rules).is_some();
+            let near = |meaning: &Meaning| meaning.is_near(&of_rules);
             all.sort_by_key(near);
             let first = meanings.len();
             of_texts.push(OfText {
                 len: compact(text.bytes.len()),
                 meanings: compact(first)..compact(first + all.len()),
                 near: compact(first + all.partition_point(|meaning| !near(meaning))),
-                reach: all
-                    .iter()
-                    .filter_map(|meaning| meaning.reach(&of_rules))
-                    .fold((0, 0), |(a, b), (c, d)| (a.max(compact(c)), b.max(compact(d)))),
             });
             meanings.append(all);
         }
@@ -211,8 +210,9 @@ impl Search {
     /// Every literal that stands in the content.
     pub(crate) fn landmarks(&self, content: &[u8]) -> Landmarks {
         let mut list = Vec::new();
-        self.finder.find(content, 0..content.len(), &mut Scratch::default(), |text, start| {
-            list.push(Landmark { start, text, is_settled: false });
+        let scratch = &mut self.caches.get().scratch;
+        self.finder.find(content, 0..content.len(), scratch, |text, start| {
+            list.push(Landmark { start, text, settled: None });
         });
         Landmarks::new(list, content.len())
     }
@@ -225,34 +225,34 @@ impl Search {
         copied: &[Copied],
     ) -> Landmarks {
         let lens = (base.content_len(), content.len());
-        let Some(zones) = zones(copied, lens, MARGIN.max(self.finder.max_len())) else {
+        let Some(zones) = zones(copied, lens, MARGIN_BEFORE.max(self.finder.max_len())) else {
             return self.landmarks(content);
         };
         let mut list = Vec::new();
-        let mut scratch = Scratch::default();
+        let scratch = &mut self.caches.get().scratch;
         for zone in &zones {
-            self.finder.find(content, zone.clone(), &mut scratch, |text, start| {
-                list.push(Landmark { start, text, is_settled: false });
+            self.finder.find(content, zone.clone(), scratch, |text, start| {
+                list.push(Landmark { start, text, settled: None });
             });
         }
         let mut zones = zones.iter().peekable();
+        let mut hits = Vec::new();
         for copied in copied {
-            for landmark in base.from(copied.from) {
-                if landmark.start >= copied.from + copied.len {
-                    break;
-                }
-                let start = landmark.start - copied.from + copied.to;
-                while zones.next_if(|zone| zone.end <= start).is_some() {}
-                if zones.peek().is_none_or(|zone| start < zone.start) {
-                    let (before, after) = copied.reach(start, lens);
-                    let reach = self.texts[landmark.text as usize].reach;
-                    let is_near = reach.0 as usize <= before && reach.1 as usize <= after;
-                    let is_settled = landmark.is_settled && is_near;
-                    list.push(Landmark { start, text: landmark.text, is_settled });
+            let end = copied.from + copied.len;
+            for landmark in base.from(copied.from).iter().take_while(|landmark| landmark.start < end) {
+                let moved = landmark.moved(copied, lens);
+                while zones.next_if(|zone| zone.end <= moved.start).is_some() {}
+                if zones.peek().is_none_or(|zone| moved.start < zone.start) {
+                    list.push(moved);
                 }
             }
+            let inside = |known: &&KnownHit| known.first >= copied.from && known.read <= end;
+            hits.extend(base.hits.iter().filter(inside).filter_map(|known| known.moved(copied, lens)));
         }
-        Landmarks::new(list, content.len())
+        hits.sort_unstable_by_key(|known| (known.hit.rule, known.first));
+        let mut landmarks = Landmarks::new(list, content.len());
+        landmarks.hits = hits;
+        landmarks
     }
 
     /// Every match of every rule's regex, as if each had searched the whole content (those rules aside whose
@@ -261,16 +261,18 @@ impl Search {
         let mut hits = Hits::default();
         let mut candidates: Vec<Starts> = Vec::new();
         let mut has_keyword = vec![false; rules.len()];
-        // What a delta of the content can't find again, but may need.
-        let mut is_far = vec![false; landmarks.list().len()];
+        // Of those that stand in no match, what a delta of the content can't find again, but may need.
+        let mut is_kept = vec![false; landmarks.list().len()];
+        // What shows that they stand in no match; `None`: they do, or it is not known.
+        let mut settled = vec![Some(Reach::NEAREST); landmarks.list().len()];
         for (landmark, index) in landmarks.list().iter().zip(0..) {
-            let OfText { len, ref meanings, near, .. } = self.texts[landmark.text as usize];
+            let OfText { len, ref meanings, near } = self.texts[landmark.text as usize];
             let at = landmark.start;
             let is_there = |neighbour: Option<&u8>, place: u16| {
                 neighbour.is_none_or(|byte| self.neighbours.has(place, *byte))
             };
-            let end = if landmark.is_settled { near } else { meanings.end };
-            is_far[index] = landmark.is_settled;
+            let end = if landmark.settled.is_some() { near } else { meanings.end };
+            settled[index] = landmark.settled.or(Some(Reach::NEAREST));
             for meaning in self.meanings_in(&(meanings.start..end)) {
                 match meaning {
                     Meaning::Candidate { rule, min_before, max_before, before, after } => {
@@ -279,20 +281,29 @@ impl Search {
                         {
                             continue;
                         }
-                        is_far[index] |= meaning.is_far(&self.rules);
-                        let Some(last) = at.checked_sub(*min_before as usize) else { continue };
+                        is_kept[index] |= self.rules[usize::from(*rule)].is_gated;
                         let first = at.saturating_sub(*max_before as usize);
+                        let last = at.checked_sub(*min_before as usize);
                         let runs = self.rules[usize::from(*rule)].runs.clone();
-                        if self.runs[runs].iter().all(|run| run.may_be_in(content, first, last)) {
-                            candidates.push(Starts { rule: *rule, first, last, landmark: index });
+                        let is_without =
+                            |run: &&Run| last.is_none_or(|last| !run.may_be_in(content, first, last));
+                        match (last, self.runs[runs].iter().find(is_without)) {
+                            (Some(last), None) => {
+                                candidates.push(Starts { rule: *rule, first, last, landmark: index });
+                            }
+                            (last, run) => {
+                                let end = last.zip(run).map_or(at, |(last, run)| run.end_of_last(last));
+                                let before = (*max_before as usize).max(*min_before as usize);
+                                settle(&mut settled[index], before, end.saturating_sub(at));
+                            }
                         }
                     }
                     Meaning::Keyword { rule } => {
-                        is_far[index] = true;
+                        is_kept[index] = true;
                         has_keyword[usize::from(*rule)] = true;
                     }
                     Meaning::Allow => {
-                        is_far[index] = true;
+                        is_kept[index] = true;
                         hits.allow_comments.push(at);
                     }
                 }
@@ -302,25 +313,36 @@ impl Search {
             !self.rules[usize::from(starts.rule)].is_gated || has_keyword[usize::from(starts.rule)]
         });
         let mut caches = self.caches.get();
-        let mut is_open = vec![false; landmarks.list().len()];
         candidates.sort_unstable();
+        let known = std::mem::take(&mut landmarks.hits);
+        let mut windows = Windows::new(rules, content, &known);
         for of_rule in candidates.chunk_by(|a, b| a.rule == b.rule) {
-            find_in_windows((rules, &mut caches), of_rule, content, &mut hits.hits, &mut is_open);
+            let places = landmarks.list();
+            windows.find(&mut caches, of_rule, |starts, read| {
+                let at = places[starts.landmark].start;
+                match read {
+                    Some(Range { start, end }) => {
+                        let after = (end + CONTEXT).saturating_sub(at);
+                        settle(&mut settled[starts.landmark], at - start + CONTEXT, after);
+                    }
+                    None => settled[starts.landmark] = None,
+                }
+            });
         }
-        landmarks.keep(|index| match (is_open[index], is_far[index]) {
-            (true, _) => Some(false),
-            (false, true) => Some(true),
-            (false, false) => None,
+        landmarks.keep(|index| match settled[index] {
+            Some(reach) if is_kept[index] || reach.is_far() => Some(Some(reach)),
+            Some(_) => None,
+            None => Some(None),
         });
         // Without literals any place is a candidate.
         for index in &self.slow {
             let rule = &rules[usize::from(*index)];
             if rule.keywords.is_empty() || has_keyword[usize::from(*index)] {
                 let all = Starts { rule: *index, first: 0, last: content.len(), landmark: 0 };
-                find_in_windows((rules, &mut caches), &[all], content, &mut hits.hits, &mut [false]);
+                windows.find(&mut caches, &[all], |_, _| {});
             }
         }
-        hits.hits.sort_unstable();
+        (hits.hits, landmarks.hits) = windows.finish();
         hits
     }
 }
@@ -330,79 +352,15 @@ fn compact(number: usize) -> u32 {
     u32::try_from(number).expect("no rule set has so much")
 }
 
+/// Notes that so much around a literal shows that it stands in no match of one more rule.
+fn settle(settled: &mut Option<Reach>, before: usize, after: usize) {
+    *settled = settled.and_then(|reach| Some(reach.union(Reach::new(before, after)?)));
+}
+
 impl Meaning {
-    /// How far before the text's start, and after it, what stands there decides; `None`: all of the content does.
-    fn reach(&self, rules: &[OfRule]) -> Option<(usize, usize)> {
-        match self {
-            Self::Candidate { rule, min_before, max_before, .. } => {
-                let rule = &rules[usize::from(*rule)];
-                let after = (rule.max_len + CONTEXT).saturating_sub(*min_before as usize);
-                (!rule.is_gated).then_some((*max_before as usize + CONTEXT, after))
-            }
-            Self::Keyword { .. } | Self::Allow => None,
-        }
-    }
-
-    /// Whether more than what is within [`MARGIN`] of the text's start plays a part.
-    fn is_far(&self, rules: &[OfRule]) -> bool {
-        self.reach(rules).is_none_or(|(before, after)| before.max(after) > MARGIN)
-    }
-}
-
-/// The matches that start in one of the windows, as `find_iter` over the whole content would give them: leftmost,
-/// not overlapping. `starts` is of one rule and sorted. Marks in `is_open` the landmarks whose windows have a match,
-/// or might have one if an earlier match did not hide it.
-fn find_in_windows(
-    (rules, caches): (&Rules, &mut Caches),
-    starts: &[Starts],
-    content: &[u8],
-    hits: &mut Vec<Hit>,
-    is_open: &mut [bool],
-) {
-    let Some(Starts { rule: index, .. }) = starts.first().copied() else { return };
-    let rule = &rules[usize::from(index)];
-    let matcher = rule.pattern.matcher();
-    let mut at = 0;
-    let mut rest = starts;
-    while let Some(mut window) = rest.first().copied() {
-        let mut len = 1;
-        while let Some(next) = rest.get(len).filter(|next| next.first <= window.last) {
-            window.last = window.last.max(next.last);
-            len += 1;
-        }
-        let known = hits.len();
-        let is_hidden = at > window.first;
-        at = at.max(window.first);
-        // A match that starts in the window ends in it too.
-        let end = content.len().min(window.last + rule.pattern.max_len);
-        while at <= window.last
-            && let Some(groups) =
-                matcher.find((caches, usize::from(index)), content, (at..window.last + 1, end))
-            && let Some(whole) = groups.get(0)
-        {
-            let secret = secret_range(rule, &groups).unwrap_or(whole.clone());
-            at = whole.end;
-            hits.push(Hit {
-                rule: index,
-                start: whole.start,
-                end: whole.end,
-                secret_start: secret.start,
-                secret_end: secret.end,
-            });
-        }
-        if is_hidden || hits.len() > known {
-            rest[..len].iter().for_each(|starts| is_open[starts.landmark] = true);
-        }
-        rest = &rest[len..];
-    }
-}
-
-/// The range of the group that is the secret; `None` when that is the whole match.
-fn secret_range(rule: &Rule, groups: &Groups) -> Option<Range<usize>> {
-    let group = |index| groups.get(index).filter(|range| !range.is_empty());
-    match rule.secret_group {
-        Some(index) => group(index),
-        None => (1..groups.len()).find_map(group),
+    /// Whether what stands around the text decides, and not all of the content.
+    fn is_near(&self, rules: &[OfRule]) -> bool {
+        matches!(self, Self::Candidate { rule, .. } if !rules[usize::from(*rule)].is_gated)
     }
 }
 

@@ -11,5 +11,7 @@ mod content;
 mod decoded;
 #[path = "it/gitleaks.rs"]
 mod gitleaks;
+#[path = "it/narrow.rs"]
+mod narrow;
 #[path = "it/rule_files.rs"]
 mod rule_files;

@@ -1,8 +1,8 @@
 //! From matches in a blob to findings in commits and paths.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use secretscan_detect::{HashKey, RawMatch, Scanner, Secret};
 use secretscan_model::finding::MAX_OCCURRENCES;
@@ -134,13 +134,14 @@ impl<'a> FindingSink<'a> {
             Entry::Vacant(place) => {
                 let finding = Finding {
                     fingerprint: place.key().clone(),
-                    rule_id: rule_id(&rule.id),
+                    rule_id: RuleId::fit(&rule.id),
                     description: rule.description.clone(),
                     severity: rule.severity.as_str().to_owned(),
                     confidence: rule.confidence.as_str().to_owned(),
                     tags: rule.tags.clone(),
                     secret_hash: SecretHash(secret_hash),
                     path: path.to_vec(),
+                    matched_by: BTreeSet::new(),
                     occurrences: vec![occurrence],
                 };
                 place.insert(LocatedFinding { finding, secret: found.secret.clone() });
@@ -161,13 +162,6 @@ fn order(finding: &Finding) -> (&[u8], u32, u32, &RuleId, &Fingerprint) {
     (&finding.path, at.line, at.column, &finding.rule_id, &finding.fingerprint)
 }
 
-/// Rule sets may name rules with characters that our ids do not have, such as spaces: those become dashes.
-fn rule_id(name: &str) -> RuleId {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let text: String = name.chars().map(|c| if is_allowed(c) { c } else { '-' }).take(128).collect();
-    RuleId::parse(&text).expect("a rule set refuses empty names, and the rest was made fit")
-}
-
 /// Keeps the earliest occurrences, as [`Finding::merge`] does.
 fn insert(occurrences: &mut Vec<Occurrence>, occurrence: Occurrence) {
     if let Err(place) = occurrences.binary_search(&occurrence)
@@ -175,17 +169,5 @@ fn insert(occurrences: &mut Vec<Occurrence>, occurrence: Occurrence) {
     {
         occurrences.insert(place, occurrence);
         occurrences.truncate(MAX_OCCURRENCES);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_rule_name_makes_a_rule_id() {
-        assert_eq!(rule_id("github-pat_1").as_str(), "github-pat_1");
-        assert_eq!(rule_id("my rule: \u{e4}").as_str(), "my-rule---");
-        assert_eq!(rule_id(&"x".repeat(500)).as_str().len(), 128);
     }
 }

@@ -16,11 +16,12 @@ use tempfile::NamedTempFile;
 use crate::command::ChildLimits;
 use crate::error::GitError;
 use crate::history::CommitEntry;
-use crate::introductions::{Introduced, Introduction, in_git_dir};
+use crate::introductions::{Asked, Introduced, Introduction};
 use crate::manifest::Manifest;
-use crate::objects::{NO_FILE, too_large};
+use crate::objects::{NO_FILE, ObjectStore, too_large};
 use crate::pack::{Pack, blob_sizes, write_pack};
-use crate::repository::git_dir;
+use crate::repository::open;
+use crate::trees::Trees;
 
 /// How many commits are looked at together: bounds the memory, and makes the start of child processes cheap.
 const READ_AHEAD: usize = 8192;
@@ -85,7 +86,10 @@ impl<'a> BatchCutter<'a> {
         children: &ChildLimits<'a>,
     ) -> Result<Self, GitError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let contents = Contents::new(git_dir(repo)?, commits, limits, threads, *children);
+        let repository = open(repo)?;
+        let trees = ObjectStore::of_repository(&repository)?.trees_for(commits.len(), threads, children)?;
+        let contents =
+            Contents::new(repository.path().to_path_buf(), trees, commits, limits, threads, *children);
         Ok(Self { contents, scratch: scratch.to_path_buf() })
     }
 
@@ -159,6 +163,7 @@ impl Content {
 /// Decides what goes into which batch: an iterator of [`Content`].
 pub(crate) struct Contents<'a> {
     git_dir: PathBuf,
+    trees: Option<Trees>,
     limits: BatchLimits,
     threads: usize,
     children: ChildLimits<'a>,
@@ -181,13 +186,14 @@ struct Ahead {
 impl<'a> Contents<'a> {
     pub fn new(
         git_dir: PathBuf,
+        trees: Option<Trees>,
         commits: Vec<CommitEntry>,
         limits: BatchLimits,
         threads: usize,
         children: ChildLimits<'a>,
     ) -> Self {
         let (ahead, sizes) = (VecDeque::new(), HashMap::new());
-        Self { git_dir, limits, threads, children, commits, next: 0, ahead, sizes }
+        Self { git_dir, trees, limits, threads, children, commits, next: 0, ahead, sizes }
     }
 
     /// Gives nothing any more.
@@ -199,8 +205,14 @@ impl<'a> Contents<'a> {
     fn read_ahead(&mut self) -> Result<(), GitError> {
         let commits: Vec<CommitEntry> = self.commits[self.next..].iter().take(READ_AHEAD).copied().collect();
         let ids: Vec<CommitId> = commits.iter().map(|c| c.id).collect();
+        let asked = Asked {
+            git_dir: &self.git_dir,
+            trees: self.trees.as_ref(),
+            threads: self.threads,
+            limits: self.children,
+        };
         let Introduced { introductions, cut_off, commits: count } =
-            in_git_dir(&self.git_dir, &ids, self.threads, READ_AHEAD_FILES, &self.children)?;
+            asked.introduced(&ids, READ_AHEAD_FILES)?;
         self.next += count;
         let blobs: HashSet<BlobId> = introductions.iter().map(|i| i.blob).collect();
         self.sizes = blob_sizes(&self.git_dir, &blobs, &self.children)?;

@@ -1,20 +1,23 @@
 //! Which commit brought which blob to which path.
+//!
+//! Trees are compared in this process where many commits are asked about, so that each tree is decoded once; a few are
+//! left to the `git` program, which decodes only what it needs. It also has the word on what [`Comparison`] makes nothing
+//! of: damaged and odd trees, and missing ones.
 
-use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use secretscan_model::ids::{BlobId, CommitId};
 
-use crate::command::{ChildLimits, Running, git_in, pipe};
+use crate::command::ChildLimits;
+use crate::compare::Comparison;
+use crate::diff_tree;
 use crate::error::GitError;
-use crate::repository::git_dir;
-
-const COMMAND: &str = "diff-tree";
-/// Memory of a child that compares trees: enough for a commit that changes a million files.
-const DIFF_MEMORY: u64 = 256 << 20;
+use crate::objects::ObjectStore;
+use crate::repository::open;
+use crate::trees::Trees;
 
 /// A commit that has a blob at a path where none of its parents has the same blob.
 ///
@@ -30,7 +33,10 @@ pub struct Introduction {
     pub blob: BlobId,
 }
 
-/// The introductions of these commits, ordered by `(commit, path)`, found by `threads` child processes.
+/// A blob that is new at a path.
+pub(crate) type Change = (Arc<[u8]>, BlobId);
+
+/// The introductions of these commits, ordered by `(commit, path)`, found on `threads` threads.
 ///
 /// # Errors
 /// [`GitError::MissingObject`] when a commit or a tree is not there.
@@ -39,9 +45,11 @@ pub fn introductions(
     commits: &[CommitId],
     threads: usize,
 ) -> Result<Vec<Introduction>, GitError> {
-    let git_dir = git_dir(repo)?;
-    let introduced = in_git_dir(&git_dir, commits, threads, usize::MAX, &ChildLimits::NONE)?;
-    Ok(introduced.introductions)
+    let repository = open(repo)?;
+    let limits = ChildLimits::NONE;
+    let trees = ObjectStore::of_repository(&repository)?.trees_for(commits.len(), threads, &limits)?;
+    let asked = Asked { git_dir: repository.path(), trees: trees.as_ref(), threads, limits };
+    Ok(asked.introduced(commits, usize::MAX)?.introductions)
 }
 
 /// What a row of commits introduces.
@@ -55,281 +63,90 @@ pub(crate) struct Introduced {
     pub commits: usize,
 }
 
-/// The same for an opened repository, about at least one commit, and about no more than introduce some `max` files.
-pub(crate) fn in_git_dir(
-    git_dir: &Path,
-    commits: &[CommitId],
-    threads: usize,
-    max: usize,
-    limits: &ChildLimits<'_>,
-) -> Result<Introduced, GitError> {
-    if commits.is_empty() {
-        return Ok(Introduced::default());
-    }
-    let part_len = commits.len().div_ceil(threads.max(1));
-    let max = max / threads.max(1);
-    let parts = thread::scope(|scope| {
-        let started: Vec<_> = commits
-            .chunks(part_len)
-            .enumerate()
-            .map(|(n, part)| scope.spawn(move || of_part(git_dir, part, n * part_len, max, limits)))
-            .collect();
-        started.into_iter().map(|part| part.join().expect("does not panic")).collect::<Vec<_>>()
-    });
-    let mut all = Introduced::default();
-    for (part, commits) in parts.into_iter().zip(commits.chunks(part_len)) {
-        let mut part = part?;
-        all.introductions.append(&mut part.introductions);
-        all.cut_off.append(&mut part.cut_off);
-        all.commits += part.commits;
-        if part.commits < commits.len() {
-            break;
-        }
-    }
-    // Git orders `a/b` against `a.c` by its own rule; one order for all is simpler to rely on.
-    all.introductions.sort();
-    Ok(all)
+/// Who is asked what commits introduce.
+pub(crate) struct Asked<'a> {
+    pub git_dir: &'a Path,
+    /// Trees to compare before Git is asked.
+    pub trees: Option<&'a Trees>,
+    pub threads: usize,
+    pub limits: ChildLimits<'a>,
 }
 
-/// A run of commits by one child, and by another one each time that Git ends over a commit.
-fn of_part(
-    git_dir: &Path,
-    commits: &[CommitId],
-    first: usize,
-    max: usize,
-    limits: &ChildLimits<'_>,
-) -> Result<Introduced, GitError> {
-    // Git keeps all changes of a commit in memory before it tells the first.
-    let diff = ChildLimits { max_memory_bytes: limits.max_memory_bytes.min(DIFF_MEMORY), ..*limits };
-    let mut part = Introduced::default();
-    while part.commits < commits.len() && part.introductions.len() <= max {
-        let before = part.commits;
-        match diff_tree(git_dir, &commits[before..], first + before, max, &diff, &mut part) {
-            Ok(()) => {}
-            Err(GitError::Child { .. } | GitError::TooMuchMemory { .. }) if part.commits > before => {}
-            Err(GitError::Child { stderr: reason, .. }) => {
-                once_each(git_dir, commits[before], first + before, &reason, limits, &mut part)?;
-            }
-            Err(GitError::TooMuchMemory { .. }) => {
-                once_each(git_dir, commits[before], first + before, "too many", limits, &mut part)?;
-            }
-            Err(error) => return Err(error),
+impl Asked<'_> {
+    /// What at least one of the commits introduces, and no more of them than introduce some `max` files.
+    pub fn introduced(&self, commits: &[CommitId], max: usize) -> Result<Introduced, GitError> {
+        if commits.is_empty() {
+            return Ok(Introduced::default());
         }
-    }
-    Ok(part)
-}
-
-/// One child for a run of commits. Measured against libgit2's tree diffs on a history of 20,000 commits, the `git`
-/// program took a quarter of the time.
-fn diff_tree(
-    git_dir: &Path,
-    commits: &[CommitId],
-    first: usize,
-    max: usize,
-    limits: &ChildLimits<'_>,
-    part: &mut Introduced,
-) -> Result<(), GitError> {
-    let mut command = git_in(git_dir);
-    command.args([
-        "diff-tree",
-        "--stdin",
-        "--always",
-        "-c",
-        "-r",
-        "--root",
-        "--raw",
-        "-z",
-        "--no-renames",
-        "--no-abbrev",
-    ]);
-    let write =
-        |input: &mut std::io::BufWriter<_>| commits.iter().try_for_each(|commit| writeln!(input, "{commit}"));
-    pipe(command, COMMAND, limits, write, |output, child| {
-        RawDiff::new(output).read(commits, first, max, child, part)
-    })
-}
-
-/// The second way, for a commit whose list of changes is endless or can't be made: each new content once, at one of its
-/// paths. A tree that stands in a tree many times is looked at once.
-fn once_each(
-    git_dir: &Path,
-    commit: CommitId,
-    place: usize,
-    reason: &str,
-    limits: &ChildLimits<'_>,
-    part: &mut Introduced,
-) -> Result<(), GitError> {
-    const COMMAND: &str = "rev-list";
-    let commit_place =
-        u32::try_from(place).map_err(|_| GitError::TooManyFiles { limit: u32::MAX as usize })?;
-    let mut command = git_in(git_dir);
-    command.args(["rev-list", "--objects", "--filter=object:type=blob", &commit.to_string()]);
-    command.args(["--not", &format!("{commit}^@"), "--"]);
-    let listed = pipe(
-        command,
-        COMMAND,
-        limits,
-        |_| Ok(()),
-        |output, _| {
-            let mut found = Vec::new();
-            for line in output.split(b'\n') {
-                let line = line.map_err(|source| GitError::Spawn { command: COMMAND, source })?;
-                // The commit itself has no path; what follows a line feed in a path is no id.
-                let Some((id, path)) = line.split_at_checked(40).filter(|(_, path)| path.starts_with(b" "))
-                else {
-                    continue;
-                };
-                if let Some(blob) = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()) {
-                    found.push(Introduction { commit: commit_place, path: path[1..].into(), blob });
-                }
+        let threads = self.threads.max(1);
+        let part_len = commits.len().div_ceil(threads);
+        let max = max / threads;
+        let parts = thread::scope(|scope| {
+            let started: Vec<_> = commits
+                .chunks(part_len)
+                .enumerate()
+                .map(|(n, part)| scope.spawn(move || self.of_part(part, n * part_len, max)))
+                .collect();
+            started.into_iter().map(|part| part.join().expect("does not panic")).collect::<Vec<_>>()
+        });
+        let mut all = Introduced::default();
+        for (part, commits) in parts.into_iter().zip(commits.chunks(part_len)) {
+            let mut part = part?;
+            all.introductions.append(&mut part.introductions);
+            all.cut_off.append(&mut part.cut_off);
+            all.commits += part.commits;
+            if part.commits < commits.len() {
+                break;
             }
-            Ok(found)
-        },
-    );
-    let reason = match listed {
-        Ok(found) => {
-            part.introductions.extend(found);
-            format!(
-                "its files can't be listed ({reason}): each new content is scanned at one of its paths only"
-            )
         }
-        Err(
-            error
-            @ (GitError::Child { .. } | GitError::TooMuchMemory { .. } | GitError::MissingObject { .. }),
-        ) => {
-            format!("its files can't be listed: {error}")
-        }
-        Err(error) => return Err(error),
-    };
-    part.cut_off.push((commit_place, reason));
-    part.commits += 1;
-    Ok(())
-}
-
-/// A blob that is new at a path.
-pub(crate) type Change = (Arc<[u8]>, BlobId);
-
-/// The output of `diff-tree -z`: tokens that end with NUL, which are a commit id, or a description of a change and
-/// then its path.
-struct RawDiff<R> {
-    output: BufReader<R>,
-    token: Vec<u8>,
-    /// Each path once: most come again and again.
-    paths: HashSet<Arc<[u8]>>,
-}
-
-impl<R: Read> RawDiff<R> {
-    fn new(output: BufReader<R>) -> Self {
-        Self { output, token: Vec::new(), paths: HashSet::new() }
+        // Git orders `a/b` against `a.c` by its own rule; one order for all is simpler to rely on.
+        all.introductions.sort();
+        Ok(all)
     }
 
-    /// Adds what is read to the part, commit by commit; ends the child when there are more than `max`.
-    fn read(
-        mut self,
-        commits: &[CommitId],
-        first: usize,
-        max: usize,
-        child: &Running,
-        part: &mut Introduced,
-    ) -> Result<(), GitError> {
-        // Commits come in input order and, with `--always`, every one; what git can't read it leaves out silently.
-        let mut started = 0;
-        while self.next_token()? {
-            if self.token.first() != Some(&b':') {
-                let id: CommitId = std::str::from_utf8(&self.token)
-                    .ok()
-                    .and_then(|id| id.parse().ok())
-                    .ok_or_else(|| self.unexpected())?;
-                if commits.get(started) != Some(&id) {
-                    break;
-                }
-                if part.introductions.len() > max {
-                    child.end();
-                    return Ok(());
-                }
-                started += 1;
-                part.commits += 1;
-                continue;
-            }
-            let place = started.checked_sub(1).ok_or_else(|| self.unexpected())?;
-            let commit = u32::try_from(first + place).map_err(|_| self.unexpected())?;
-            if let Some((path, blob)) = self.change()? {
-                part.introductions.push(Introduction { commit, path, blob });
-            }
-        }
-        match commits.get(started) {
-            Some(missing) => Err(GitError::MissingObject { detail: format!("commit {missing}") }),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes the token as a change and reads its path.
-    fn change(&mut self) -> Result<Option<Change>, GitError> {
-        let introduced = new_blob(&self.token).ok_or_else(|| self.unexpected())?;
-        if !self.next_token()? {
-            return Err(self.unexpected());
-        }
-        let Some(blob) = introduced else { return Ok(None) };
-        let path = match self.paths.get(self.token.as_slice()) {
-            Some(path) => path.clone(),
-            None => {
-                let path: Arc<[u8]> = self.token.as_slice().into();
-                self.paths.insert(path.clone());
-                path
-            }
+    fn of_part(&self, commits: &[CommitId], first: usize, max: usize) -> Result<Introduced, GitError> {
+        let Some(trees) = self.trees else {
+            return diff_tree::run(self.git_dir, commits, first, max, &self.limits);
         };
-        Ok(Some((path, blob)))
-    }
-
-    /// Reads up to the next NUL; false at the end.
-    fn next_token(&mut self) -> Result<bool, GitError> {
-        self.token.clear();
-        let source = |source| GitError::Spawn { command: COMMAND, source };
-        self.output.read_until(0, &mut self.token).map_err(source)?;
-        Ok(self.token.pop_if(|last| *last == 0).is_some())
-    }
-
-    fn unexpected(&self) -> GitError {
-        GitError::Output { command: COMMAND, detail: String::from_utf8_lossy(&self.token).into_owned() }
+        let mut part = Introduced::default();
+        let mut comparison = Comparison::new(trees);
+        let (mut unknown, mut places) = (Vec::new(), Vec::new());
+        for (commit, place) in commits.iter().zip(first..) {
+            if self.limits.stop.load(Ordering::Relaxed) {
+                return Err(GitError::Stopped);
+            }
+            if part.introductions.len() > max {
+                break;
+            }
+            let place =
+                u32::try_from(place).map_err(|_| GitError::TooManyFiles { limit: u32::MAX as usize })?;
+            if comparison.add(commit, place, &mut part.introductions).is_err() {
+                unknown.push(*commit);
+                places.push(place);
+            }
+            part.commits += 1;
+        }
+        let mut done = 0;
+        while done < unknown.len() && (done == 0 || part.introductions.len() <= max) {
+            let of_git = diff_tree::run(self.git_dir, &unknown[done..], done, max, &self.limits)?;
+            let place = |n: u32| places[n as usize];
+            let introduced = of_git.introductions.into_iter();
+            part.introductions.extend(introduced.map(|i| Introduction { commit: place(i.commit), ..i }));
+            part.cut_off.extend(of_git.cut_off.into_iter().map(|(n, reason)| (place(n), reason)));
+            done += of_git.commits;
+        }
+        if let Some(next) = places.get(done) {
+            part.leave_from(*next, first);
+        }
+        Ok(part)
     }
 }
 
-/// Reads `:modes ids status`, with one colon, old mode and old id for each parent. `Some(None)`: the new side is no
-/// blob, or a parent has the same blob there (only the mode changed).
-fn new_blob(change: &[u8]) -> Option<Option<BlobId>> {
-    const MODE: usize = 6;
-    const ID: usize = 40;
-    let parents = change.iter().take_while(|b| **b == b':').count();
-    let (modes, rest) = change[parents..].split_at_checked((parents + 1) * (MODE + 1))?;
-    let (ids, _status) = rest.split_at_checked((parents + 1) * (ID + 1))?;
-    let mode = modes.get(parents * (MODE + 1)..)?;
-    let mut ids = ids.chunks_exact(ID + 1).map(|id| &id[..ID]);
-    let new = ids.next_back()?;
-    // Regular files are 100644 and 100755 (and in old histories 100664), symbolic links 120000.
-    let is_blob = mode.starts_with(b"100") || mode == b"120000 ";
-    // An unmerged index entry has no id.
-    let is_null = new.iter().all(|digit| *digit == b'0');
-    if !is_blob || is_null || ids.any(|old| old == new) {
-        return Some(None);
-    }
-    std::str::from_utf8(new).ok()?.parse().ok().map(Some)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_are_told_apart() {
-        let (a, b, zero) = ("a".repeat(40), "b".repeat(40), "0".repeat(40));
-        let blob = |text: &str| new_blob(text.as_bytes());
-        let id: BlobId = b.parse().unwrap();
-        assert_eq!(blob(&format!(":000000 100644 {zero} {b} A")), Some(Some(id)));
-        assert_eq!(blob(&format!(":100644 100755 {b} {b} M")), Some(None), "only the mode");
-        assert_eq!(blob(&format!(":100644 000000 {b} {zero} D")), Some(None));
-        assert_eq!(blob(&format!(":000000 160000 {zero} {b} A")), Some(None), "a submodule");
-        assert_eq!(blob(&format!("::100644 100644 100644 {a} {zero} {b} MM")), Some(Some(id)));
-        assert_eq!(blob(&format!("::100644 100644 100755 {a} {b} {b} MM")), Some(None));
-        assert_eq!(blob(":100644 100644 M"), None);
+impl Introduced {
+    /// Leaves the commits from this place on to the next list; `first` is the place of the first one.
+    fn leave_from(&mut self, next: u32, first: usize) {
+        self.introductions.retain(|introduction| introduction.commit < next);
+        self.cut_off.retain(|(commit, _)| *commit < next);
+        self.commits = next as usize - first;
     }
 }

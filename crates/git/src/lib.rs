@@ -4,9 +4,9 @@
 //! attributed by introductions, so they do not depend on how a history is cut into batches: [`scan_archive`] over all
 //! batches of a [`BatchCutter`] says together what [`scan_history`] says.
 //!
-//! The decision worth knowing: the `git` program lists commits, compares trees and writes packs, because it does so
-//! several times faster than a library does; gix-pack decodes the packs, gix-index reads
-//! the index, and libgit2 opens repositories. The price: a `git` of 2.34 or later must be installed. Child processes get a clean environment, and nothing
+//! The decision worth knowing: the `git` program lists commits and writes packs, because it does so several times faster
+//! than a library does, and has the word on trees that are not as Git writes them; gix-pack reads indexes of packs, gix-index
+//! reads the index, and libgit2 opens repositories. The price: a `git` of 2.34 or later must be installed. Child processes get a clean environment, and nothing
 //! but a mirror's fetch reaches the network.
 
 mod arrivals;
@@ -15,17 +15,22 @@ mod authors;
 mod batch;
 mod checkout;
 mod command;
+mod compare;
 mod delta;
+mod diff_tree;
 mod error;
 mod fetch;
 mod history;
+mod index;
 mod introductions;
 mod loose;
 mod manifest;
 mod mirror;
+mod numbers;
 mod objects;
 mod offline;
 mod pack;
+mod pack_file;
 mod parallel;
 mod push;
 mod remote_refs;
@@ -36,6 +41,8 @@ mod settings;
 mod staged;
 mod texts;
 mod traversal;
+mod tree_entry;
+mod trees;
 
 pub use arrivals::{Arrival, Arrivals, arrivals};
 pub use attribution::{FindingSink, LocatedFinding, Origin};

@@ -4,27 +4,35 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use git2::{ObjectType, Repository};
 use gix_hash::{ObjectId, oid};
 use gix_object::Kind;
 
+use crate::command::ChildLimits;
 use crate::error::GitError;
 use crate::parallel;
 use crate::repository::open;
 use crate::scan::ScanOptions;
-use crate::traversal::{ContentLimits, Object, PackReader, Visit, Wants};
+use crate::traversal::{Base, ContentLimits, Object, PackReader, Visit, Wants};
+use crate::trees::{TreeGatherer, Trees};
 
 /// Of a pack's objects, one in so many must be wanted: fewer are read by id, since a traversal looks at every header.
 const ONE_IN: usize = 64;
+/// The same of commits whose trees are compared: all trees are decoded for that.
+const ONE_COMPARED_IN: usize = 16;
+/// What trees may take in memory. What they would take more is left to Git.
+const MAX_TREE_BYTES: u64 = 512 << 20;
 /// How deep alternates may name alternates. Source: gitrepository-layout(5) and Git's own limit.
 const MAX_ALTERNATES: usize = 5;
 
 /// Where objects are.
 pub(crate) struct ObjectStore {
-    packs: Vec<PackReader>,
+    packs: Arc<[PackReader]>,
     /// The Git directory to read the rest from by id: loose objects, and packs without an index.
     git_dir: Option<PathBuf>,
+    is_shallow: bool,
 }
 
 impl ObjectStore {
@@ -54,12 +62,13 @@ impl ObjectStore {
                 packs.push(PackReader::open(&path)?);
             }
         }
-        Ok(Self { packs, git_dir: Some(repository.path().to_path_buf()) })
+        let git_dir = Some(repository.path().to_path_buf());
+        Ok(Self { packs: packs.into(), git_dir, is_shallow: repository.is_shallow() })
     }
 
     /// One pack, and nothing besides.
     pub fn of_pack(pack: PackReader) -> Self {
-        Self { packs: vec![pack], git_dir: None }
+        Self { packs: [pack].into(), git_dir: None, is_shallow: false }
     }
 
     /// Visits each of these objects once, and returns for each that is not visited the reason. A pack by itself must have
@@ -112,6 +121,38 @@ impl ObjectStore {
             left_out.extend(sizes.into_iter().map(|(id, size)| (id, reason(size))));
         }
         Ok(left_out)
+    }
+
+    /// The trees to compare so many commits by, unless Git is quicker.
+    pub fn trees_for(
+        &self,
+        commits: usize,
+        threads: usize,
+        limits: &ChildLimits<'_>,
+    ) -> Result<Option<Trees>, GitError> {
+        let packed: usize = self.packs.iter().map(PackReader::len).sum();
+        if commits.saturating_mul(ONE_COMPARED_IN) < packed {
+            return Ok(None);
+        }
+        let Some(gatherer) = self.tree_gatherer(limits.max_memory_bytes) else { return Ok(None) };
+        let options = ScanOptions {
+            threads,
+            max_blob_bytes: limits.max_memory_bytes,
+            max_memory_bytes: limits.max_memory_bytes,
+            stop: limits.stop,
+            scratch: Path::new(""),
+        };
+        let wants = |_: &oid, kind| matches!(kind, Kind::Tree | Kind::Commit);
+        self.for_each_packed(&wants, &options, &|object, _: Option<Base<'_, ()>>| {
+            gatherer.add(&object.id, object.kind, object.content);
+        })?;
+        Ok(Some(gatherer.into_trees()))
+    }
+
+    /// For who goes through the packs anyway; `None` where commits have not the parents that they name.
+    pub fn tree_gatherer(&self, max_memory_bytes: u64) -> Option<TreeGatherer> {
+        let max_bytes = MAX_TREE_BYTES.min(max_memory_bytes / 4);
+        (!self.is_shallow).then(|| TreeGatherer::new(self.packs.clone(), max_bytes))
     }
 
     /// Whether an object is in one of the packs, which were gone through, and is no file.

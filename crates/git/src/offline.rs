@@ -9,12 +9,13 @@ use secretscan_model::ids::CommitId;
 use crate::command::ChildLimits;
 use crate::error::GitError;
 use crate::history::{CommitEntry, resolve, rev_list};
-use crate::introductions::in_git_dir;
+use crate::introductions::Asked;
 use crate::manifest::Manifest;
 use crate::objects::ObjectStore;
 use crate::repository::discover;
 use crate::scan::{Scan, ScanOptions, ScanReport};
 use crate::texts::scan_refs;
+use crate::trees::Trees;
 
 /// Files that the selected commits may introduce in all: they are held in memory.
 const MAX_INTRODUCTIONS: usize = 32_000_000;
@@ -49,12 +50,16 @@ pub fn scan_history(
     note_shallow(&mut scan, &repository);
     let objects = ObjectStore::of_repository(&repository)?;
     let limits = child_limits(options);
-    let history = || manifest_of(&repository, select(&repository, selection, &limits)?, options);
+    let list = || select(&repository, selection, &limits);
     if *selection == Selection::All {
-        scan.add_repository(&objects, history)?;
+        scan.add_repository(&objects, list, |commits, trees| {
+            manifest_of(&repository, commits, trees.as_ref(), options)
+        })?;
         scan_refs(&mut scan, &repository, scanner, options)?;
     } else {
-        scan.add_batch(history()?, &objects, &|_| true)?;
+        let commits = list()?;
+        let trees = objects.trees_for(commits.len(), options.threads, &limits)?;
+        scan.add_batch(manifest_of(&repository, commits, trees.as_ref(), options)?, &objects, &|_| true)?;
     }
     Ok(scan.finish())
 }
@@ -84,11 +89,13 @@ pub(crate) fn child_limits<'a>(options: &ScanOptions<'a>) -> ChildLimits<'a> {
 pub(crate) fn manifest_of(
     repository: &Repository,
     commits: Vec<CommitEntry>,
+    trees: Option<&Trees>,
     options: &ScanOptions<'_>,
 ) -> Result<Manifest, GitError> {
     let ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
-    let (threads, limits) = (options.threads.div_ceil(2), child_limits(options));
-    let introduced = in_git_dir(repository.path(), &ids, threads, MAX_INTRODUCTIONS, &limits)?;
+    let (threads, limits) = (options.threads, child_limits(options));
+    let asked = Asked { git_dir: repository.path(), trees, threads, limits };
+    let introduced = asked.introduced(&ids, MAX_INTRODUCTIONS)?;
     if introduced.commits < commits.len() {
         return Err(GitError::TooManyFiles { limit: MAX_INTRODUCTIONS });
     }

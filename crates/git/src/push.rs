@@ -89,7 +89,8 @@ impl Push {
         let objects = ObjectStore::of_repository(&repository)?;
         let (options_of_remote, revisions) = (self.remote_options(), self.revisions(&repository)?);
         let commits = rev_list(&self.git_dir, &options_of_remote, &revisions, &child_limits(options))?;
-        scan.add_batch(manifest_of(&repository, commits, options)?, &objects, &|_| true)?;
+        let trees = objects.trees_for(commits.len(), options.threads, &child_limits(options))?;
+        scan.add_batch(manifest_of(&repository, commits, trees.as_ref(), options)?, &objects, &|_| true)?;
         let mut of_refs = RefScan::new(&repository, scanner, options);
         for pushed in &self.refs {
             let id = oid(&pushed.id)?;

@@ -23,6 +23,7 @@ use crate::manifest::Manifest;
 use crate::objects::{LeftOut, NO_FILE, ObjectStore};
 use crate::texts::{author, texts_of_commit};
 use crate::traversal::{Base, PackReader, Visit};
+use crate::trees::{TreeGatherer, Trees};
 
 /// How to scan.
 #[derive(Clone, Copy, Debug)]
@@ -172,48 +173,60 @@ impl<'a> Scan<'a> {
         let present = introduced.filter(|blob| !manifest.absent.contains_key(blob)).map(object_id);
         let commits = manifest.commits.iter().zip(&is_admitted).filter(|(_, is_admitted)| **is_admitted);
         let wanted = present.chain(commits.map(|(commit, _)| id_of(commit.id))).collect();
-        self.scan_objects(&mut scanned, |options, visit| objects.for_each(wanted, options, visit))?;
+        self.scan_objects(&mut scanned, None, |options, visit| objects.for_each(wanted, options, visit))?;
         self.attribute(&manifest, &scanned, objects)
     }
 
-    /// Scans all that a repository holds, while `history` says what of it was introduced where.
+    /// Scans all that a repository holds, while `list` lists its commits; then `introduced` says what they introduced,
+    /// with the trees that the scan came by.
     pub fn add_repository(
         &mut self,
         objects: &ObjectStore,
-        history: impl FnOnce() -> Result<Manifest, GitError>,
+        list: impl FnOnce() -> Result<Vec<CommitEntry>, GitError>,
+        introduced: impl FnOnce(Vec<CommitEntry>, Option<Trees>) -> Result<Manifest, GitError>,
     ) -> Result<(), GitError> {
         let mut scanned = ScannedBlobs::default();
-        let manifest = thread::scope(|scope| {
+        let gatherer = objects.tree_gatherer(self.options.max_memory_bytes);
+        let commits = thread::scope(|scope| {
             let scan = scope.spawn(|| {
-                self.scan_objects(&mut scanned, |options, visit| {
-                    let wants = |_: &gix_hash::oid, kind| matches!(kind, Kind::Blob | Kind::Commit);
+                let wants = |_: &gix_hash::oid, kind| match kind {
+                    Kind::Blob | Kind::Commit => true,
+                    Kind::Tree => gatherer.is_some(),
+                    Kind::Tag => false,
+                };
+                self.scan_objects(&mut scanned, gatherer.as_ref(), |options, visit| {
                     objects.for_each_packed(&wants, options, visit)
                 })
             });
-            let manifest = history();
-            scan.join().expect("no scan panics").and(manifest)
+            let commits = list();
+            scan.join().expect("no scan panics").and(commits)
         })?;
+        let manifest = introduced(commits, gatherer.map(TreeGatherer::into_trees))?;
         let introduced = manifest.introductions.iter().map(|i| object_id(i.blob));
         let all = introduced.chain(manifest.commits.iter().map(|commit| id_of(commit.id)));
         let rest = all.filter(|id| !objects.is_packed(id)).collect();
         let introduced = manifest.introductions.iter().map(|i| object_id(i.blob));
         let no_files = introduced.filter(|id| objects.is_packed_and_no_blob(id));
         scanned.left_out.extend(no_files.map(|id| (id, NO_FILE.to_owned())));
-        self.scan_objects(&mut scanned, |options, visit| objects.for_each(rest, options, visit))?;
+        self.scan_objects(&mut scanned, None, |options, visit| objects.for_each(rest, options, visit))?;
         self.report.commits += manifest.commits.len() as u64;
         self.attribute(&manifest, &scanned, objects)
     }
 
-    /// Scans the blobs and the commits that `for_each` visits.
+    /// Scans the blobs and the commits that `for_each` visits, and gathers trees.
     fn scan_objects(
         &mut self,
         scanned: &mut ScannedBlobs,
+        gatherer: Option<&TreeGatherer>,
         for_each: impl FnOnce(&ScanOptions<'_>, &Visit<'_, Landmarks>) -> Result<LeftOut, GitError>,
     ) -> Result<(), GitError> {
         let found = Mutex::new(Vec::new());
         let (blobs, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         let (texts, no_files) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let left_out = for_each(&self.options, &|object, base| {
+            if let Some(gatherer) = gatherer {
+                gatherer.add(&object.id, object.kind, object.content);
+            }
             if object.kind == Kind::Commit {
                 for (path, text) in texts_of_commit(object.content) {
                     let matches = self.scanner.scan(text);
@@ -224,7 +237,7 @@ impl<'a> Scan<'a> {
                 }
             }
             if object.kind != Kind::Blob {
-                if object.kind != Kind::Commit {
+                if object.kind != Kind::Commit && gatherer.is_none() {
                     no_files.lock().expect("no scan panicked").push((object.id, NO_FILE.to_owned()));
                 }
                 return Landmarks::default();

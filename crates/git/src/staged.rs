@@ -1,8 +1,7 @@
 //! What the index has that HEAD has not, without a child process.
 //!
-//! The decision worth knowing: gix-index reads the index and not libgit2, which can't read split and sparse indexes and
-//! hashes the whole file first. As in Git the checksum is not checked. The index remembers the tree of each directory that
-//! did not change since it was written out or read in: where HEAD has the same tree nothing is compared.
+//! The index remembers the tree of each directory that did not change since it was written out or read in: where HEAD has the same
+//! tree nothing is compared.
 
 use std::iter::Peekable;
 use std::ops::Range;
@@ -11,7 +10,7 @@ use std::sync::Arc;
 
 use git2::{ErrorCode, ObjectType, Odb, OdbObject, Oid, Repository};
 use gix_hash::{Kind, ObjectId, oid};
-use gix_index::entry::{Flags, Mode};
+use gix_index::entry::Mode;
 use gix_index::extension::Tree as CachedTree;
 use gix_object::TreeRefIter;
 use gix_object::bstr::BStr;
@@ -20,6 +19,7 @@ use secretscan_detect::{HashKey, Scanner};
 use secretscan_model::ids::BlobId;
 
 use crate::error::GitError;
+use crate::index::{Index, IndexEntry};
 use crate::introductions::Change;
 use crate::loose::each;
 use crate::objects::read;
@@ -51,10 +51,7 @@ impl Staged {
         // Git does not check the hashes of what it reads from its own repository either, and it takes long.
         git2::opts::strict_hash_verification(false);
         let path = index.map_or_else(|| repository.path().join("index"), Path::to_path_buf);
-        let index =
-            gix_index::File::at_or_default(&path, Kind::Sha1, true, gix_index::decode::Options::default())
-                .map_err(|error| GitError::Index { path: path.clone(), detail: error.to_string() })?;
-        let blobs = compare(&repository, &index, options)?;
+        let blobs = compare(&repository, &Index::read(&path)?, options)?;
         Ok(Self { repository, blobs })
     }
 
@@ -87,12 +84,12 @@ fn odb(repository: &Repository) -> Result<Odb<'_>, GitError> {
 /// The blobs that the index has at paths where HEAD has not the same.
 fn compare(
     repository: &Repository,
-    index: &gix_index::State,
+    index: &Index,
     options: &ScanOptions<'_>,
 ) -> Result<Vec<Change>, GitError> {
     let objects = &odb(repository)?;
     let mut comparison = Comparison { objects, index, todo: Vec::new(), found: Vec::new() };
-    comparison.add_directory(Vec::new(), 0..index.entries().len(), head_tree(repository)?, index.tree());
+    comparison.add_directory(Vec::new(), 0..index.len(), head_tree(repository)?, index.cached_tree());
     // What is worth it is shared out among threads.
     while let Some(todo) = comparison.todo.pop() {
         comparison.step(todo)?;
@@ -153,7 +150,7 @@ impl Todo<'_> {
 
 struct Comparison<'a> {
     objects: &'a Odb<'a>,
-    index: &'a gix_index::State,
+    index: &'a Index,
     todo: Vec<Todo<'a>>,
     found: Vec<Change>,
 }
@@ -190,25 +187,22 @@ impl<'a> Comparison<'a> {
         let mut head = TreeEntries::of(head.as_ref());
         let mut next = entries.start;
         while next < entries.end {
-            let entry = &self.index.entries()[next];
-            let entry_path: &[u8] = entry.path(self.index);
-            let rest = entry_path.get(path.len()..).unwrap_or_default();
+            let entry = self.index.entry(next);
+            let rest = entry.path.get(path.len()..).unwrap_or_default();
             if entry.mode == Mode::DIR {
                 let head = head.directory(rest.strip_suffix(b"/").unwrap_or(rest))?;
-                self.todo.push(Todo::Tree { path: entry_path.to_vec(), tree: entry.id, head });
+                self.todo.push(Todo::Tree { path: entry.path.to_vec(), tree: entry.id.to_owned(), head });
                 next += 1;
                 continue;
             }
             let Some(slash) = memchr::memchr(b'/', rest) else {
-                self.blob(head.file(rest)?, entry);
+                self.blob(head.file(rest)?, &entry);
                 next += 1;
                 continue;
             };
-            let (name, inside) = (&rest[..slash], &entry_path[..=path.len() + slash]);
-            let of_directory = self.index.entries()[next..entries.end]
-                .partition_point(|entry| entry.path(self.index).starts_with(inside));
-            // At least this one, also in an index that is out of order.
-            let end = next + of_directory.max(1);
+            let (name, inside) = (&rest[..slash], &entry.path[..=path.len() + slash]);
+            // After this one at least, also in an index that is out of order.
+            let end = self.index.end_of(inside, next + 1..entries.end);
             let cached =
                 cached.and_then(|tree| tree.children.iter().find(|child| child.name.as_slice() == name));
             self.add_directory(inside.to_vec(), next..end, head.directory(name)?, cached);
@@ -217,13 +211,10 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    fn blob(&mut self, head: Option<ObjectId>, entry: &gix_index::Entry) {
+    fn blob(&mut self, head: Option<ObjectId>, entry: &IndexEntry<'_>) {
         let is_blob = matches!(entry.mode, Mode::FILE | Mode::FILE_EXECUTABLE | Mode::SYMLINK);
-        if !is_blob || entry.flags.contains(Flags::INTENT_TO_ADD) || entry.stage_raw() != 0 {
-            return;
-        }
-        if head != Some(entry.id) {
-            self.add(entry.path(self.index), &entry.id);
+        if is_blob && entry.is_settled && head.as_deref() != Some(entry.id) {
+            self.add(entry.path, entry.id);
         }
     }
 

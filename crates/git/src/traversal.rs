@@ -7,12 +7,14 @@
 //! and decoded by itself at the end.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use gix_hash::{ObjectId, oid};
 use gix_object::Kind;
+use gix_pack::data;
 use gix_pack::data::entry::Header;
 use gix_utils::progress::Discard;
 use rayon::Scope;
@@ -20,6 +22,7 @@ use secretscan_detect::Copied;
 
 use crate::delta::{self, Applied, DeltaError};
 use crate::error::GitError;
+use crate::pack_file::{Headers, Inflater, PackFile};
 
 /// Deflate can't make more of a byte than this. Source: the zlib technical details.
 const MAX_INFLATION: u64 = 1032;
@@ -38,7 +41,8 @@ pub(crate) struct ContentLimits {
 
 /// A pack and its index, open.
 pub(crate) struct PackReader {
-    pack: gix_pack::data::File,
+    path: PathBuf,
+    pack: PackFile,
     idx: gix_pack::index::File,
     name: String,
     /// Of each object by its place in the index, once they were gone through.
@@ -73,25 +77,37 @@ impl PackReader {
         let name = path.display().to_string();
         let hash = gix_hash::Kind::Sha1;
         let damaged = |e: &dyn std::fmt::Display| GitError::damaged_pack(&name, e.to_string());
-        let pack = gix_pack::data::File::at(path, hash).map_err(|e| damaged(&e))?;
+        let mapped = data::File::at(path, hash).map_err(|e| damaged(&e))?;
         let idx = gix_pack::index::File::at(path.with_extension("idx"), hash).map_err(|e| damaged(&e))?;
-        if idx.pack_checksum() != pack.checksum() || idx.num_objects() != pack.num_objects() {
+        if idx.pack_checksum() != mapped.checksum() || idx.num_objects() != mapped.num_objects() {
             return Err(damaged(&"the index belongs to another pack"));
         }
-        Ok(Self { pack, idx, name, kinds: OnceLock::new() })
+        let pack = PackFile::open(path, mapped.pack_end() as u64).map_err(GitError::io("open", path))?;
+        Ok(Self { path: path.to_path_buf(), pack, idx, name, kinds: OnceLock::new() })
     }
 
     /// Verifies the checksums of both files.
     pub fn verify(&self) -> Result<(), GitError> {
         let interrupted = AtomicBool::new(false);
         let damaged = |e: &dyn std::fmt::Display| GitError::damaged_pack(&self.name, e.to_string());
-        self.pack.verify_checksum(&mut Discard, &interrupted).map_err(|e| damaged(&e))?;
+        let mapped = data::File::at(&self.path, gix_hash::Kind::Sha1).map_err(|e| damaged(&e))?;
+        mapped.verify_checksum(&mut Discard, &interrupted).map_err(|e| damaged(&e))?;
         self.idx.verify_checksum(&mut Discard, &interrupted).map_err(|e| damaged(&e)).map(drop)
     }
 
     /// Whether it has an object.
     pub fn has(&self, id: &oid) -> bool {
         self.idx.lookup(id).is_some()
+    }
+
+    /// The place of an object in the index, if it has it.
+    pub fn place(&self, id: &oid) -> Option<u32> {
+        self.idx.lookup(id)
+    }
+
+    /// The object at this place in the index.
+    pub fn id(&self, place: u32) -> &oid {
+        self.idx.oid_at_index(place)
     }
 
     /// The kind of an object that it has, once [`PackReader::for_each`] was called.
@@ -218,6 +234,12 @@ impl Plan {
         &self.entries[place as usize]
     }
 
+    /// Where an object is stored: up to the next one.
+    fn stored(&self, place: u32, pack: &PackFile) -> Range<u64> {
+        let next = self.entries.get(place as usize + 1);
+        self.entry(place).offset..next.map_or(pack.end(), |next| next.offset)
+    }
+
     fn deltas_of(&self, place: u32) -> &[u32] {
         let place = place as usize;
         &self.deltas[self.first_delta[place] as usize..self.first_delta[place + 1] as usize]
@@ -244,9 +266,10 @@ fn read_entries(reader: &PackReader) -> Result<Vec<Entry>, GitError> {
     offsets.sort_unstable();
     let place_of = |offset: u64| offsets.binary_search_by_key(&offset, |(offset, _)| *offset).ok();
     let no_base = || reader.damaged("the base of a delta is not in the pack");
-    let read = |&(offset, index): &(u64, u32)| {
-        let entry = reader.pack.entry(offset).map_err(|e| damaged(&e))?;
-        if entry.decompressed_size > MAX_INFLATION * reader.pack.data_len() as u64 {
+    let mut headers = Headers::new(&reader.pack);
+    let mut read = |&(offset, index): &(u64, u32)| {
+        let entry = headers.at(offset).map_err(|e| damaged(&e))?;
+        if entry.decompressed_size > MAX_INFLATION.saturating_mul(reader.pack.end()) {
             return Err(reader.damaged("an object claims more bytes than there can be"));
         }
         let base_offset = match entry.header {
@@ -266,7 +289,7 @@ fn read_entries(reader: &PackReader) -> Result<Vec<Entry>, GitError> {
         let kind = entry.header.as_kind().unwrap_or(Kind::Tree);
         Ok(Entry { offset, index, base, kind, is_wanted: false, size: entry.decompressed_size, weight: 0 })
     };
-    offsets.iter().map(read).collect()
+    offsets.iter().map(&mut read).collect()
 }
 
 /// The deltas, those of one base together, and where those of each entry begin.
@@ -342,7 +365,7 @@ struct Walk<'a, S> {
 /// What a thread uses again and again.
 #[derive(Default)]
 struct Buffers {
-    inflate: gix_zlib::Inflate,
+    inflater: Inflater,
     delta: Vec<u8>,
 }
 
@@ -417,15 +440,15 @@ impl<'a, S: Send + Sync> Walk<'a, S> {
         if entry.size > max_bytes {
             return Err(NotNow::TooLarge(entry.size));
         }
-        BUFFERS.with_borrow_mut(|Buffers { inflate, delta }| {
+        BUFFERS.with_borrow_mut(|Buffers { inflater, delta }| {
             let Some(base) = base else {
                 let held = hold(entry.size)?;
                 let mut content = Vec::new();
-                self.inflate(entry, inflate, &mut content)?;
+                self.inflate(place, inflater, &mut content)?;
                 return Ok((Applied { content, copied: Vec::new() }, held));
             };
             let of_delta = hold(entry.size)?;
-            self.inflate(entry, inflate, delta)?;
+            self.inflate(place, inflater, delta)?;
             let held = hold(delta::result_size(delta).unwrap_or(0).min(max_bytes))?;
             let applied = delta::apply(base, delta, max_bytes).map_err(|error| match error {
                 DeltaError::TooLarge(size) => NotNow::TooLarge(size),
@@ -483,19 +506,15 @@ impl<'a, S: Send + Sync> Walk<'a, S> {
     }
 
     /// Inflates what is stored of an object.
-    fn inflate(
-        &self,
-        entry: &Entry,
-        inflate: &mut gix_zlib::Inflate,
-        out: &mut Vec<u8>,
-    ) -> Result<(), GitError> {
+    fn inflate(&self, place: u32, inflater: &mut Inflater, out: &mut Vec<u8>) -> Result<(), GitError> {
         let damaged = |e: &dyn std::fmt::Display| self.reader.damaged(e.to_string());
-        let stored = self.reader.pack.entry(entry.offset).map_err(|e| damaged(&e))?;
-        let size = usize::try_from(stored.decompressed_size).map_err(|e| damaged(&e))?;
+        let size = usize::try_from(self.plan.entry(place).size).map_err(|e| damaged(&e))?;
         out.clear();
         out.try_reserve_exact(size).map_err(|e| damaged(&e))?;
         out.resize(size, 0);
-        self.reader.pack.decompress_entry(&stored, inflate, out).map_err(|e| damaged(&e)).map(drop)
+        inflater
+            .inflate(&self.reader.pack, self.plan.stored(place, &self.reader.pack), out)
+            .map_err(|e| damaged(&e))
     }
 
     /// Reports the wanted ones among an object and its deltas.

@@ -38,6 +38,9 @@ pub struct Agent {
     pub holds: Vec<String>,
     /// The version of secretscan.
     pub version: String,
+    /// The version of the rules that a batch-agent scans with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rule_set: String,
     /// The name of the machine or pod.
     pub host: String,
     /// When the process started.

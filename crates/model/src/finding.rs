@@ -3,6 +3,7 @@
 //! Findings of one fingerprint form a semilattice under [`Finding::merge`]: merging is commutative, associative and
 //! idempotent, so batches may report in any order and any number of times and the store ends the same.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,9 @@ pub struct Finding {
     pub secret_hash: SecretHash,
     /// The path in the repository, raw bytes (Git does not promise UTF-8).
     pub path: Vec<u8>,
+    /// The hashes of the rule, as the scans that found it had it (see [`crate::RuleHashes`]); empty where nobody asks.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub matched_by: BTreeSet<String>,
     /// Where it was, earliest first; the first one introduced it. At most [`MAX_OCCURRENCES`], never empty: content
     /// that is in no commit (staged, a plain directory) has one occurrence with a commit id of zeros.
     pub occurrences: Vec<Occurrence>,
@@ -105,7 +109,8 @@ impl Finding {
         String::from_utf8_lossy(&self.path)
     }
 
-    /// Joins what two scans know of the same finding: the earliest [`MAX_OCCURRENCES`] of both.
+    /// Joins what two scans know of the same finding: the earliest [`MAX_OCCURRENCES`] of both, and what
+    /// either was matched by.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         debug_assert_eq!(self.fingerprint, other.fingerprint);
@@ -113,6 +118,7 @@ impl Finding {
         self.occurrences.sort();
         self.occurrences.dedup();
         self.occurrences.truncate(MAX_OCCURRENCES);
+        self.matched_by.extend(other.matched_by);
         self
     }
 }

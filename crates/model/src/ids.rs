@@ -211,6 +211,15 @@ token_id!(
     "rule id"
 );
 
+impl RuleId {
+    /// The id of a rule that a rule file calls so: characters that an id can't have are replaced.
+    pub fn fit(name: &str) -> Self {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let text: String = name.chars().map(|c| if is_allowed(c) { c } else { '-' }).take(128).collect();
+        Self::parse(&text).expect("a rule set refuses empty names, and the rest was made fit")
+    }
+}
+
 /// A point in time: milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -225,5 +234,17 @@ impl Timestamp {
     /// Reads RFC 3339; what is less than a millisecond is cut off.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         text.parse::<jiff::Timestamp>().ok().map(|at| Self(at.as_millisecond()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_rules_are_made_fit() {
+        assert_eq!(RuleId::fit("github-pat_1").as_str(), "github-pat_1");
+        assert_eq!(RuleId::fit("my rule: \u{e4}").as_str(), "my-rule---");
+        assert_eq!(RuleId::fit(&"x".repeat(500)).as_str().len(), 128);
     }
 }

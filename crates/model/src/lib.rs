@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod plan;
 pub mod repository;
+pub mod rules;
 pub mod uri;
 pub mod verification;
 
@@ -23,9 +24,10 @@ pub use ids::{
 };
 pub use lifecycle::{
     BatchEffect, BatchEvent, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch, Listing,
-    Missed, NotScanned, OnUnknown, Priority, Push, RepositoryScan, ScanEffect, ScanEvent, ScanState,
-    Schedule, ScheduleEvent, ScheduledRun, Stamp, StepError,
+    Missed, NotScanned, OnUnknown, Priority, Purpose, Push, RepositoryScan, Rescan, ScanEffect, ScanEvent,
+    ScanState, Schedule, ScheduleEvent, ScheduledRun, Stamp, StepError,
 };
 pub use repository::Repository;
+pub use rules::{ChosenRules, RuleChange, RuleHashes};
 pub use uri::{RepositoryUri, UriError, UriPolicy};
 pub use verification::Verification;

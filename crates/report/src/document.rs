@@ -50,6 +50,9 @@ pub(crate) struct JsonFinding<'a> {
     /// Absent when nobody was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     verification: Option<&'a Verification>,
+    /// Absent while the rules find it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved_by_rule_change: Option<JsonRuleChange<'a>>,
     path: Cow<'a, str>,
     /// Base64 of the path, when it is not UTF-8 and `path` therefore not exact.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +60,14 @@ pub(crate) struct JsonFinding<'a> {
     occurrences: Vec<JsonOccurrence<'a>>,
     /// Whether later occurrences may have been left off: only the earliest are kept.
     may_have_more_occurrences: bool,
+}
+
+/// The version of the rules that does not find it any more, and since when.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JsonRuleChange<'a> {
+    rule_set: &'a str,
+    at: String,
 }
 
 #[derive(Serialize)]
@@ -195,11 +206,18 @@ fn json_finding<'a>(repository: Option<&'a str>, reported: &'a ReportedFinding<'
         secret_hash: &finding.secret_hash.0,
         secret: reported.secret.as_deref(),
         verification: reported.verification.as_ref(),
+        resolved_by_rule_change: rule_change(reported),
         path: finding.display_path(),
         path_bytes: path_bytes(&finding.path),
         occurrences: finding.occurrences.iter().map(json_occurrence).collect(),
         may_have_more_occurrences: finding.occurrences.len() >= MAX_OCCURRENCES,
     }
+}
+
+/// The change of the rules that resolved a finding.
+pub(crate) fn rule_change<'a>(reported: &'a ReportedFinding<'_>) -> Option<JsonRuleChange<'a>> {
+    let change = reported.rule_change.as_ref()?;
+    Some(JsonRuleChange { rule_set: &change.rule_set, at: date::of_event(change.at) })
 }
 
 fn json_occurrence(occurrence: &Occurrence) -> JsonOccurrence<'_> {

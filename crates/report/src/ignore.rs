@@ -196,6 +196,7 @@ mod tests {
             tags: Vec::new(),
             secret_hash: SecretHash(String::new()),
             path: path.to_vec(),
+            matched_by: std::collections::BTreeSet::new(),
             occurrences: vec![occurrence(1, 7), occurrence(2, 9)],
         }
     }

@@ -113,6 +113,9 @@ fn result(reported: &ReportedFinding<'_>, rule_index: usize) -> Value {
     if let Some(verification) = &reported.verification {
         properties["verification"] = json!(verification);
     }
+    if let Some(change) = document::rule_change(reported) {
+        properties["resolvedByRuleChange"] = json!(change);
+    }
     json!({
         "ruleId": finding.rule_id,
         "ruleIndex": rule_index,

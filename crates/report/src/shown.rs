@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
-use secretscan_model::{CommitId, Finding, Occurrence, Verification};
+use secretscan_model::{CommitId, Finding, Occurrence, RuleChange, Verification};
 
 /// How a masked secret ends, in an excerpt and elsewhere.
 const MASK: &str = "****";
@@ -72,6 +72,8 @@ pub struct ReportedFinding<'a> {
     pub(crate) marks: Vec<Option<Range<usize>>>,
     /// What the provider said, if it was asked.
     pub(crate) verification: Option<Verification>,
+    /// The change of the rules that resolved it.
+    pub(crate) rule_change: Option<RuleChange>,
 }
 
 impl fmt::Debug for ReportedFinding<'_> {
@@ -106,13 +108,19 @@ impl<'a> ReportedFinding<'a> {
                 }
             }
         }
-        Self { finding, secret, marks, verification: None }
+        Self { finding, secret, marks, verification: None, rule_change: None }
     }
 
     /// Adds what the provider said of the secret.
     #[must_use]
     pub fn with_verification(self, verification: Option<Verification>) -> Self {
         Self { verification, ..self }
+    }
+
+    /// Adds the change of the rules that resolved it.
+    #[must_use]
+    pub fn with_rule_change(self, rule_change: Option<RuleChange>) -> Self {
+        Self { rule_change, ..self }
     }
 }
 

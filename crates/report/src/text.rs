@@ -147,6 +147,10 @@ fn write_finding(reported: &ReportedFinding<'_>, style: TextStyle, out: &mut dyn
     if let Some(verification) = &reported.verification {
         writeln!(out, " {} {}", fact("verification"), verdict(verification, style))?;
     }
+    if let Some(change) = &reported.rule_change {
+        let (version, at) = (for_terminal(&change.rule_set), date::of_event(change.at));
+        writeln!(out, " {} to {version} at {at}", fact("resolved by a change of the rules"))?;
+    }
     if let Some(commit) = document::commit(first) {
         let commit = commit.to_string();
         let short = style.style().yellow().apply_to(&commit[..SHORT_COMMIT]);

@@ -35,6 +35,9 @@ pub enum StartError {
     /// The rules can't be used.
     #[error("the rules of scan.rules can't be used")]
     Rules(#[from] RuleError),
+    /// What the rules are can't be put down.
+    #[error("the version of the rules can't be put down")]
+    Bus(#[from] BusError),
 }
 
 /// What can go wrong while a batch is worked on.
@@ -50,6 +53,12 @@ pub(crate) enum WorkError {
     Thread(#[from] tokio::task::JoinError),
     #[error("the ledger does not list the batch")]
     NotInLedger,
+    #[error(
+        "it is to be scanned with the rules {wanted}, and this agent has {own}; ask again when all have the same"
+    )]
+    OtherRules { wanted: String, own: String },
+    #[error("the rules that are to run can't be put together")]
+    Rules(#[from] RuleError),
     #[error("its pack is gone from the object store")]
     NoPack,
     #[error("it took longer than {limit:?}")]
@@ -78,6 +87,8 @@ impl WorkError {
             | Self::Scratch(_)
             | Self::Thread(_)
             | Self::NotInLedger
+            | Self::OtherRules { .. }
+            | Self::Rules(_)
             | Self::NoPack
             | Self::LeaseLost
             | Self::Stopped => None,
@@ -88,6 +99,7 @@ impl WorkError {
         match self {
             Self::Git(GitError::Corrupt { .. }) | Self::NotInLedger | Self::NoPack => Class::Permanent,
             Self::TimedOut { .. } | Self::TooMuchDisk { .. } => Class::Permanent,
+            Self::OtherRules { .. } | Self::Rules(_) => Class::Permanent,
             Self::Bus(error) => error.class(),
             Self::Git(_) | Self::Scratch(_) | Self::Thread(_) | Self::Stopped => Class::Transient,
             Self::LeaseLost => Class::LeaseLost,

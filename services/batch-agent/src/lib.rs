@@ -7,6 +7,7 @@
 
 mod config;
 mod error;
+mod rules;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -28,6 +29,7 @@ use secretscan_proto::v1;
 pub use config::{Config, SAMPLE, ScanSettings};
 pub use error::StartError;
 use error::WorkError;
+use rules::AgentRules;
 
 /// So many things not scanned are named in a batch's record; the rest are counted.
 const MAX_NOT_SCANNED: usize = 1_000;
@@ -46,14 +48,11 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), StartError>
     }
     let presence = Presence::new(bus.clone(), Role::BatchAgent, config.agent.slots, config.agent.host());
     let bus = bus.renamed(presence.id().as_str());
-    let agent = Agent {
-        key: Arc::new(config.scan.read_key()?),
-        scanner: Scanner::new(rules).with_depth(config.scan.depth()),
-        bus,
-        config,
-        presence,
-        stop: stop.clone(),
-    };
+    let rules = AgentRules::new(Scanner::new(rules).with_depth(config.scan.depth()));
+    bus.know_rule_set(&rules.version(), rules.hashes()).await?;
+    presence.scans_with(&rules.version());
+    let agent =
+        Agent { key: Arc::new(config.scan.read_key()?), rules, bus, config, presence, stop: stop.clone() };
     let agent = &agent;
     // The agent stays listed until its work is given back.
     let gone = Stop::new();
@@ -70,7 +69,7 @@ struct Agent {
     bus: Bus,
     config: Config,
     key: Arc<HashKey>,
-    scanner: Scanner,
+    rules: AgentRules,
     presence: Arc<Presence>,
     stop: Stop,
 }
@@ -220,7 +219,9 @@ impl Agent {
         if !self.bus.get_pack(key, archive.path()).await? {
             return Err(WorkError::NoPack);
         }
-        let (scanner, hash_key, halt) = (self.scanner.clone(), self.key.clone(), halt.clone());
+        let scanner = self.rules.scanner(batch.rescan.as_ref())?;
+        let running = scanner.running() as u64;
+        let (hash_key, halt) = (self.key.clone(), halt.clone());
         let ScanSettings { max_blob_bytes, max_memory_bytes, .. } = self.config.scan;
         let threads = self.config.scan.threads();
         let report = tokio::task::spawn_blocking(move || {
@@ -230,12 +231,19 @@ impl Agent {
             scan_archive(archive.path(), &is_admitted, &scanner, &hash_key, &options)
         })
         .await??;
-        self.record(batch, report).await
+        self.record(batch, report, running).await
     }
 
-    async fn record(&self, batch: &CommitBatch, report: ScanReport) -> Result<BatchReport, WorkError> {
-        let rule_set = self.scanner.version();
-        let findings: Vec<_> = report.findings.into_iter().map(|located| located.finding).collect();
+    /// Writes the findings; `rules` ran.
+    async fn record(
+        &self,
+        batch: &CommitBatch,
+        report: ScanReport,
+        rules: u64,
+    ) -> Result<BatchReport, WorkError> {
+        let rule_set = self.rules.version();
+        let findings = report.findings.into_iter().map(|located| self.rules.mark(located.finding));
+        let findings: Vec<_> = findings.collect();
         let count = findings.len() as u64;
         self.bus.record_findings(&batch.repository, findings).await?;
         let not_scanned = NotScanned::at_most(report.not_scanned, MAX_NOT_SCANNED);
@@ -244,6 +252,7 @@ impl Agent {
             blobs: report.blobs,
             bytes: report.bytes,
             findings: count,
+            rules,
             rule_set,
             not_scanned,
         })

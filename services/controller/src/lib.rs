@@ -5,6 +5,7 @@
 //! so that a redelivery is the same request.
 
 mod config;
+mod forget;
 mod pushes;
 mod schedules;
 
@@ -18,14 +19,16 @@ use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
 use secretscan_model::lifecycle::RUN_PREFIX;
 use secretscan_model::{
-    BatchEvent, BatchId, BatchKey, BatchState, RepositoryId, RepositoryUri, RequestId, ScanEvent, ScanState,
-    StepError, UriError,
+    BatchEvent, BatchId, BatchKey, BatchState, ChosenRules, Purpose, RepositoryId, RepositoryUri, RequestId,
+    Rescan, ScanEvent, ScanState, StepError, UriError,
 };
 use secretscan_proto::{unpack_commit_ids, v1};
 use uuid::Uuid;
 
 pub use config::{Config, Limits, SAMPLE};
 
+/// No version of rules is longer.
+const MAX_VERSION_BYTES: usize = 64;
 /// Messages handled at once.
 const CONCURRENCY: usize = 64;
 
@@ -43,6 +46,7 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) {
             .bus
             .work_ahead(Queue::Cancellations, CONCURRENCY, &stop, |delivery| controller.cancel(delivery)),
         controller.schedules(&stop),
+        controller.bus.work_ahead(Queue::Forgets, CONCURRENCY, &stop, |delivery| controller.forget(delivery)),
         controller.bus.work_ahead(Queue::Pushes, CONCURRENCY, &stop, |delivery| controller.push(delivery)),
         controller
             .bus
@@ -186,7 +190,8 @@ impl Controller {
             .map_err(|_| Refusal::from(format!("there is no priority {}", request.priority)))?;
         let repository = self.bus.know_repository(&uri).await?;
         let accept = ScanEvent::Accept { repository: repository.clone(), uri: uri.fetch().to_owned() };
-        let events = [ScanEvent::StartValidation, accept];
+        let aim = ScanEvent::Aim { purpose: purpose(&request)? };
+        let events = [ScanEvent::StartValidation, aim, accept];
         let (refs, requester) = (request.refs, request.requester);
         let scan = self.bus.create_scan(id, refs, priority.into(), requester, &events).await?;
         if let ScanState::Failed { reason } = &scan.state
@@ -337,9 +342,11 @@ impl Controller {
         let priority = v1::Priority::try_from(batch.priority)
             .map_err(|_| Refusal::from(format!("there is no priority {}", batch.priority)))?;
         let offered = commits.len() as u64;
-        let is_new =
-            self.bus.create_batch(&key, &repository, priority.into(), offered, batch.pack_bytes).await?;
-        if !self.bus.is_live(&key.request).await? {
+        let request = self.bus.scan(&key.request).await?;
+        let rescan = request.as_ref().and_then(|scan| scan.purpose.rescan()).map(|rescan| &rescan.chosen);
+        let (priority, bytes, again) = (priority.into(), batch.pack_bytes, rescan.cloned());
+        let is_new = self.bus.create_batch(&key, &repository, priority, offered, bytes, again).await?;
+        if request.is_none_or(|scan| scan.state.is_terminal()) {
             self.bus.apply_batch(&key, &[BatchEvent::Cancel]).await?;
             return Ok(());
         }
@@ -347,13 +354,38 @@ impl Controller {
         // Later deliveries must not admit what an earlier one found in flight elsewhere.
         let commits = match batch.state {
             BatchState::Validating => {
-                self.bus.ledger(&repository).admit(&key, &commits, &self.cache, !is_new).await?
+                let ledger = self.bus.ledger(&repository);
+                match &batch.rescan {
+                    None => ledger.admit(&key, &commits, &self.cache, !is_new).await?,
+                    Some(chosen) => ledger.admit_again(&key, &commits, chosen, &self.cache, !is_new).await?,
+                }
             }
             _ => batch.admitted,
         };
         let batch = self.bus.apply_batch(&key, &[BatchEvent::Admit { commits }]).await?;
         tracing::debug!(batch_id = %key, offered, admitted = commits, state = batch.state.name(), "batch");
         Ok(())
+    }
+}
+
+fn purpose(request: &v1::NewRepositoryScan) -> Result<Purpose, Refusal> {
+    match (request.verify, request.rescan.as_str()) {
+        (false, "") => Ok(Purpose::Scan),
+        (true, "") => Ok(Purpose::Verify),
+        (true, _) => Err(Refusal::from("both verify and rescan are given; give one".to_owned())),
+        (false, _) if !request.refs.is_empty() => {
+            Err(Refusal::from("refs are given, but rescan is of all; give one of them".to_owned()))
+        }
+        (false, version) => {
+            let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+            if version.len() > MAX_VERSION_BYTES || !version.bytes().all(is_allowed) {
+                let reason =
+                    "rescan is no version of rules, such as r1-1a2b3c4d5e6f: see `secretscan agents`";
+                return Err(Refusal::from(reason.to_owned()));
+            }
+            let chosen = ChosenRules { rule_set: version.to_owned(), rules: None };
+            Ok(Purpose::Rescan(Rescan { chosen, from: Vec::new() }))
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum WorkError {
     Thread(#[from] tokio::task::JoinError),
     #[error("the request was accepted without a repository")]
     NoRepository,
+    #[error("no batch-agent with the rules {version} has started yet, so it is not known what has changed")]
+    UnknownRules { version: String },
     #[error("it took longer than {limit:?}")]
     TimedOut { limit: Duration },
     #[error("the claim is lost")]
@@ -51,6 +53,7 @@ impl WorkError {
             | Self::Scratch(_)
             | Self::Thread(_)
             | Self::NoRepository
+            | Self::UnknownRules { .. }
             | Self::LeaseLost
             | Self::Stopped => None,
         }
@@ -59,7 +62,9 @@ impl WorkError {
     pub(crate) fn class(&self) -> Class {
         match self {
             Self::Fetch(error) if error.is_transient() => Class::Transient,
-            Self::Fetch(_) | Self::NoRepository | Self::TimedOut { .. } => Class::Permanent,
+            Self::Fetch(_) | Self::NoRepository | Self::UnknownRules { .. } | Self::TimedOut { .. } => {
+                Class::Permanent
+            }
             Self::Git(error) => class_of_git(error),
             Self::Bus(error) => error.class(),
             Self::Scratch(_) | Self::Thread(_) | Self::Stopped => Class::Transient,

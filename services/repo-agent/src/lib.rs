@@ -6,7 +6,9 @@
 
 mod config;
 mod error;
+mod rescan;
 mod scheduled;
+mod verify;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use secretscan_git::{
     Arrival, BatchCutter, BatchLimits, ChildLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Order, Refs,
 };
 use secretscan_model::{
-    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, OnUnknown, Push, RepositoryId,
+    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, OnUnknown, Purpose, Push, RepositoryId,
     RepositoryScan, RequestId, Role, ScanEvent,
 };
 use secretscan_proto::{pack_commit_ids, v1};
@@ -354,7 +356,21 @@ impl Agent {
         open: &mut watch::Receiver<usize>,
     ) -> Result<Listing, WorkError> {
         let memory = self.config.fetch.max_memory_bytes;
-        let (listing, unknown) = self.compare(scan, repository, mirror, halt).await?;
+        let (listing, unknown) = match &scan.purpose {
+            Purpose::Scan => self.compare(scan, repository, mirror, halt).await?,
+            Purpose::Verify => {
+                let (commits, _) = self.list(scan, repository, mirror, halt).await?;
+                return self.verify(repository, &commits).await;
+            }
+            Purpose::Rescan(rescan) => {
+                let (commits, outside) = self.list(scan, repository, mirror, halt).await?;
+                let count = commits.len() as u64;
+                let outdated = self.outdated(scan, claim, repository, rescan, commits).await?;
+                let not_scanned = NotScanned::at_most(outside, MAX_NOT_SCANNED);
+                let unknown = outdated.len() as u64;
+                (Listing { commits: count, unknown, not_scanned, ..Listing::default() }, outdated)
+            }
+        };
         let compare = ScanEvent::Compare { claim: claim.clone(), listing: listing.clone() };
         self.bus.apply_scan(&scan.id, &[compare]).await?;
         let is_alert = scan.scheduled.as_ref().is_some_and(|run| run.on_unknown == OnUnknown::Alert);

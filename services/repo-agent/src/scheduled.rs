@@ -38,7 +38,8 @@ impl Agent {
         let (Some(refs), Some(found)) = (previous.settled_refs(), &previous.found) else { return Ok(None) };
         let left = if run.on_unknown == OnUnknown::Alert { found.unknown } else { 0 };
         let head = self.bus.ledger(repository).head().await?;
-        if head.count(CommitState::Scanned) + left < found.commits {
+        // Not those that were forgotten since.
+        if head.count(CommitState::Scanned) + left < found.commits + found.vanished.unwrap_or_default() {
             return Ok(None);
         }
         let now = self.with_order(scan, repository, halt, |order, halt| {

@@ -127,6 +127,9 @@ pub(super) async fn drained(bus: &Bus, jetstream: &Context, patience: Duration) 
         let packs = jetstream.get_stream(format!("OBJ_{}", topology::PACKS)).await?;
         let left = packs.cached_info().state.messages;
         ensure!(left == 0, "{left} pieces and entries of packs are left");
+        let timers = jetstream.get_stream(topology::SCHEDULES_STREAM).await?;
+        let left = timers.cached_info().state.messages;
+        ensure!(left == 0, "{left} timers of schedules are left");
         Ok(())
     })
     .await?;
@@ -194,6 +197,8 @@ async fn ledger_is_exact(bus: &Bus, path: &Path, repository: &RepositoryId) -> a
     let mut listed: Vec<CommitId> = Vec::new();
     for segment in &head.segments {
         ensure!(segment.state == CommitState::Scanned, "{} waits for its scan", segment.batch);
+        ensure!(!segment.is_rescanned, "{} waits to be scanned again", segment.batch);
+        ensure!(segment.rule_set != "r0-unknown", "{} was not scanned again", segment.batch);
         let commits = ledger.commits_of(&segment.batch).await?;
         let commits = commits.with_context(|| format!("the segment of {} is gone", segment.batch))?;
         ensure!(commits.len() as u64 == segment.commits, "the segment of {} is another", segment.batch);
@@ -217,6 +222,15 @@ async fn ledger_is_exact(bus: &Bus, path: &Path, repository: &RepositoryId) -> a
         listed.difference(&commits).count()
     );
     Ok(count)
+}
+
+/// What no push announced was told of once.
+pub(super) async fn alerts(jetstream: &Context) -> anyhow::Result<()> {
+    let events = jetstream.get_stream(topology::EVENTS).await?;
+    let subjects = events.info_with_subjects("secretscan.event.alert.>").await?;
+    let told: Vec<(String, usize)> = subjects.try_collect().await?;
+    ensure!(told.iter().map(|(_, count)| count).sum::<usize>() == 1, "alerts: {told:?}");
+    Ok(())
 }
 
 /// No record without an end, no message of a work queue, no consumer that dies with its reader, no pack, no agent; and no
@@ -249,6 +263,8 @@ async fn streams_are_empty(jetstream: &Context, refused: u64) -> anyhow::Result<
         let messages = info.state.messages;
         match name.as_str() {
             topology::REPOSITORY_SCAN_DOOR
+            | topology::SCHEDULE_DOOR
+            | topology::SCHEDULES_STREAM
             | topology::REPOSITORY_SCANS
             | topology::COMMIT_BATCHES
             | topology::PUSHES => {

@@ -1,13 +1,17 @@
 //! Requests that do not simply complete: refused, failed, given back, cancelled. Nothing of them may be left but their
-//! records and dead letters.
+//! records and dead letters. And commits that are scanned again.
 
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::StreamExt;
-use secretscan_bus::Bus;
 use secretscan_bus::door::AskError;
-use secretscan_model::{RepositoryId, RepositoryScan, RequestId, ScanState};
+use secretscan_bus::ledger::LedgerCache;
+use secretscan_bus::topology::Queue;
+use secretscan_bus::{Bus, BusError};
+use secretscan_model::{
+    BatchKey, CommitId, RepositoryId, RepositoryScan, RepositoryUri, RequestId, ScanState, UriPolicy,
+};
 use secretscan_proto::v1;
 
 use super::Target;
@@ -21,7 +25,7 @@ const MISSING: &str = "/nowhere/repository";
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Asks until there is an answer; counts the messages that were sent.
-async fn answered(
+pub(super) async fn answered(
     sent: &mut u64,
     mut ask: impl AsyncFnMut() -> Result<v1::Answer, AskError>,
 ) -> anyhow::Result<v1::Answer> {
@@ -70,7 +74,7 @@ impl Detour<'_> {
         Ok(self.when(id, |scan| scan.state.is_terminal()).await?.state)
     }
 
-    async fn when(
+    pub(super) async fn when(
         &self,
         id: &RequestId,
         is_wanted: impl Fn(&RepositoryScan) -> bool,
@@ -146,6 +150,69 @@ impl Detour<'_> {
         let answer = self.ask(again, &uri).await?;
         ensure!(answer.error.is_empty(), "refused: {}", answer.error);
         Ok(answer.repository_id.parse()?)
+    }
+}
+
+impl Detour<'_> {
+    /// One whose ledger says that it was scanned with rules that nobody knows; some of it is forgotten, the rest scanned
+    /// again with all rules, and then what was forgotten.
+    pub(super) async fn with_other_rules(
+        &mut self,
+        target: &Target,
+        version: &str,
+    ) -> anyhow::Result<RepositoryId> {
+        let [rescan, scan] = target.requests.as_slice() else { anyhow::bail!("two requests complete") };
+        let policy = UriPolicy { allow_local: true, allow_http: false, allow_private_hosts: false };
+        let uri = RepositoryUri::parse(&target.uri(), policy)?;
+        let commits: Vec<CommitId> = (target.generated.repository.commits_and_parents()?.iter())
+            .map(|(id, _)| id.parse())
+            .collect::<Result<_, _>>()?;
+        let batch: BatchKey = format!("{}.before", self.id("before")?).parse()?;
+        let repository = patiently(async || {
+            let repository = self.bus.know_repository(&uri).await?;
+            let ledger = self.bus.ledger(&repository);
+            ledger.admit(&batch, &commits, &LedgerCache::default(), true).await?;
+            ledger.mark_scanned(&batch, "r0-unknown").await?;
+            Ok(repository)
+        })
+        .await;
+        let forget = v1::ForgetCommits {
+            repository_id: repository.to_string(),
+            commits: commits.iter().step_by(7).map(CommitId::to_string).collect(),
+            ..v1::ForgetCommits::default()
+        };
+        answered(&mut 0, async || self.bus.forget_commits(&forget).await).await?;
+        // One that is redelivered later would forget what is scanned by then.
+        let is_settled = async || Ok(self.bus.unfinished(Queue::Forgets).await? == 0);
+        while !patiently(is_settled).await {
+            wait(LOOK).await;
+        }
+        // As soon as an agent has said what the version consists of.
+        while patiently(async || self.bus.rule_set(version).await).await.is_none() {
+            wait(LOOK).await;
+        }
+        let request = v1::NewRepositoryScan {
+            request_id: rescan.to_string(),
+            uri: target.uri(),
+            rescan: version.to_owned(),
+            ..v1::NewRepositoryScan::default()
+        };
+        let answer = answered(&mut 0, async || self.bus.request_scan(&request).await).await?;
+        ensure!(answer.error.is_empty(), "refused: {}", answer.error);
+        self.when(rescan, |scan| scan.state.is_terminal()).await?;
+        let answer = self.ask(scan, &target.uri()).await?;
+        ensure!(answer.error.is_empty(), "refused: {}", answer.error);
+        Ok(repository)
+    }
+}
+
+/// Does it again while there is no server for a moment.
+async fn patiently<T>(mut work: impl AsyncFnMut() -> Result<T, BusError>) -> T {
+    loop {
+        match work().await {
+            Ok(done) => return done,
+            Err(_) => wait(Duration::from_millis(200)).await,
+        }
     }
 }
 

@@ -289,7 +289,7 @@ impl Member {
 }
 
 /// Faults last a while.
-pub(super) async fn wait(time: Duration) {
+pub(crate) async fn wait(time: Duration) {
     sleep_until(Instant::now() + time).await;
 }
 

@@ -10,9 +10,10 @@ mod detours;
 mod fleet;
 mod plan;
 mod poison;
-mod process;
+pub(crate) mod process;
 mod proxy;
 mod pushes;
+mod scheduled;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +25,7 @@ use anyhow::Context;
 use secretscan_bus::access::Identity;
 use secretscan_bus::door::AskError;
 use secretscan_bus::{Bus, NatsConfig};
-use secretscan_detect::{HashKey, RuleSet};
+use secretscan_detect::{HashKey, RuleSet, Scanner};
 use secretscan_model::{RepositoryId, RequestId};
 use secretscan_proto::v1;
 use secretscan_testkit::{GeneratedRepository, Random, TestServer, generate};
@@ -36,7 +37,8 @@ pub use poison::{Poisoned, poison};
 
 use crate::Users;
 use detours::{Detour, give_batches_back};
-use fleet::{Fleet, FleetOptions, wait};
+pub(crate) use fleet::wait;
+use fleet::{Fleet, FleetOptions};
 use pushes::Host;
 
 /// What to run.
@@ -146,6 +148,10 @@ struct Stage {
     cancelled: Target,
     /// Scanned because its host tells of pushes.
     pushed: Target,
+    /// Scanned because a schedule says so.
+    scheduled: Target,
+    /// Scanned again because its ledger knows it scanned with other rules.
+    outdated: Target,
     host: Host,
     rules: Arc<RuleSet>,
     logs: PathBuf,
@@ -184,10 +190,13 @@ impl Stage {
         });
         let binaries = binaries.await??;
         let (seed, count) = (run.seed, run.repositories);
-        let made =
-            move || anyhow::Ok((make_targets(seed, count)?, make_cancelled(seed)?, make_pushed(seed)?));
-        let (targets, cancelled, pushed) = tokio::task::spawn_blocking(made).await??;
-        say(&format!("{} repositories are made", count + 2));
+        let made = move || {
+            let (cancelled, pushed) = (make_cancelled(seed)?, make_pushed(seed)?);
+            let (scheduled, outdated) = (make_scheduled(seed)?, make_outdated(seed)?);
+            anyhow::Ok((make_targets(seed, count)?, cancelled, pushed, scheduled, outdated))
+        };
+        let (targets, cancelled, pushed, scheduled, outdated) = tokio::task::spawn_blocking(made).await??;
+        say(&format!("{} repositories are made", count + 3));
         let users = Users::with_tls()?;
         let server = TestServer::start_with(users.server_config()?).await?;
         let (url, setup) = (server.url(), Identity::Setup);
@@ -195,7 +204,8 @@ impl Stage {
         let client = users.client_options(setup)?.connect(url).await?;
         let key_file = dir.join("key");
         std::fs::write(&key_file, KEY)?;
-        let (rules, rules_file) = few_rules(targets.iter().chain([&cancelled, &pushed]), &dir)?;
+        let all = targets.iter().chain([&cancelled, &pushed, &scheduled, &outdated]);
+        let (rules, rules_file) = few_rules(all, &dir)?;
         let host = Host::start(&dir, &pushed).await?;
         let options = FleetOptions {
             binaries: &binaries,
@@ -212,11 +222,24 @@ impl Stage {
         };
         let fleet = Fleet::start(server, &options).await?;
         let (logs, files) = (dir.join("logs"), (temporary, users));
-        Ok(Self { bus, client, fleet, targets, cancelled, pushed, host, rules, logs, _files: files })
+        Ok(Self {
+            bus,
+            client,
+            fleet,
+            targets,
+            cancelled,
+            pushed,
+            scheduled,
+            outdated,
+            host,
+            rules,
+            logs,
+            _files: files,
+        })
     }
 
     fn all_targets(&self) -> impl Iterator<Item = &Target> {
-        self.targets.iter().chain([&self.cancelled, &self.pushed])
+        self.targets.iter().chain([&self.cancelled, &self.pushed, &self.scheduled, &self.outdated])
     }
 
     /// Sends all requests, those that complete and those that don't, and waits until they have ended.
@@ -226,16 +249,20 @@ impl Stage {
         let mut with_batches = detour(0);
         // A process crashes once at each point, and then another goes on after it.
         let mut without: Vec<Detour<'_>> = (1..=4).map(detour).collect();
-        let mut refused = detour(5);
-        let ((mut repositories, sent_again), _, (), cancelled, pushed) = tokio::try_join!(
+        let (mut refused, mut by_schedule, mut again) = (detour(5), detour(6), detour(7));
+        let version = Scanner::new(self.rules.clone()).version();
+        let ((mut repositories, sent_again), _, (), cancelled, pushed, scheduled, outdated) = tokio::try_join!(
             ask(&self.bus, &self.targets, options.duration),
             futures::future::try_join_all(without.iter_mut().map(Detour::without_history)),
             refused.refusals(&self.fleet),
             with_batches.with_batches(&self.cancelled, &self.fleet),
             self.host.tell(&self.bus, &self.pushed, self.fleet.webhooks(), options.duration.mul_f64(0.8)),
+            by_schedule.schedule(&self.scheduled, &self.fleet),
+            again.with_other_rules(&self.outdated, &version),
         )?;
-        repositories.extend([cancelled, pushed]);
-        let refused = without.iter().chain([&with_batches, &refused]).map(|detour| detour.refused).sum();
+        repositories.extend([cancelled, pushed, scheduled, outdated]);
+        let detours = without.iter().chain([&with_batches, &refused, &by_schedule, &again]);
+        let refused = detours.map(|detour| detour.refused).sum();
         Ok(Asked { repositories, sent_again, refused })
     }
 
@@ -266,6 +293,7 @@ impl Stage {
         let targets: Vec<_> = self.all_targets().zip(&asked.repositories).collect();
         let mut checked = check::everything(&self.bus, &targets, by).await?;
         checked.statuses = self.host.statuses()?;
+        check::alerts(&jetstream).await?;
         check::nothing_is_left(&self.bus, &jetstream, asked.refused, patience).await?;
         check::logs(&self.logs)?;
         Ok(checked)
@@ -393,6 +421,18 @@ fn make_cancelled(seed: u64) -> anyhow::Result<Target> {
 /// Commits enough that some join a request that waits and some come while one is fetched.
 fn make_pushed(seed: u64) -> anyhow::Result<Target> {
     Ok(Target { generated: generate(seed.wrapping_mul(10_000) + 9_998, 60)?, requests: vec![] })
+}
+
+/// Few commits: it is scanned again and again.
+fn make_scheduled(seed: u64) -> anyhow::Result<Target> {
+    Ok(Target { generated: generate(seed.wrapping_mul(10_000) + 9_997, 30)?, requests: vec![] })
+}
+
+/// Batches enough that a process can crash in the midst of them. It is scanned again, and then what was forgotten.
+fn make_outdated(seed: u64) -> anyhow::Result<Target> {
+    let requests = ["rescan", "forgotten"].map(|name| RequestId::parse(&format!("s{seed}-{name}")));
+    let requests = requests.into_iter().collect::<Result<_, _>>()?;
+    Ok(Target { generated: generate(seed.wrapping_mul(10_000) + 9_996, 60)?, requests })
 }
 
 /// Sends all requests, spread over most of the time, each until it is answered. Gives the repositories' ids and how

@@ -18,25 +18,25 @@ const SCRAPE_TIMEOUT: Duration = Duration::from_millis(500);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Counters by name, with the labels as the service writes them.
-pub(super) type Counters = BTreeMap<String, u64>;
+pub(crate) type Counters = BTreeMap<String, u64>;
 
 /// What a process has left that has ended.
-pub(super) struct Left {
+pub(crate) struct Left {
     /// What it had counted, as far as it was read.
-    pub(super) counters: Counters,
+    pub(crate) counters: Counters,
     /// The fail point at which it crashed, if it did.
-    pub(super) fail_point: Option<String>,
+    pub(crate) fail_point: Option<String>,
 }
 
 /// A running process. Dropping it kills it.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     log: PathBuf,
     counters: Counters,
 }
 
 impl Process {
-    pub(super) fn start(binary: &Path, variables: &[(String, String)], log: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn start(binary: &Path, variables: &[(String, String)], log: PathBuf) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SECRETSCAN_")) {
             command.env_remove(name);
@@ -54,11 +54,11 @@ impl Process {
     }
 
     /// Whether it has ended by itself.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    pub(super) fn send(&self, signal: Signal) -> anyhow::Result<()> {
+    pub(crate) fn send(&self, signal: Signal) -> anyhow::Result<()> {
         // Once it was waited for, its process id may be another's.
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
             kill_process(pid, signal).context("sending a signal")?;
@@ -67,13 +67,13 @@ impl Process {
     }
 
     /// Ends it as a crash would, unless it has ended.
-    pub(super) async fn kill(mut self) -> anyhow::Result<Left> {
+    pub(crate) async fn kill(mut self) -> anyhow::Result<Left> {
         self.child.kill().await.context("killing a service")?;
         self.left()
     }
 
     /// Ends it in order.
-    pub(super) async fn terminate(mut self) -> anyhow::Result<Left> {
+    pub(crate) async fn terminate(mut self) -> anyhow::Result<Left> {
         self.send(Signal::TERM)?;
         let ended = tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await;
         ended.with_context(|| format!("it does not stop: {}", self.log.display()))??;
@@ -87,7 +87,7 @@ impl Process {
     }
 
     /// Reads its counters, if it answers.
-    pub(super) async fn scrape(&mut self) {
+    pub(crate) async fn scrape(&mut self) {
         if let Ok(Ok(page)) = tokio::time::timeout(SCRAPE_TIMEOUT, self.metrics()).await {
             let counted = page.lines().filter_map(|line| {
                 let (name, value) = line.rsplit_once(' ')?;

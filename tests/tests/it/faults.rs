@@ -15,10 +15,15 @@ async fn a_short_run_of_faults_loses_repeats_and_leaves_nothing() {
 }
 
 /// The consumers that have messages.
-const CONSUMERS: [&str; 11] = [
+const CONSUMERS: [&str; 16] = [
     "controller-new",
     "controller-cancel",
+    "controller-forget",
     "controller-pushes",
+    "controller-new-schedules",
+    "controller-schedule-changes",
+    "controller-schedule-runs",
+    "scheduler-due",
     "notifier-events",
     "scheduler-queued-on-demand",
     "repo-agents",
@@ -49,7 +54,7 @@ const EVENTS: [(&str, usize); 15] = [
 ];
 
 /// Writes between the beats.
-const BETWEEN: [&str; 31] = [
+const BETWEEN: [&str; 46] = [
     "scan.created",
     "repository.held",
     "push.stored",
@@ -74,10 +79,25 @@ const BETWEEN: [&str; 31] = [
     "batch.Settle.performed.1",
     "batch.Settle.performed.2",
     "ledger.marked",
+    "ledger.forgotten",
+    "scan.ChooseRules.written",
+    "ledger.admitted-again",
+    "ledger.moved",
     "scan.EndBatch.written",
     "scan.EndBatch.told",
     "scan.EndBatch.performed.0",
     "pack.pieces-deleted",
+    "schedule.created",
+    "schedule.Recover.performed.0",
+    "schedule.Fire.written",
+    "schedule.Fire.performed.0",
+    "schedule.Fire.performed.1",
+    "schedule.Pause.written",
+    "schedule.Resume.written",
+    "schedule.Resume.performed.0",
+    "schedule.RunNow.written",
+    "schedule.RunNow.performed.0",
+    "alert.told",
     "notification.pending.sending.written",
     "notification.pending.answered",
     "notification.pending.sent.written",

@@ -28,11 +28,12 @@ const STREAMS: [&str; 8] = [
     topology::DEAD_LETTERS,
 ];
 
-const BUCKETS: [&str; 12] = [
+const BUCKETS: [&str; 13] = [
     topology::REQUESTS,
     topology::BATCHES,
     topology::REPOSITORIES,
     topology::HISTORY,
+    topology::RULE_SETS,
     topology::FINDINGS,
     topology::AGENTS,
     topology::ANSWERED,
@@ -137,6 +138,7 @@ fn publications() -> Vec<String> {
     let mut all: Vec<String> = [
         topology::NEW_SCAN,
         topology::CANCEL_SCAN,
+        topology::FORGET_COMMITS,
         "secretscan.repository-scan.queued.reactive",
         topology::SCHEDULED_SCAN,
         topology::REPORTED_SCAN,
@@ -207,6 +209,7 @@ fn subscriptions() -> Vec<String> {
         "secretscan.>",
         topology::NEW_SCAN,
         topology::CANCEL_SCAN,
+        topology::FORGET_COMMITS,
         topology::NEW_SCHEDULE,
         topology::CHANGE_SCHEDULE,
         topology::SCHEDULE_RUN,

@@ -1,10 +1,13 @@
 //! Schedules: the door, the runs, and what a run says of commits that no push announced.
 
+use std::time::Duration;
+
 use secretscan_bus::access::Identity;
 use secretscan_model::ledger::CommitState;
 use secretscan_model::{RepositoryScan, ScanState, ScheduleId};
 use secretscan_proto::v1::{self, ScheduleAction};
 use secretscan_testkit::{Change, Random, Repository, RepositoryBuilder, SecretKind, SecretText, eventually};
+use secretscan_tests::schedules::{Options, run};
 use secretscan_tests::{DEADLINE, Size, System};
 
 /// Not while a test runs.
@@ -243,4 +246,20 @@ async fn a_run_that_only_tells_scans_nothing_and_tells_once() {
     let scan = run_now(&system, &scanning).await;
     assert_eq!((scan.totals().commits, scan.found.unwrap().untold), (2, None));
     assert_eq!(alerts(&system).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_second_each_run_comes_once_while_schedulers_are_killed() {
+    let options = Options {
+        seed: 5,
+        schedules: 20,
+        cron: "* * * * * *".into(),
+        replicas: 3,
+        duration: Duration::from_secs(8),
+        down: Duration::from_millis(1_500),
+        patience: Duration::from_secs(60),
+    };
+    let outcome = run(&options, |line| println!("{line}")).await.unwrap();
+    println!("{outcome}");
+    assert!(outcome.runs > 20, "{outcome}");
 }

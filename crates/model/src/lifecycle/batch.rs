@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BatchOutcome, Claim, NotScanned, Priority, Stamp, Step, StepError, TrailEntry, lost};
 use crate::ids::{AgentId, BatchId, IdError, RepositoryId, RequestId};
+use crate::rules::ChosenRules;
 
 /// Names a batch: its request and its id within it. As text `request.batch`, which is its key in the `batches` bucket
 /// and the name of its pack.
@@ -95,6 +96,9 @@ pub struct BatchReport {
     pub bytes: u64,
     /// Findings in it, known ones included.
     pub findings: u64,
+    /// How many rules ran.
+    #[serde(default)]
+    pub rules: u64,
     /// The version of the rule set.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rule_set: String,
@@ -119,6 +123,9 @@ pub struct CommitBatch {
     pub admitted: u64,
     /// Size of its pack in the object store, in bytes.
     pub pack_bytes: u64,
+    /// With which rules its commits are scanned again; `None` when they are scanned for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescan: Option<ChosenRules>,
     /// Where it stands.
     pub state: BatchState,
     /// How many claims there were.
@@ -147,11 +154,18 @@ impl CommitBatch {
             offered,
             admitted: 0,
             pack_bytes,
+            rescan: None,
             state: BatchState::New,
             attempts: 0,
             last_error: None,
             trail: vec![stamp.entry("New", 0, None)],
         }
+    }
+
+    /// The same, whose commits are scanned again.
+    #[must_use]
+    pub fn again(self, rescan: Option<ChosenRules>) -> Self {
+        Self { rescan, ..self }
     }
 
     /// The claim of the agent that works on it.
@@ -314,7 +328,7 @@ pub enum BatchEffect {
     },
     /// Tell its request how it ended.
     EndInRequest(BatchOutcome),
-    /// Make its commits unknown again, unless they were scanned.
+    /// Make its commits unknown again, or, if they were scanned before, leave them as they were.
     ReleaseCommits,
     /// Delete its pack.
     DeletePack,

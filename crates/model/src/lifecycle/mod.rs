@@ -16,7 +16,8 @@ use thiserror::Error;
 pub use batch::{BatchEffect, BatchEvent, BatchKey, BatchReport, BatchState, CommitBatch, step_batch};
 pub use push::{MAX_PUSHES, Push};
 pub use scan::{
-    BatchOutcome, Listing, RepositoryScan, ScanEffect, ScanEvent, ScanState, ScanTotals, step_scan,
+    BatchOutcome, Listing, Purpose, RepositoryScan, Rescan, ScanEffect, ScanEvent, ScanState, ScanTotals,
+    step_scan,
 };
 pub use schedule::{
     Due, Missed, OnUnknown, RUN_PREFIX, Run, Schedule, ScheduleEffect, ScheduleEvent, SchedulePlan,

@@ -1,18 +1,21 @@
 //! The life of a repository scan request.
 
 mod event;
+mod purpose;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use event::{ScanEffect, ScanEvent};
+pub use purpose::{Purpose, Rescan};
 
 use super::{
     Claim, MAX_PUSHES, NotScanned, OnUnknown, Priority, Push, ScheduledRun, Stamp, Step, StepError,
     TrailEntry, lost,
 };
 use crate::ids::{BatchId, IdError, RepositoryId, RequestId};
+use crate::rules::ChosenRules;
 
 /// Where a repository scan request stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +79,7 @@ impl ScanState {
     }
 }
 
-/// What listing the history found.
+/// What listing the history found. Of a request to verify: how many commits are not scanned, and which.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listing {
@@ -170,6 +173,9 @@ pub struct RepositoryScan {
     /// The run of a schedule that it is, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled: Option<ScheduledRun>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Purpose::is_scan")]
+    pub purpose: Purpose,
     /// The urgency.
     pub priority: Priority,
     /// Who asked, as they say.
@@ -208,6 +214,7 @@ impl RepositoryScan {
             refs,
             pushes: Vec::new(),
             scheduled: None,
+            purpose: Purpose::Scan,
             priority,
             requester,
             state: ScanState::New,
@@ -350,7 +357,12 @@ impl RepositoryScan {
             | ScanState::Scheduling
             | ScanState::Scheduled
             | ScanState::InProgress { .. } => vec![],
-            ScanState::Completed => vec![ScanEffect::ReleaseFetch],
+            ScanState::Completed => match &self.purpose {
+                Purpose::Rescan(rescan) => {
+                    vec![ScanEffect::ReleaseFetch, ScanEffect::EndRescan(rescan.clone())]
+                }
+                Purpose::Scan | Purpose::Verify => vec![ScanEffect::ReleaseFetch],
+            },
             // Refused at the door: the refused message itself is the dead letter.
             ScanState::Failed { .. } if self.repository.is_none() => vec![],
             ScanState::Failed { reason } => vec![
@@ -430,6 +442,14 @@ pub fn step_scan(
             }
             Failed { .. } | Cancelled => Step::stay(scan.owed()),
             Queued | Scheduling | Scheduled | InProgress { .. } | Completed => return Err(illegal()),
+        },
+        ScanEvent::Aim { purpose } => match &scan.state {
+            Validating if scan.purpose == *purpose => Step::stay(vec![]),
+            Validating => Step::change(RepositoryScan { purpose: purpose.clone(), ..scan.clone() }, vec![]),
+            Queued | Scheduling | Scheduled | InProgress { .. } | Completed | Failed { .. } | Cancelled => {
+                Step::stay(vec![])
+            }
+            New => return Err(illegal()),
         },
         ScanEvent::Accept { repository, uri } => match &scan.state {
             Validating => {
@@ -523,6 +543,15 @@ pub fn step_scan(
             next.found = Some(listing.clone());
             Step::change(next, vec![])
         }
+        ScanEvent::ChooseRules { claim, from, rules } => {
+            if !scan.is_claimed_by(claim) {
+                return Err(lease_lost());
+            }
+            let Purpose::Rescan(rescan) = &scan.purpose else { return Err(illegal()) };
+            let chosen = ChosenRules { rules: rules.clone(), ..rescan.chosen.clone() };
+            let purpose = Purpose::Rescan(Rescan { chosen, from: from.clone() });
+            Step::change(RepositoryScan { purpose, ..scan.clone() }, vec![])
+        }
         ScanEvent::CutBatch { claim, batch } => {
             if !scan.is_claimed_by(claim) {
                 return Err(lease_lost());
@@ -562,7 +591,8 @@ pub fn step_scan(
             },
             // Its last batch may have ended it just before a crash.
             Failed { reason } => Step::stay(vec![ScanEffect::DeadLetter { reason: reason.clone() }]),
-            Completed | Cancelled => Step::stay(vec![]),
+            Completed => Step::stay(scan.owed()),
+            Cancelled => Step::stay(vec![]),
             New | Validating | Queued | Scheduling => return Err(illegal()),
         },
         ScanEvent::Fail { claim, reason } => {

@@ -1,16 +1,17 @@
 //! Properties of the lifecycle and of the ledger, under random and repeated events.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod schedules;
 mod states;
 
 use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
-use secretscan_model::ledger::{CommitState, Head, Segment, drop_known, sorted};
+use secretscan_model::ledger::{CommitState, Cut, Head, Segment, drop_known, sorted};
 use secretscan_model::lifecycle::{step_batch, step_scan};
 use secretscan_model::{
     BatchEvent, BatchId, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch, CommitId,
-    Listing, Priority, RepositoryScan, ScanEvent, ScanState, Stamp, Timestamp,
+    Listing, Priority, Purpose, RepositoryScan, ScanEvent, ScanState, Stamp, Timestamp,
 };
 
 const STAMP: Stamp<'static> = Stamp { now: Timestamp(1), by: "test" };
@@ -30,6 +31,7 @@ fn scan_event() -> impl Strategy<Value = ScanEvent> {
     prop_oneof![
         Just(ScanEvent::StartValidation),
         Just(ScanEvent::Refuse { reason: "no".into() }),
+        Just(ScanEvent::Aim { purpose: Purpose::Verify }),
         Just(ScanEvent::Accept { repository: "r".parse().unwrap(), uri: "u".into() }),
         Just(ScanEvent::StartScheduling),
         Just(ScanEvent::Assign),
@@ -107,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn a_commit_is_in_one_segment(steps in prop::collection::vec((0..5_u8, 0..6_u8, 0..40_u8, 0..20_u8), 0..40)) {
+    fn a_commit_is_in_one_segment(steps in prop::collection::vec((0..7_u8, 0..6_u8, 0..40_u8, 0..20_u8), 0..40)) {
         let mut head = Head::default();
         let mut contents: BTreeMap<String, Vec<CommitId>> = BTreeMap::new();
         for (step, (action, batch, start, length)) in steps.into_iter().enumerate() {
@@ -125,22 +127,82 @@ proptest! {
                         batch: batch.clone(),
                         commits: ids.len() as u64,
                         state: CommitState::WaitingForScan,
+                        is_rescanned: false,
                         rule_set: String::new(),
                         at: Timestamp(0),
                     });
                     contents.insert(batch.to_string(), ids);
                 }
-                2 => { head.mark_scanned(&batch, "v", Timestamp(1)); }
-                3 => if let Some(segment) = head.release(&batch) { contents.remove(&segment.key); },
+                2 => {
+                    let is_again = head.segment(&batch).is_some_and(|segment| segment.is_rescanned);
+                    head.mark_scanned(&batch, if is_again { "v2" } else { "v" }, Timestamp(1));
+                }
+                3 => if let Some(segment) = head.release(&batch)
+                    && segment.state == CommitState::WaitingForScan
+                {
+                    contents.remove(&segment.key);
+                },
                 4 => {
                     // Whatever is scanned, were it enough or not.
-                    let is_scanned = |segment: &&Segment| segment.state == CommitState::Scanned;
+                    let is_scanned = |segment: &&Segment| !segment.is_in_flight();
                     let parts: Vec<Segment> = head.segments.iter().filter(is_scanned).cloned().collect();
                     let ids = parts.iter().flat_map(|part| contents.remove(&part.key).unwrap()).collect::<Vec<_>>();
                     if !parts.is_empty() {
                         let key = format!("m{step}");
                         head.merge(&parts, key.clone());
                         contents.insert(key, sorted(&ids));
+                    }
+                }
+                5 | 6 => {
+                    // Some commits are to be scanned again, or are scanned again now, and what is left of their segments goes by other names.
+                    let wanted: HashSet<CommitId> =
+                        (start..start + length).map(|n| CommitId::from_bytes(&[n; 20]).unwrap()).collect();
+                    let is_wanted = |segment: &Segment| {
+                        contents[&segment.key].iter().any(|id| wanted.contains(id))
+                            && (action == 5 || segment.is_outdated("v2"))
+                    };
+                    let touched: Vec<Segment> = head.segments.iter().filter(|s| is_wanted(s)).cloned().collect();
+                    let mut rests = BTreeMap::new();
+                    let mut cuts = Vec::new();
+                    for segment in &touched {
+                        let rest: Vec<CommitId> =
+                            contents[&segment.key].iter().filter(|id| !wanted.contains(id)).copied().collect();
+                        let rest_key = (!rest.is_empty()).then(|| format!("{}-{step}", segment.key));
+                        let count = rest.len() as u64;
+                        cuts.push(Cut { key: segment.key.clone(), rest: rest_key.clone().map(|key| (key, count)) });
+                        rests.extend(rest_key.map(|key| (key, rest)));
+                    }
+                    if action == 6 {
+                        if head.segment(&batch).is_some() || cuts.is_empty() {
+                            continue;
+                        }
+                        let old = touched.iter().flat_map(|segment| contents.remove(&segment.key).unwrap());
+                        let ids: Vec<CommitId> = old.filter(|id| wanted.contains(id)).collect();
+                        head.admit_again(&cuts, Segment {
+                            key: batch.to_string(),
+                            batch: batch.clone(),
+                            commits: ids.len() as u64,
+                            state: CommitState::Scanned,
+                            is_rescanned: true,
+                            rule_set: "v".into(),
+                            at: Timestamp(0),
+                        });
+                        contents.extend(rests);
+                        contents.insert(batch.to_string(), sorted(&ids));
+                        continue;
+                    }
+                    let before = head.clone();
+                    let is_in_flight = touched.iter().any(Segment::is_in_flight);
+                    match head.forget(&cuts) {
+                        Ok(_) => {
+                            prop_assert!(!is_in_flight);
+                            touched.iter().for_each(|segment| drop(contents.remove(&segment.key)));
+                            contents.extend(rests);
+                        }
+                        Err(batch) => {
+                            prop_assert!(is_in_flight && touched.iter().any(|segment| segment.batch == batch));
+                            prop_assert_eq!(&head, &before);
+                        }
                     }
                 }
                 _ => {}

@@ -5,8 +5,8 @@ use std::fmt;
 
 use secretscan_model::lifecycle::{step_batch, step_scan};
 use secretscan_model::{
-    AgentId, BatchEvent, BatchId, BatchKey, BatchOutcome, BatchReport, Claim, CommitBatch, Listing, Priority,
-    Push, RepositoryScan, ScanEvent,
+    AgentId, BatchEvent, BatchId, BatchKey, BatchOutcome, BatchReport, ChosenRules, Claim, CommitBatch,
+    Listing, Priority, Purpose, Push, RepositoryScan, Rescan, ScanEvent,
 };
 
 use crate::STAMP;
@@ -34,6 +34,7 @@ fn scan_event_name(event: &ScanEvent) -> &'static str {
     match event {
         ScanEvent::StartValidation => "StartValidation",
         ScanEvent::Refuse { .. } => "Refuse",
+        ScanEvent::Aim { .. } => "Aim",
         ScanEvent::Accept { .. } => "Accept",
         ScanEvent::Join { .. } => "Join",
         ScanEvent::StartScheduling => "StartScheduling",
@@ -41,6 +42,7 @@ fn scan_event_name(event: &ScanEvent) -> &'static str {
         ScanEvent::Claim { .. } => "Claim",
         ScanEvent::GiveBack { .. } => "GiveBack",
         ScanEvent::Compare { .. } => "Compare",
+        ScanEvent::ChooseRules { .. } => "ChooseRules",
         ScanEvent::CutBatch { .. } => "CutBatch",
         ScanEvent::FinishListing { .. } => "FinishListing",
         ScanEvent::EndBatch { .. } => "EndBatch",
@@ -90,9 +92,12 @@ fn scan_events() -> Vec<ScanEvent> {
         BatchOutcome::Failed { reason: "f".into() },
         BatchOutcome::Cancelled,
     ];
+    let chosen = ChosenRules { rule_set: "v".into(), rules: None };
     let mut events = vec![
         ScanEvent::StartValidation,
         ScanEvent::Refuse { reason: "no".into() },
+        ScanEvent::Aim { purpose: Purpose::Verify },
+        ScanEvent::Aim { purpose: Purpose::Rescan(Rescan { chosen, from: vec![] }) },
         ScanEvent::Accept { repository: "r".parse().unwrap(), uri: "u".into() },
         ScanEvent::Join { pushes: vec![push()] },
         ScanEvent::StartScheduling,
@@ -109,6 +114,7 @@ fn scan_events() -> Vec<ScanEvent> {
     for claim in claims() {
         events.extend(errors().map(|error| ScanEvent::GiveBack { claim: claim.clone(), error }));
         events.extend(batches.clone().map(|batch| ScanEvent::CutBatch { claim: claim.clone(), batch }));
+        events.push(ScanEvent::ChooseRules { claim: claim.clone(), from: vec![], rules: Some(vec![]) });
         events.push(ScanEvent::Compare { claim: claim.clone(), listing: Listing::default() });
         events.push(ScanEvent::FinishListing { claim: claim.clone(), listing: Listing::default() });
         events.push(ScanEvent::Fail { claim, reason: "f".into() });

@@ -44,6 +44,7 @@ fn finding(rule: &str, severity: &str, path: &[u8], occurrences: Vec<Occurrence>
         tags: if severity == "low" { vec!["keys".into(), "a\u{1b}b".into()] } else { Vec::new() },
         secret_hash: SecretHash("ab".repeat(32)),
         path: path.to_vec(),
+        matched_by: std::collections::BTreeSet::new(),
         occurrences,
     }
 }

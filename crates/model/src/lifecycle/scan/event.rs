@@ -1,7 +1,7 @@
 //! What happens to a repository scan request, and what follows from it.
 
-use super::{BatchOutcome, Listing};
-use crate::ids::{AgentId, BatchId, RepositoryId};
+use super::{BatchOutcome, Listing, Purpose, Rescan};
+use crate::ids::{AgentId, BatchId, RepositoryId, RuleId};
 use crate::lifecycle::{Claim, Push};
 
 /// What happens to a repository scan request.
@@ -13,6 +13,11 @@ pub enum ScanEvent {
     Refuse {
         /// Why.
         reason: String,
+    },
+    /// The controller puts down what it is for, where that is not a scan.
+    Aim {
+        /// What it is for.
+        purpose: Purpose,
     },
     /// The controller accepts it.
     Accept {
@@ -50,6 +55,15 @@ pub enum ScanEvent {
         claim: Claim,
         /// What it found.
         listing: Listing,
+    },
+    /// The agent has compared the versions of the rules.
+    ChooseRules {
+        /// The claim it holds.
+        claim: Claim,
+        /// The other versions that the ledger has.
+        from: Vec<String>,
+        /// The rules that run; all when `None`.
+        rules: Option<Vec<RuleId>>,
     },
     /// The agent cut a batch.
     CutBatch {
@@ -94,6 +108,7 @@ impl ScanEvent {
         match self {
             Self::StartValidation => "StartValidation",
             Self::Refuse { .. } => "Refuse",
+            Self::Aim { .. } => "Aim",
             Self::Accept { .. } => "Accept",
             Self::Join { .. } => "Join",
             Self::StartScheduling => "StartScheduling",
@@ -101,6 +116,7 @@ impl ScanEvent {
             Self::Claim { .. } => "Claim",
             Self::GiveBack { .. } => "GiveBack",
             Self::Compare { .. } => "Compare",
+            Self::ChooseRules { .. } => "ChooseRules",
             Self::CutBatch { .. } => "CutBatch",
             Self::FinishListing { .. } => "FinishListing",
             Self::EndBatch { .. } => "EndBatch",
@@ -122,6 +138,8 @@ pub enum ScanEffect {
     Report,
     /// Let another request fetch the repository.
     ReleaseFetch,
+    /// Note in the ledger that nothing of the older versions is left.
+    EndRescan(Rescan),
     /// Cancel every batch that has not ended.
     CancelBatches,
     /// Keep the request for people to read.
