@@ -9,6 +9,7 @@ use std::time::Duration;
 use secretscan_bus::agents::Presence;
 use secretscan_bus::ledger::LedgerCache;
 use secretscan_bus::{Bus, NatsConfig, Stop};
+use secretscan_model::finding::LaterOccurrences;
 use secretscan_model::{
     AgentId, Author, BatchEvent, BatchKey, BatchReport, Claim, CommitId, Finding, Fingerprint, Listing,
     NotScanned, Occurrence, Priority, RepositoryId, RepositoryUri, RequestId, Role, ScanEvent, ScanState,
@@ -194,6 +195,7 @@ fn finding(path: &str) -> Finding {
         author: Author { name: "Ada Lovelace".into(), email: "ada@example.org".into(), time: 1_780_000_000 },
         excerpt: "token = \"ghp_****\"".into(),
         decoded_from: None,
+        blob: None,
     };
     Finding {
         fingerprint: Fingerprint(format!("v1-{:032x}", path.len())),
@@ -205,6 +207,8 @@ fn finding(path: &str) -> Finding {
         secret_hash: SecretHash("00".repeat(32)),
         path: path.as_bytes().to_vec(),
         occurrences: vec![occurrence],
+        later: LaterOccurrences::default(),
+        seen: None,
     }
 }
 

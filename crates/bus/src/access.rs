@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::topology::{
     AGENTS, ANSWERED, BATCHES, CANCEL_SCAN, DEAD_LETTERS, DELIVERIES, EVENTS, FINDINGS, HISTORY, NEW_BATCH,
     NEW_SCAN, NOTIFICATIONS, PACKS, PUSH_RECEIVED, PUSHED, Queue, REPORTED_BATCH, REPORTED_SCAN,
-    REPOSITORIES, REQUESTS, SCHEDULED_BATCH, SCHEDULED_SCAN,
+    REPOSITORIES, REQUESTS, SCHEDULED_BATCH, SCHEDULED_SCAN, STANDINGS, TRIAGE,
 };
 
 /// An identity on the server.
@@ -40,6 +40,8 @@ pub enum Identity {
     Notifier,
     /// People's commands: may read everything but packs, ask at the public door, and drop dead letters.
     Cli,
+    /// People who decide about findings: may read them, and write what was decided.
+    Operator,
     /// The public door: may publish a request or a cancellation and read the answer, and tell of a skipped hook.
     Requester,
 }
@@ -67,7 +69,7 @@ pub(crate) fn inbox(name: &str) -> String {
 
 impl Identity {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Setup,
         Self::Controller,
         Self::Scheduler,
@@ -76,6 +78,7 @@ impl Identity {
         Self::Webhook,
         Self::Notifier,
         Self::Cli,
+        Self::Operator,
         Self::Requester,
     ];
 
@@ -90,6 +93,7 @@ impl Identity {
             Self::Webhook => "webhook",
             Self::Notifier => "notifier",
             Self::Cli => "cli",
+            Self::Operator => "operator",
             Self::Requester => "requester",
         }
     }
@@ -142,6 +146,11 @@ impl Identity {
                 may.read(BATCHES);
                 may.read(HISTORY);
                 may.write(PUSHED, "*");
+                for bucket in [FINDINGS, STANDINGS] {
+                    may.read(bucket);
+                    may.read_few(bucket);
+                }
+                may.write(STANDINGS, ">");
                 may.publish.push(format!("$JS.API.STREAM.INFO.KV_{PUSHED}"));
                 may.live("repo-agent");
                 may.read_packs();
@@ -175,7 +184,7 @@ impl Identity {
             }
             Self::Notifier => {
                 may.pull(&[Queue::Events, Queue::DeadLetters]);
-                for bucket in [REQUESTS, BATCHES, REPOSITORIES, FINDINGS, PUSHED, NOTIFICATIONS] {
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, FINDINGS, TRIAGE, PUSHED, NOTIFICATIONS] {
                     may.read(bucket);
                 }
                 may.read_few(FINDINGS);
@@ -183,7 +192,8 @@ impl Identity {
             }
             Self::Cli => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN]);
-                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, FINDINGS, AGENTS] {
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, FINDINGS, STANDINGS, TRIAGE, AGENTS]
+                {
                     may.read(bucket);
                     may.list(&format!("KV_{bucket}"));
                     may.subscribe.push(format!("$KV.{bucket}.>"));
@@ -194,6 +204,14 @@ impl Identity {
                     may.publish.push(format!("$JS.API.STREAM.{action}.{DEAD_LETTERS}"));
                 }
                 may.subscribe(&["secretscan.event.>", ANY_INBOX]);
+            }
+            Self::Operator => {
+                // Whether there is a system at all.
+                may.publish.push(format!("$JS.API.STREAM.INFO.KV_{REQUESTS}"));
+                for bucket in [REPOSITORIES, FINDINGS, TRIAGE] {
+                    may.read(bucket);
+                }
+                may.write(TRIAGE, ">");
             }
             Self::Requester => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN, "secretscan.event.hook-skipped.*"]);

@@ -38,6 +38,11 @@ pub const REPOSITORIES: &str = "repositories";
 pub const HISTORY: &str = "history";
 /// Bucket: findings by `repository.fingerprint`.
 pub const FINDINGS: &str = "findings";
+/// Bucket: where findings stand, by `repository.fingerprint`, and the last look at all refs of a repository, by
+/// `repository`.
+pub const STANDINGS: &str = "standings";
+/// Bucket: what people decided about secrets, by `repository.rule.hash`.
+pub const TRIAGE: &str = "triage";
 /// Bucket: living agents by `role.id`.
 pub const AGENTS: &str = "agents";
 /// Bucket: which questions at the door have their answer, by hash of the reply subject.
@@ -289,6 +294,8 @@ fn buckets(replicas: usize) -> Vec<kv::Config> {
         file(REPOSITORIES),
         file(HISTORY),
         file(FINDINGS),
+        file(STANDINGS),
+        file(TRIAGE),
         // On disk too: the services, which may not create buckets, need them after a restart of the server.
         kv::Config { limit_markers: Some(Duration::from_secs(60)), ..file(AGENTS) },
         kv::Config { max_age: ANSWERED_MAX_AGE, ..file(ANSWERED) },

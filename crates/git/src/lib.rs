@@ -33,6 +33,7 @@ mod scan;
 mod settings;
 mod staged;
 mod texts;
+mod tips;
 mod traversal;
 
 pub use arrivals::{Arrival, Arrivals, arrivals};
@@ -53,3 +54,4 @@ pub use scan::{ScanOptions, ScanReport, archive_commits, scan_archive};
 pub use settings::Settings;
 pub use staged::Staged;
 pub use texts::COMMIT_MESSAGE;
+pub use tips::Tips;

@@ -15,11 +15,12 @@ pub mod uri;
 pub mod verification;
 
 pub use agent::{Agent, Role};
-pub use finding::{Author, Finding, Fingerprint, Occurrence, SecretHash};
+pub use finding::{Author, Finding, Fingerprint, Occurrence, SecretHash, SecretIdentity, Seen};
 pub use ids::{AgentId, BatchId, BlobId, CommitId, IdError, RepositoryId, RequestId, RuleId, Timestamp};
 pub use lifecycle::{
-    BatchEffect, BatchEvent, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch, Listing,
-    NotScanned, Priority, Push, RepositoryScan, ScanEffect, ScanEvent, ScanState, Stamp, StepError,
+    BatchEffect, BatchEvent, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch,
+    FindingState, Listing, Look, NotScanned, Place, Priority, Push, RepositoryScan, ScanEffect, ScanEvent,
+    ScanState, Stamp, Standing, StepError, Survey, Triage, TriageState, Whereabouts,
 };
 pub use repository::Repository;
 pub use uri::{RepositoryUri, UriError, UriPolicy};

@@ -6,6 +6,7 @@
 
 mod config;
 mod error;
+mod survey;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
 use secretscan_git::{
     Arrival, BatchCutter, BatchLimits, ChildLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Order, Refs,
+    Tips,
 };
 use secretscan_model::{
     BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, Push, RepositoryId,
@@ -304,6 +306,10 @@ impl Agent {
         let memory = self.config.fetch.max_memory_bytes;
         let (commits, outside) = self.list(scan, mirror, halt).await?;
         let known = self.bus.ledger(repository).known().await?;
+        let look = match scan.lists_everything() {
+            true => survey::survey_all(&self.bus, scan, repository, mirror, &commits).await?,
+            false => survey::look(&self.bus, scan, repository).await?,
+        };
         let count = commits.len() as u64;
         let unknown: Vec<CommitEntry> =
             commits.into_iter().filter(|commit| !known.contains(&commit.id)).collect();
@@ -323,7 +329,8 @@ impl Agent {
         let cutting = tokio::task::spawn_blocking(move || -> Result<(), WorkError> {
             let children =
                 ChildLimits { max_memory_bytes: memory, max_file_bytes, ..cutting_halt.children() };
-            for batch in BatchCutter::new(mirror.path(), unknown, limits, &scratch, &children)? {
+            let cutter = BatchCutter::new(mirror.path(), unknown, limits, &scratch, &children)?;
+            for batch in cutter.with_tips(look, Tips::of(mirror.path())?) {
                 let is_wanted = !cutting_halt.is_set() && cut.blocking_send(batch?).is_ok();
                 if !is_wanted {
                     break;

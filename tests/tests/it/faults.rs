@@ -49,7 +49,7 @@ const EVENTS: [(&str, usize); 15] = [
 ];
 
 /// Writes between the beats.
-const BETWEEN: [&str; 31] = [
+const BETWEEN: [&str; 32] = [
     "scan.created",
     "repository.held",
     "push.stored",
@@ -65,6 +65,7 @@ const BETWEEN: [&str; 31] = [
     "ledger.segment-written",
     "ledger.admitted",
     "finding.written",
+    "survey.written",
     "scan.Settle.told",
     "scan.Settle.performed.0",
     "scan.Settle.performed.1",

@@ -26,12 +26,14 @@ const STREAMS: [&str; 6] = [
     topology::DEAD_LETTERS,
 ];
 
-const BUCKETS: [&str; 10] = [
+const BUCKETS: [&str; 12] = [
     topology::REQUESTS,
     topology::BATCHES,
     topology::REPOSITORIES,
     topology::HISTORY,
     topology::FINDINGS,
+    topology::STANDINGS,
+    topology::TRIAGE,
     topology::AGENTS,
     topology::ANSWERED,
     topology::DELIVERIES,
@@ -239,6 +241,13 @@ async fn every_operation_outside_of_a_role_is_refused() {
             let drops_letters = subject == "$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS" && is_person;
             assert!(!changes_streams || drops_letters, "{identity:?} may {subject}");
             assert!(!subject.starts_with("$SYS"), "{identity:?} may {subject}");
+            let only =
+                |subject_of: &str, writer| *subject != format!("$KV.{subject_of}.key") || identity == writer;
+            assert!(only(topology::TRIAGE, Identity::Operator), "{identity:?} may decide about findings");
+            assert!(
+                only(topology::STANDINGS, Identity::RepoAgent),
+                "{identity:?} may say where findings stand"
+            );
             let is_own = |queue: &Queue| {
                 let (stream, consumer) = (queue.stream(), queue.consumer());
                 *subject == format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{}", queue.subject())

@@ -10,6 +10,7 @@ mod hostile;
 mod hygiene;
 mod least_privilege;
 mod on_demand;
+mod over_time;
 mod pushes;
 mod server;
 mod sharing;

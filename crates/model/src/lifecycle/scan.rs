@@ -199,6 +199,11 @@ impl RepositoryScan {
         }
     }
 
+    /// Whether it is about all that any ref reaches.
+    pub fn lists_everything(&self) -> bool {
+        self.refs.is_empty() && self.pushes.is_empty()
+    }
+
     /// Whether a batch has not ended.
     pub fn has_open_batches(&self) -> bool {
         self.batches.values().any(|outcome| *outcome == BatchOutcome::Open)
