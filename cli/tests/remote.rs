@@ -257,6 +257,9 @@ macro_rules! assert_shown {
     };
 }
 
+#[path = "remote/findings.rs"]
+mod findings;
+
 const LISTS: [&[&str]; 4] = [&["requests"], &["repositories"], &["findings"], &["agents"]];
 
 #[test]
@@ -692,13 +695,16 @@ async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
 
 #[test]
 fn help_fits_a_screen_and_has_an_example() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 16] = [
         &["request"],
         &["request", "show"],
         &["request", "cancel"],
         &["requests"],
         &["repositories"],
         &["findings"],
+        &["findings", "list"],
+        &["findings", "show"],
+        &["findings", "triage"],
         &["agents"],
         &["dead-letters", "list"],
         &["dead-letters", "show"],
