@@ -1,7 +1,9 @@
 //! `secretscan findings list`: one line for each finding, with where it stands and what was decided.
 
+use std::collections::HashMap;
+
 use secretscan_bus::{Bus, now};
-use secretscan_model::{FindingState, Place, Timestamp};
+use secretscan_model::{FindingState, Place, RepositoryId, Timestamp};
 
 use super::record::{self, FindingView, Record};
 use super::{order, selected, severity_rank};
@@ -126,27 +128,24 @@ impl ListArguments {
     async fn list(&self, bus: &Bus) -> anyhow::Result<Outcome> {
         let now = now();
         let repositories = selected(bus, self.repository.as_deref()).await?;
-        let complete = record::complete(bus).await?;
-        let mut records = Vec::new();
-        for repository in &repositories {
-            for record in record::load(bus, repository, &complete).await? {
-                if self.wants(&record, now) {
-                    records.push((repository, record));
-                }
-            }
-        }
+        let names: HashMap<&RepositoryId, &str> =
+            repositories.iter().map(|repository| (&repository.id, repository.name.as_str())).collect();
+        let only = repositories.first().filter(|_| self.repository.is_some());
+        let all = record::load(bus, only.map(|repository| &repository.id)).await?;
+        let wanted = all.iter().filter(|record| self.wants(record, now));
+        let mut records: Vec<(&str, &Record)> =
+            wanted.filter_map(|record| Some((*names.get(&record.repository)?, record))).collect();
         records.sort_by(|(one, a), (other, b)| {
             let rank = |record: &Record| severity_rank(&record.finding.severity);
-            (rank(a), &one.name, order(&a.finding)).cmp(&(rank(b), &other.name, order(&b.finding)))
+            (rank(a), one, order(&a.finding)).cmp(&(rank(b), other, order(&b.finding)))
         });
         let views: Vec<_> =
-            records.iter().map(|(repository, record)| FindingView::new(repository, record, now)).collect();
+            records.iter().map(|(name, record)| FindingView::new(name, record, now)).collect();
         output::to_stdout(|out| match self.format {
             ListFormat::Json => lists::write_json(&views, out),
             ListFormat::Text if views.is_empty() => writeln!(out, "no finding"),
             ListFormat::Text => {
-                let rows: Vec<_> =
-                    records.iter().map(|(repository, record)| row(&repository.name, record, now)).collect();
+                let rows: Vec<_> = records.iter().map(|(name, record)| row(name, record, now)).collect();
                 let header =
                     ["SEVERITY", "STANDING", "TIP", "TRIAGE", "RULE", "REPOSITORY", "PLACE", "FINGERPRINT"];
                 lists::write_table(header, &rows, out)
@@ -156,7 +155,7 @@ impl ListArguments {
     }
 
     fn wants(&self, record: &Record, now: Timestamp) -> bool {
-        let Record { finding, whereabouts, triage } = record;
+        let Record { finding, whereabouts, triage, .. } = record;
         let decided = triage.state(now);
         let least = self.severity.map(|severity| severity_rank(severity.name()));
         (self.standing.is_empty() || self.standing.iter().any(|wanted| wanted.is(whereabouts.state)))
@@ -168,7 +167,7 @@ impl ListArguments {
 }
 
 fn row(repository: &str, record: &Record, now: Timestamp) -> [String; 8] {
-    let Record { finding, whereabouts, triage } = record;
+    let Record { finding, whereabouts, triage, .. } = record;
     [
         finding.severity.clone(),
         record::state_name(whereabouts.state).to_owned(),

@@ -1,12 +1,12 @@
 //! A finding with all that is known of it: where it stands, and what people decided.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use secretscan_bus::{Bus, BusError};
 use secretscan_model::lifecycle::whereabouts;
 use secretscan_model::{
-    Finding, FindingState, Fingerprint, Look, Place, Repository, RequestId, ScanState, Standing, Timestamp,
-    Triage, TriageState, Whereabouts,
+    Finding, FindingState, Look, Place, RepositoryId, RequestId, ScanState, Timestamp, Triage, TriageState,
+    Whereabouts,
 };
 use serde::Serialize;
 
@@ -14,39 +14,31 @@ use crate::lists;
 
 /// A finding with all that is known of it.
 pub struct Record {
+    pub repository: RepositoryId,
     pub finding: Finding,
     pub whereabouts: Whereabouts,
     pub triage: Triage,
 }
 
-/// The requests all of whose commits are scanned.
-pub async fn complete(bus: &Bus) -> Result<HashSet<RequestId>, BusError> {
+/// The findings of one repository, or of all.
+pub async fn load(bus: &Bus, only: Option<&RepositoryId>) -> Result<Vec<Record>, BusError> {
     let scans = bus.scans().await?.into_iter().filter(|scan| scan.state == ScanState::Completed);
-    Ok(scans.map(|scan| scan.id).collect())
-}
-
-/// The findings of a repository.
-pub async fn load(
-    bus: &Bus,
-    repository: &Repository,
-    complete: &HashSet<RequestId>,
-) -> Result<Vec<Record>, BusError> {
-    let id = &repository.id;
-    let standings: HashMap<Fingerprint, Standing> = bus.standings(id).await?.into_iter().collect();
-    let triages = bus.triages(id).await?;
-    let survey = bus.last_survey(id).await?;
+    let complete: HashSet<RequestId> = scans.map(|scan| scan.id).collect();
     let is_complete = |request: &RequestId| complete.contains(request);
-    let record = |(_, finding): (_, Finding)| Record {
-        whereabouts: whereabouts(
-            finding.seen.as_ref(),
-            standings.get(&finding.fingerprint),
-            survey.as_ref(),
-            &is_complete,
-        ),
-        triage: triages.get(&finding.secret()).cloned().unwrap_or_default(),
-        finding,
+    let (mut standings, surveys) = (bus.standings(only).await?, bus.surveys().await?);
+    let triages = bus.triages(only).await?;
+    let record = |(repository, finding): (RepositoryId, Finding)| {
+        let standing = standings.remove(&(repository.clone(), finding.fingerprint.clone()));
+        let survey = surveys.get(&repository);
+        let triage = triages.get(&(repository.clone(), finding.secret()));
+        Record {
+            whereabouts: whereabouts(finding.seen.as_ref(), standing.as_ref(), survey, &is_complete),
+            triage: triage.cloned().unwrap_or_default(),
+            repository,
+            finding,
+        }
     };
-    Ok(bus.findings(Some(id)).await?.into_iter().map(record).collect())
+    Ok(bus.findings(only).await?.into_iter().map(record).collect())
 }
 
 /// The name of a state, as it is shown and asked for.
@@ -112,8 +104,9 @@ pub struct FindingView<'a> {
 }
 
 impl<'a> FindingView<'a> {
-    pub fn new(repository: &'a Repository, record: &'a Record, now: Timestamp) -> Self {
-        let Record { finding, whereabouts, triage } = record;
+    /// A finding of the repository with this name.
+    pub fn new(repository: &'a str, record: &'a Record, now: Timestamp) -> Self {
+        let Record { finding, whereabouts, triage, .. } = record;
         let introduced = finding.introduced();
         let decisions = triage.decisions.iter().map(|decision| DecisionView {
             state: decision.state.name(),
@@ -127,7 +120,7 @@ impl<'a> FindingView<'a> {
         });
         Self {
             fingerprint: &finding.fingerprint.0,
-            repository: &repository.name,
+            repository,
             rule_id: finding.rule_id.as_str(),
             severity: &finding.severity,
             path: finding.display_path().into_owned(),

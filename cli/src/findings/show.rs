@@ -63,8 +63,7 @@ impl ShowArguments {
     async fn show(&self, bus: &Bus) -> anyhow::Result<Outcome> {
         let now = now();
         let repository = repositories::find(bus, &self.repository).await?;
-        let complete = record::complete(bus).await?;
-        let records = record::load(bus, &repository, &complete).await?;
+        let records = record::load(bus, Some(&repository.id)).await?;
         let is_asked = |record: &&Record| record.finding.fingerprint.0 == self.fingerprint;
         let record = records.iter().find(is_asked).ok_or_else(no_finding)?;
         let secret = record.finding.secret();
@@ -73,7 +72,7 @@ impl ShowArguments {
         same.sort_by_key(|other| other.finding.introduced());
         output::to_stdout(|out| match self.format {
             ListFormat::Json => {
-                let view = |record| FindingView::new(&repository, record, now);
+                let view = |record| FindingView::new(&repository.name, record, now);
                 let moves = record.whereabouts.moves.iter();
                 let moves = moves
                     .map(|moved| MoveView { place: moved.place, look: LookView::new(&moved.look) })
@@ -94,7 +93,7 @@ fn write_text(
     now: Timestamp,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let Record { finding, whereabouts, triage } = record;
+    let Record { finding, whereabouts, triage, .. } = record;
     let introduced = finding.introduced();
     let mut field = |name: &str, value: &str| writeln!(out, "{name:<11} {}", escape_for_terminal(value));
     field("finding", &finding.fingerprint.0)?;

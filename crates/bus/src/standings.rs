@@ -1,5 +1,7 @@
 //! Where findings stand, by looks at all refs of their repositories: written by repo-agents alone.
 
+use std::collections::HashMap;
+
 use secretscan_model::{Fingerprint, RepositoryId, Standing, Survey};
 
 use crate::metrics::WriteRefusal;
@@ -21,12 +23,12 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be written.
-    pub async fn end_survey(&self, repository: &RepositoryId, survey: &Survey) -> Result<(), BusError> {
+    pub async fn end_survey(&self, repository: &RepositoryId, survey: Survey) -> Result<(), BusError> {
         for _ in 0..MAX_RACES {
             let written = match self.surveys.get(repository.as_str()).await? {
                 Some(last) if last.value.look >= survey.look => return Ok(()),
-                Some(last) => self.surveys.update(repository.as_str(), survey, last.revision).await?,
-                None => self.surveys.create(repository.as_str(), survey).await?,
+                Some(last) => self.surveys.update(repository.as_str(), &survey, last.revision).await?,
+                None => self.surveys.create(repository.as_str(), &survey).await?,
             };
             if written.is_some() {
                 fail::point(format_args!("survey.written"));
@@ -49,19 +51,29 @@ impl Bus {
         Ok(self.standings.get(&key(repository, fingerprint)).await?.map(|record| record.value))
     }
 
-    /// The same of all findings of a repository, by a consumer, so for people's commands.
+    /// The same of all findings of one repository, or of all, by a consumer, so for people's commands.
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be read.
     pub async fn standings(
         &self,
-        repository: &RepositoryId,
-    ) -> Result<Vec<(Fingerprint, Standing)>, BusError> {
-        let records = self.standings.list(&format!("{repository}.*")).await?;
-        Ok(records.into_iter().filter_map(|(key, standing)| Some((fingerprint(&key)?, standing))).collect())
+        repository: Option<&RepositoryId>,
+    ) -> Result<HashMap<(RepositoryId, Fingerprint), Standing>, BusError> {
+        let records = self.standings.list(&filter(repository, "*.*")).await?;
+        let place = |key: &str| Some((key.split_once('.')?.0.parse().ok()?, fingerprint(key)?));
+        Ok(records.into_iter().filter_map(|(key, standing)| Some((place(&key)?, standing))).collect())
     }
 
-    /// Shows the same one by one, without a consumer, so for services.
+    /// The last look at all refs of each repository, by a consumer, so for people's commands.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn surveys(&self) -> Result<HashMap<RepositoryId, Survey>, BusError> {
+        let records = self.surveys.list("*").await?;
+        Ok(records.into_iter().filter_map(|(key, survey)| Some((key.parse().ok()?, survey))).collect())
+    }
+
+    /// Shows what looks said of the findings of a repository, one by one, without a consumer, so for services.
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be read.
@@ -109,6 +121,12 @@ impl Bus {
 
 fn key(repository: &RepositoryId, fingerprint: &Fingerprint) -> String {
     format!("{repository}.{}", fingerprint.0)
+}
+
+/// The keys below one repository, or all with so many tokens.
+pub(crate) fn filter(repository: Option<&RepositoryId>, all: &str) -> String {
+    let (_, below) = all.split_once('.').unwrap_or_default();
+    repository.map_or_else(|| all.to_owned(), |id| format!("{id}.{below}"))
 }
 
 fn fingerprint(key: &str) -> Option<Fingerprint> {

@@ -6,6 +6,7 @@ use secretscan_model::lifecycle::TriageError;
 use secretscan_model::{RepositoryId, SecretIdentity, Stamp, Triage, TriageState};
 
 use crate::metrics::WriteRefusal;
+use crate::standings::filter;
 use crate::{Bus, BusError, now};
 
 /// A revision race lost this often in a row is given up.
@@ -36,17 +37,20 @@ impl Bus {
         Ok(record.map(|record| record.value).unwrap_or_default())
     }
 
-    /// All that was decided about secrets of a repository, by a consumer, so for people's commands.
+    /// All that was decided about secrets of one repository, or of all, by a consumer, so for people's commands.
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be read.
     pub async fn triages(
         &self,
-        repository: &RepositoryId,
-    ) -> Result<HashMap<SecretIdentity, Triage>, BusError> {
-        let records = self.triage.list(&format!("{repository}.>")).await?;
-        let secret = |key: &str| Some(SecretIdentity(key.split_once('.')?.1.to_owned()));
-        Ok(records.into_iter().filter_map(|(key, triage)| Some((secret(&key)?, triage))).collect())
+        repository: Option<&RepositoryId>,
+    ) -> Result<HashMap<(RepositoryId, SecretIdentity), Triage>, BusError> {
+        let records = self.triage.list(&filter(repository, "*.*.*")).await?;
+        let place = |key: &str| {
+            let (repository, secret) = key.split_once('.')?;
+            Some((repository.parse().ok()?, SecretIdentity(secret.to_owned())))
+        };
+        Ok(records.into_iter().filter_map(|(key, triage)| Some((place(&key)?, triage))).collect())
     }
 
     /// Records a decision, by whom who decides says to be; gives all that was decided. Repeats safely.

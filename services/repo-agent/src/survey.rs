@@ -130,7 +130,7 @@ pub(crate) async fn survey_all(
         .buffer_unordered(CONCURRENCY)
         .try_for_each(|_| std::future::ready(Ok(())))
         .await?;
-    bus.end_survey(repository, &Survey { look: look.clone() }).await?;
+    bus.end_survey(repository, Survey { look: look.clone() }).await?;
     Ok(look)
 }
 

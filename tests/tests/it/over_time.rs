@@ -1,5 +1,6 @@
 //! What becomes of a finding while its repository goes on: removed, rewritten, pushed again, renamed, decided about.
 
+use secretscan_bus::Bus;
 use secretscan_bus::access::Identity;
 use secretscan_model::lifecycle::whereabouts;
 use secretscan_model::{
@@ -62,8 +63,9 @@ async fn a_finding_is_followed_through_renames_and_rewritten_history() {
     assert_eq!(Some(&first.request), stage.complete.first());
     assert_eq!(now.last_seen.as_ref(), Some(&first));
 
-    // Decided by an operator, whom nothing else is allowed.
-    let operator = stage.system.connect(Identity::Operator).await.unwrap();
+    // Decided by an operator, whom nothing else is allowed, on the way of the command.
+    let config = stage.system.users().config(&stage.system.server.url(), Identity::Operator);
+    let operator = Bus::open(&config).await.unwrap();
     let expires = Timestamp(secretscan_bus::now().0 + 24 * 60 * 60 * 1_000);
     let accepted = TriageState::Accepted { expires };
     operator.decide(&repository, &finding.secret(), &accepted, "a test system", "ada").await.unwrap();
@@ -101,6 +103,11 @@ async fn a_finding_is_followed_through_renames_and_rewritten_history() {
     stage.scan().await;
     assert_eq!(stage.state(&repository, "old.ini").await, (FindingState::Reopened, Place::History));
     assert_eq!(stage.state(&repository, "new.ini").await, (FindingState::Reopened, Place::Tip));
+    // What people's commands read, and may.
+    let people = stage.system.connect(Identity::Cli).await.unwrap();
+    assert_eq!(people.standings(Some(&repository)).await.unwrap().len(), 2);
+    assert_eq!(people.surveys().await.unwrap().len(), 1);
+    assert_eq!(people.triages(None).await.unwrap().len(), 1);
     stage.system.drained().await;
 }
 
