@@ -67,9 +67,18 @@ impl ConnectionArguments {
 
     /// Connects, creating nothing there, and does the work.
     pub fn with_bus<T>(&self, work: impl AsyncFnOnce(&Bus) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        self.with_bus_as(Identity::Cli, work)
+    }
+
+    /// The same as somebody else than who only reads.
+    pub fn with_bus_as<T>(
+        &self,
+        identity: Identity,
+        work: impl AsyncFnOnce(&Bus) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let bus = self.open().await?;
+            let bus = Bus::open(&self.config(identity)).await.map_err(unreachable)?;
             work(&bus).await
         })
     }
@@ -118,10 +127,6 @@ impl ConnectionArguments {
             name: identity.name().to_owned(),
             ..NatsConfig::default()
         }
-    }
-
-    async fn open(&self) -> Result<Bus, Failure> {
-        Bus::open(&self.config(Identity::Cli)).await.map_err(unreachable)
     }
 }
 

@@ -1,4 +1,9 @@
-//! `secretscan findings`: what the system has found, as reports of its repositories.
+//! `secretscan findings`: what the system has found, as reports of its repositories, and what became of it.
+
+mod list;
+mod record;
+mod show;
+mod triage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,19 +18,26 @@ use secretscan_report::{Found, Redaction, Report, ReportedFinding, Summary};
 
 use crate::connection::ConnectionArguments;
 use crate::exit::Outcome;
+use crate::failure::Failure;
 use crate::output::{ReportArguments, ReportWriter};
 use crate::repositories;
 use crate::rules::ConfidenceArgument;
 
-/// Show the findings of one repository or of all
+/// Report the findings of one repository or of all; list them, show one, or decide about it
 ///
 /// Secrets are never shown: the system keeps only keyed hashes and masked excerpts.
 #[derive(clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Example: secretscan findings --repository https://github.com/owner/project --format sarif
 
-Exit codes: 0 no findings, 1 findings, 2 error")]
+Exit codes: 0 no findings, 1 findings, 2 error"
+)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Only this repository [default: all]
     #[arg(long, value_name = "ID|URI|NAME")]
     repository: Option<String>,
@@ -45,21 +57,42 @@ pub struct Arguments {
     connection: ConnectionArguments,
 }
 
-/// Shows them.
+#[derive(clap::Subcommand)]
+enum Command {
+    List(list::ListArguments),
+    Show(show::ShowArguments),
+    Triage(triage::TriageArguments),
+}
+
+/// Reports, lists, shows or decides.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    match &arguments.command {
+        Some(Command::List(list)) => return list.run(),
+        Some(Command::Show(show)) => return show.run(),
+        Some(Command::Triage(triage)) => return triage.run(),
+        None => {}
+    }
     let writer = arguments.report.open(None)?;
     arguments.connection.with_bus(async |bus| {
-        let repositories = match &arguments.repository {
-            Some(text) => vec![repositories::find(bus, text).await?],
-            None => {
-                let mut all = bus.repositories().await?;
-                all.sort_by(|a, b| a.name.cmp(&b.name));
-                all
-            }
-        };
+        let repositories = selected(bus, arguments.repository.as_deref()).await?;
         let which = if arguments.resolved_by_rule_change { Which::Resolved } else { Which::Open };
         write_report(bus, &repositories, arguments.confidence, which, writer).await
     })
+}
+
+/// The repository that a text names, or all.
+async fn selected(bus: &Bus, repository: Option<&str>) -> anyhow::Result<Vec<Repository>> {
+    if let Some(text) = repository {
+        return Ok(vec![repositories::find(bus, text).await?]);
+    }
+    let mut all = bus.repositories().await?;
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+fn no_finding() -> Failure {
+    let hint = "list the findings with `secretscan findings list`";
+    Failure::new("the repository has no finding with this fingerprint", hint)
 }
 
 /// Which findings are shown.
@@ -179,9 +212,14 @@ async fn versions(bus: &Bus, head: &Head) -> Result<BTreeMap<String, RuleHashes>
 
 /// The most severe first, then by place.
 fn order(finding: &Finding) -> (usize, &[u8], u32, u32, &str) {
-    let rank = ["critical", "high", "medium", "low"].iter().position(|name| *name == finding.severity);
     let at = finding.introduced();
-    (rank.unwrap_or(usize::MAX), &finding.path, at.line, at.column, &finding.fingerprint.0)
+    (severity_rank(&finding.severity), &finding.path, at.line, at.column, &finding.fingerprint.0)
+}
+
+/// The smaller, the more severe.
+fn severity_rank(severity: &str) -> usize {
+    let rank = ["critical", "high", "medium", "low"].iter().position(|name| *name == severity);
+    rank.unwrap_or(usize::MAX)
 }
 
 fn latest_rule_set(head: &Head) -> String {

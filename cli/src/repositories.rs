@@ -112,9 +112,8 @@ pub async fn find(bus: &Bus, text: &str) -> anyhow::Result<Repository> {
     }
     let uri = RepositoryUri::parse(text, ANY_URI).ok();
     let name = uri.as_ref().map_or(text, RepositoryUri::name);
-    let found = bus.repositories().await?.into_iter().find(|repository| repository.name == name);
     // The name is of no use here: a text that is no URI may be anything, even a URI with a password.
-    found.ok_or_else(|| {
+    bus.repository_named(name).await?.ok_or_else(|| {
         let message = "no known repository has this id, name or URI";
         Failure::new(message, "list the known ones with `secretscan repositories`").into()
     })

@@ -14,6 +14,7 @@ use std::time::Duration;
 use secretscan_bus::agents::Presence;
 use secretscan_bus::ledger::LedgerCache;
 use secretscan_bus::{Bus, NatsConfig, Stop};
+use secretscan_model::finding::LaterOccurrences;
 use secretscan_model::{
     AgentId, Author, BatchEvent, BatchKey, BatchReport, Claim, CommitId, Finding, Fingerprint, Listing,
     NotScanned, Occurrence, Priority, RepositoryId, RepositoryUri, RequestId, Role, ScanEvent, ScanState,
@@ -200,6 +201,7 @@ fn finding(path: &str) -> Finding {
         author: Author { name: "Ada Lovelace".into(), email: "ada@example.org".into(), time: 1_780_000_000 },
         excerpt: "token = \"ghp_****\"".into(),
         decoded_from: None,
+        blob: None,
     };
     Finding {
         fingerprint: Fingerprint(format!("v1-{:032x}", path.len())),
@@ -212,6 +214,8 @@ fn finding(path: &str) -> Finding {
         path: path.as_bytes().to_vec(),
         matched_by: std::collections::BTreeSet::new(),
         occurrences: vec![occurrence],
+        later: LaterOccurrences::default(),
+        seen: None,
     }
 }
 
@@ -259,6 +263,9 @@ macro_rules! assert_shown {
         settings.bind(|| insta::assert_snapshot!($ran.shown()));
     };
 }
+
+#[path = "remote/findings.rs"]
+mod findings;
 
 const LISTS: [&[&str]; 4] = [&["requests"], &["repositories"], &["findings"], &["agents"]];
 
@@ -695,7 +702,7 @@ async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
 
 #[test]
 fn help_fits_a_screen_and_has_an_example() {
-    let commands: [&[&str]; 19] = [
+    let commands: [&[&str]; 22] = [
         &["request"],
         &["schedule", "add"],
         &["schedule", "list"],
@@ -711,6 +718,9 @@ fn help_fits_a_screen_and_has_an_example() {
         &["history", "verify"],
         &["history", "forget"],
         &["rescan"],
+        &["findings", "list"],
+        &["findings", "show"],
+        &["findings", "triage"],
         &["agents"],
         &["dead-letters", "list"],
         &["dead-letters", "show"],

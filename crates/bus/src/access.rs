@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 
 use crate::topology::{
     AGENTS, ALERTED, ANSWERED, BATCHES, CANCEL_SCAN, CHANGE_SCHEDULE, DEAD_LETTERS, DELIVERIES, EVENTS,
-    FINDINGS, FORGET_COMMITS, HISTORY, NEW_BATCH, NEW_SCAN, NEW_SCHEDULE, NOTIFICATIONS, PACKS, PUSH_RECEIVED,
-    PUSHED, Queue, REPORTED_BATCH, REPORTED_SCAN, REPOSITORIES, REQUESTS, RULE_SETS, SCHEDULE_RUN,
-    SCHEDULE_TIMERS, SCHEDULED_BATCH, SCHEDULED_SCAN, SCHEDULES, SCHEDULES_STREAM,
+    FINDINGS, FORGET_COMMITS, HISTORY, NEW_BATCH, NEW_SCAN, NEW_SCHEDULE, NOTIFICATIONS, PACKS,
+    PUSH_RECEIVED, PUSHED, Queue, REPORTED_BATCH, REPORTED_SCAN, REPOSITORIES, REQUESTS, RULE_SETS,
+    SCHEDULE_RUN, SCHEDULE_TIMERS, SCHEDULED_BATCH, SCHEDULED_SCAN, SCHEDULES, SCHEDULES_STREAM, STANDINGS,
+    TRIAGE,
 };
 
 /// An identity on the server.
@@ -42,6 +43,8 @@ pub enum Identity {
     /// People's commands: may read everything but packs, ask at the public door, have commits forgotten, and drop
     /// dead letters.
     Cli,
+    /// People who decide about findings: may read them, and write what was decided.
+    Operator,
     /// The public door: may publish a request or a cancellation and read the answer, and tell of a skipped hook.
     Requester,
 }
@@ -69,7 +72,7 @@ pub(crate) fn inbox(name: &str) -> String {
 
 impl Identity {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Setup,
         Self::Controller,
         Self::Scheduler,
@@ -78,6 +81,7 @@ impl Identity {
         Self::Webhook,
         Self::Notifier,
         Self::Cli,
+        Self::Operator,
         Self::Requester,
     ];
 
@@ -92,6 +96,7 @@ impl Identity {
             Self::Webhook => "webhook",
             Self::Notifier => "notifier",
             Self::Cli => "cli",
+            Self::Operator => "operator",
             Self::Requester => "requester",
         }
     }
@@ -157,6 +162,11 @@ impl Identity {
                 }
                 may.read_few(PUSHED);
                 may.publish(&["secretscan.event.alert.unknown-commits.*"]);
+                for bucket in [FINDINGS, STANDINGS] {
+                    may.read(bucket);
+                    may.read_few(bucket);
+                }
+                may.write(STANDINGS, ">");
                 may.live("repo-agent");
                 may.read_packs();
                 may.write_packs();
@@ -191,7 +201,7 @@ impl Identity {
             }
             Self::Notifier => {
                 may.pull(&[Queue::Events, Queue::DeadLetters]);
-                for bucket in [REQUESTS, BATCHES, REPOSITORIES, FINDINGS, PUSHED, NOTIFICATIONS] {
+                for bucket in [REQUESTS, BATCHES, REPOSITORIES, FINDINGS, TRIAGE, PUSHED, NOTIFICATIONS] {
                     may.read(bucket);
                 }
                 may.read_few(FINDINGS);
@@ -199,7 +209,18 @@ impl Identity {
             }
             Self::Cli => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS, NEW_SCHEDULE, CHANGE_SCHEDULE]);
-                for bucket in [REQUESTS, BATCHES, REPOSITORIES, HISTORY, RULE_SETS, FINDINGS, AGENTS, SCHEDULES] {
+                for bucket in [
+                    REQUESTS,
+                    BATCHES,
+                    REPOSITORIES,
+                    HISTORY,
+                    RULE_SETS,
+                    FINDINGS,
+                    STANDINGS,
+                    TRIAGE,
+                    AGENTS,
+                    SCHEDULES,
+                ] {
                     may.read(bucket);
                     may.list(&format!("KV_{bucket}"));
                     may.subscribe.push(format!("$KV.{bucket}.>"));
@@ -210,6 +231,14 @@ impl Identity {
                     may.publish.push(format!("$JS.API.STREAM.{action}.{DEAD_LETTERS}"));
                 }
                 may.subscribe(&["secretscan.event.>", ANY_INBOX]);
+            }
+            Self::Operator => {
+                // Whether there is a system at all.
+                may.publish.push(format!("$JS.API.STREAM.INFO.KV_{REQUESTS}"));
+                for bucket in [REPOSITORIES, FINDINGS, TRIAGE] {
+                    may.read(bucket);
+                }
+                may.write(TRIAGE, ">");
             }
             Self::Requester => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, "secretscan.event.hook-skipped.*"]);

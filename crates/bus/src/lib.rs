@@ -25,7 +25,9 @@ pub mod repositories;
 pub mod requests;
 mod rule_sets;
 pub mod schedules;
+pub mod standings;
 pub mod topology;
+pub mod triage;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -209,6 +211,9 @@ pub struct Bus {
     batches: Bucket<secretscan_model::CommitBatch>,
     repositories: Bucket<secretscan_model::Repository>,
     findings: Bucket<secretscan_model::Finding>,
+    standings: Bucket<secretscan_model::Standing>,
+    surveys: Bucket<secretscan_model::Survey>,
+    triage: Bucket<secretscan_model::Triage>,
     agents: Bucket<secretscan_model::Agent>,
     answered: Bucket<()>,
     heads: Bucket<secretscan_model::ledger::Head>,
@@ -261,6 +266,9 @@ impl Bus {
             batches: Bucket::new(&client, &jetstream, topology::BATCHES),
             repositories: Bucket::new(&client, &jetstream, topology::REPOSITORIES),
             findings: Bucket::new(&client, &jetstream, topology::FINDINGS),
+            standings: Bucket::new(&client, &jetstream, topology::STANDINGS),
+            surveys: Bucket::new(&client, &jetstream, topology::STANDINGS),
+            triage: Bucket::new(&client, &jetstream, topology::TRIAGE),
             agents: Bucket::new(&client, &jetstream, topology::AGENTS),
             answered: Bucket::new(&client, &jetstream, topology::ANSWERED),
             heads: Bucket::new(&client, &jetstream, topology::HISTORY),

@@ -40,7 +40,15 @@ impl Bus {
     /// # Errors
     /// [`BusError`] when the bucket can't be read.
     pub async fn find_repository(&self, uri: &RepositoryUri) -> Result<Option<Repository>, BusError> {
-        self.repository(&repository_id(uri.name())).await
+        self.repository_named(uri.name()).await
+    }
+
+    /// The repository with this canonical name, if it is known.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn repository_named(&self, name: &str) -> Result<Option<Repository>, BusError> {
+        self.repository(&repository_id(name)).await
     }
 
     /// A known repository.

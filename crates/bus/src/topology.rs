@@ -45,6 +45,11 @@ pub const HISTORY: &str = "history";
 pub const RULE_SETS: &str = "rule-sets";
 /// Bucket: findings by `repository.fingerprint`.
 pub const FINDINGS: &str = "findings";
+/// Bucket: where findings stand, by `repository.fingerprint`, and the last look at all refs of a repository, by
+/// `repository`.
+pub const STANDINGS: &str = "standings";
+/// Bucket: what people decided about secrets, by `repository.rule.hash`.
+pub const TRIAGE: &str = "triage";
 /// Bucket: living agents by `role.id`.
 pub const AGENTS: &str = "agents";
 /// Bucket: which questions at the door have their answer, by hash of the reply subject.
@@ -360,6 +365,8 @@ fn buckets(replicas: usize) -> Vec<kv::Config> {
         file(HISTORY),
         file(RULE_SETS),
         file(FINDINGS),
+        file(STANDINGS),
+        file(TRIAGE),
         // On disk too: the services, which may not create buckets, need them after a restart of the server.
         kv::Config { limit_markers: Some(Duration::from_secs(60)), ..file(AGENTS) },
         kv::Config { max_age: ANSWERED_MAX_AGE, ..file(ANSWERED) },

@@ -13,11 +13,11 @@ use secretscan_bus::queue::Verdict;
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_model::ledger::CommitState;
-use secretscan_model::lifecycle::SchedulePlan;
+use secretscan_model::lifecycle::{Move, SchedulePlan};
 use secretscan_model::{
-    BatchEvent, BatchKey, BatchReport, BatchState, ChosenRules, Claim, CommitId, Finding, Listing, Missed,
-    OnUnknown, Priority, RepositoryId, RepositoryUri, RequestId, Role, ScanEvent, ScanState, Schedule,
-    ScheduleEvent, UriPolicy,
+    BatchEvent, BatchKey, BatchReport, BatchState, ChosenRules, Claim, CommitId, Finding, Listing, Look,
+    Missed, OnUnknown, Place, Priority, RepositoryId, RepositoryUri, RequestId, Role, ScanEvent, ScanState,
+    Schedule, ScheduleEvent, Standing, Survey, Timestamp, TriageState, UriPolicy,
 };
 use secretscan_proto::{pack_commit_ids, v1};
 use secretscan_testkit::{TestServer, eventually};
@@ -642,4 +642,52 @@ async fn a_timer_fires_once_it_is_due_and_one_that_is_gone_is_set_again() {
     })
     .await;
     assert_eq!(bus.unfinished(Queue::ScheduleRuns).await.unwrap(), 1, "asked for twice, stored once");
+}
+
+#[tokio::test]
+async fn looks_that_race_are_all_counted_and_the_last_one_stays() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let [repository, other]: [RepositoryId; 2] = ["r", "other"].map(|id| id.parse().unwrap());
+    let fingerprint = finding(1).fingerprint;
+    let look = |at| Look { at: Timestamp(at), request: "r1".parse().unwrap() };
+    let step = |at| {
+        move |standing: Option<&Standing>| {
+            let mut moves = standing.map(|standing| standing.moves.clone()).unwrap_or_default();
+            let is_known = moves.iter().any(|moved| moved.look == look(at));
+            moves.push(Move { place: Place::Tip, look: look(at), before: None });
+            (!is_known).then_some(Standing { moves })
+        }
+    };
+    let moved = (0..16).map(|at| bus.move_finding(&repository, &fingerprint, step(at)));
+    assert!(futures::future::try_join_all(moved).await.unwrap().into_iter().all(|moved| moved));
+    assert!(!bus.move_finding(&repository, &fingerprint, step(3)).await.unwrap(), "it comes twice");
+    let ended = (0..16).map(|at| bus.end_survey(&repository, Survey { look: look(at) }));
+    futures::future::try_join_all(ended).await.unwrap();
+    assert_eq!(bus.last_survey(&repository).await.unwrap(), Some(Survey { look: look(15) }));
+
+    let kept = bus.standing(&repository, &fingerprint).await.unwrap().unwrap();
+    assert_eq!(kept.moves.len(), 16);
+    let mut walked = Vec::new();
+    bus.each_standing(&repository, |fingerprint, standing| walked.push((fingerprint, standing)))
+        .await
+        .unwrap();
+    assert_eq!(walked, [(fingerprint, kept)]);
+    assert_eq!((bus.standings(None).await.unwrap().len(), bus.surveys().await.unwrap().len()), (1, 1));
+    assert!(bus.standings(Some(&other)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn decisions_that_race_are_all_kept() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let repository: RepositoryId = "r".parse().unwrap();
+    let secret = finding(1).secret();
+    let people: Vec<String> = (0..16).map(|number| format!("person {number}")).collect();
+    let decided = people.iter().map(|by| bus.decide(&repository, &secret, &TriageState::Confirmed, "", by));
+    futures::future::try_join_all(decided).await.unwrap();
+    let triage = bus.triage(&repository, &secret).await.unwrap();
+    assert_eq!(triage.decisions.len(), 16);
+    let all = bus.triages(Some(&repository)).await.unwrap();
+    assert_eq!(all.get(&(repository, secret)), Some(&triage));
 }

@@ -5,9 +5,9 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use secretscan_detect::{HashKey, RawMatch, Scanner, Secret};
-use secretscan_model::finding::MAX_OCCURRENCES;
-use secretscan_model::ids::{CommitId, RuleId};
-use secretscan_model::{Author, Finding, Fingerprint, Occurrence, SecretHash};
+use secretscan_model::finding::LaterOccurrences;
+use secretscan_model::ids::{BlobId, CommitId, RuleId};
+use secretscan_model::{Author, Finding, Fingerprint, Occurrence, SecretHash, Seen};
 
 /// A finding with the secret itself, which must stay in this process.
 #[derive(Clone, Debug)]
@@ -27,12 +27,21 @@ pub struct Origin {
     pub commit: Option<CommitId>,
     /// Who wrote it.
     pub author: Author,
+    /// The content; `None` for what is in no file of a commit.
+    pub blob: Option<BlobId>,
+    /// When the refs were looked at, and whether a branch ended at it then.
+    pub seen: Option<Seen>,
 }
 
 impl Origin {
+    /// A commit, whichever of its contents.
+    pub fn of_commit(corrected_date: i64, commit: Option<CommitId>, author: Author) -> Self {
+        Self { corrected_date, commit, author, blob: None, seen: None }
+    }
+
     /// Content that is in no commit: staged, or in a plain directory.
     pub fn outside_history() -> Self {
-        Self { corrected_date: 0, commit: None, author: Author::default() }
+        Self::of_commit(0, None, Author::default())
     }
 }
 
@@ -110,7 +119,10 @@ impl<'a> FindingSink<'a> {
         let scanner = self.scanner;
         let rule = &scanner.rules().rules()[usize::from(found.rule.0)];
         let secret_hash = found.secret.hash(self.key);
-        let path = &*self.shown_path(&found.path(path)).into_owned();
+        let real_path = found.path(path);
+        let path = &*self.shown_path(&real_path).into_owned();
+        // A masked name leads to no file.
+        let blob = origin.blob.filter(|_| *path == *real_path);
         let author = Author {
             name: self.shown_name(&origin.author.name),
             email: self.shown_name(&origin.author.email),
@@ -128,9 +140,10 @@ impl<'a> FindingSink<'a> {
             author,
             excerpt: found.excerpt.clone(),
             decoded_from: found.decoded_from.clone(),
+            blob,
         };
         match self.findings.entry(fingerprint) {
-            Entry::Occupied(mut known) => insert(&mut known.get_mut().finding.occurrences, occurrence),
+            Entry::Occupied(mut known) => known.get_mut().finding.add(vec![occurrence], origin.seen.clone()),
             Entry::Vacant(place) => {
                 let finding = Finding {
                     fingerprint: place.key().clone(),
@@ -143,6 +156,8 @@ impl<'a> FindingSink<'a> {
                     path: path.to_vec(),
                     matched_by: BTreeSet::new(),
                     occurrences: vec![occurrence],
+                    later: LaterOccurrences::default(),
+                    seen: origin.seen.clone(),
                 };
                 place.insert(LocatedFinding { finding, secret: found.secret.clone() });
             }
@@ -160,14 +175,4 @@ impl<'a> FindingSink<'a> {
 fn order(finding: &Finding) -> (&[u8], u32, u32, &RuleId, &Fingerprint) {
     let at = finding.introduced();
     (&finding.path, at.line, at.column, &finding.rule_id, &finding.fingerprint)
-}
-
-/// Keeps the earliest occurrences, as [`Finding::merge`] does.
-fn insert(occurrences: &mut Vec<Occurrence>, occurrence: Occurrence) {
-    if let Err(place) = occurrences.binary_search(&occurrence)
-        && place < MAX_OCCURRENCES
-    {
-        occurrences.insert(place, occurrence);
-        occurrences.truncate(MAX_OCCURRENCES);
-    }
 }

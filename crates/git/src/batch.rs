@@ -5,12 +5,14 @@
 //! already, for the introductions only. With trees the reader would need those of the parents as well to tell what is
 //! new, and trees are most of the objects of many histories.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use secretscan_model::ids::{BlobId, CommitId};
+use secretscan_model::lifecycle::Look;
 use tempfile::NamedTempFile;
 
 use crate::command::ChildLimits;
@@ -21,6 +23,7 @@ use crate::manifest::Manifest;
 use crate::objects::{NO_FILE, ObjectStore, too_large};
 use crate::pack::{Pack, blob_sizes, write_pack};
 use crate::repository::open;
+use crate::tips::Tips;
 use crate::trees::Trees;
 
 /// How many commits are looked at together: bounds the memory, and makes the start of child processes cheap.
@@ -71,6 +74,7 @@ pub struct CutBatch {
 pub struct BatchCutter<'a> {
     contents: Contents<'a>,
     scratch: PathBuf,
+    tips: Option<(Look, Tips)>,
 }
 
 impl<'a> BatchCutter<'a> {
@@ -90,10 +94,28 @@ impl<'a> BatchCutter<'a> {
         let trees = ObjectStore::of_repository(&repository)?.trees_for(commits.len(), threads, children)?;
         let contents =
             Contents::new(repository.path().to_path_buf(), trees, commits, limits, threads, *children);
-        Ok(Self { contents, scratch: scratch.to_path_buf() })
+        Ok(Self { contents, scratch: scratch.to_path_buf(), tips: None })
     }
 
-    fn archive(&self, content: Content) -> Result<CutBatch, GitError> {
+    /// Has the batches say what of them stands at the tips of branches, by this look at them.
+    #[must_use]
+    pub fn with_tips(mut self, look: Look, tips: Tips) -> Self {
+        self.tips = Some((look, tips));
+        self
+    }
+
+    fn look_at_tips(&self, manifest: &mut Manifest) -> Result<(), GitError> {
+        let Some((look, tips)) = &self.tips else { return Ok(()) };
+        let paths: BTreeSet<Arc<[u8]>> = manifest.introductions.iter().map(|i| i.path.clone()).collect();
+        let paths: Vec<Arc<[u8]>> = paths.into_iter().collect();
+        let contents = tips.contents(&paths.iter().map(|path| &**path).collect::<Vec<_>>())?;
+        manifest.at_tips = contents.into_iter().map(|(place, blob)| (paths[place].clone(), blob)).collect();
+        manifest.look = Some(look.clone());
+        Ok(())
+    }
+
+    fn archive(&self, mut content: Content) -> Result<CutBatch, GitError> {
+        self.look_at_tips(&mut content.manifest)?;
         let dir = tempfile::tempdir_in(&self.scratch)
             .map_err(GitError::io("make a temporary directory in", &self.scratch))?;
         let pack = content.write_pack(&self.contents.git_dir, dir.path(), &self.contents.children)?;

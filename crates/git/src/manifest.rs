@@ -3,14 +3,16 @@
 //! Paths may hold secrets, so they are compressed, as the objects of the pack are: archives travel as messages, which a
 //! server or a client may log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use prost::Message;
-use secretscan_model::ids::{BlobId, CommitId};
+use secretscan_model::ids::{BlobId, CommitId, Timestamp};
+use secretscan_model::lifecycle::Look;
 
 use crate::error::GitError;
 use crate::history::CommitEntry;
@@ -33,6 +35,10 @@ pub(crate) struct Manifest {
     pub absent: Absent,
     /// Commits whose introductions are not all listed, by their place, and why.
     pub cut_off: Vec<(u32, String)>,
+    /// The look at the refs for which it was cut.
+    pub look: Option<Look>,
+    /// What of it stood at the tip of a branch then.
+    pub at_tips: HashSet<(Arc<[u8]>, BlobId)>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -53,6 +59,12 @@ struct Wire {
     paths: Vec<u8>,
     #[prost(message, repeated, tag = "7")]
     cut_off: Vec<WireCutOff>,
+    /// Milliseconds since the Unix epoch.
+    #[prost(int64, tag = "8")]
+    look_at: i64,
+    /// No look when empty.
+    #[prost(string, tag = "9")]
+    look_request: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -71,6 +83,8 @@ struct WireIntroduction {
     path_bytes: u32,
     #[prost(uint32, tag = "3")]
     blob: u32,
+    #[prost(bool, tag = "4")]
+    is_at_tip: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -93,7 +107,7 @@ impl Manifest {
     /// What these commits introduce, of which nothing is absent.
     pub fn new(commits: Vec<CommitEntry>, introduced: Introduced) -> Self {
         let Introduced { introductions, cut_off, .. } = introduced;
-        Self { commits, introductions, absent: Absent::new(), cut_off }
+        Self { commits, introductions, cut_off, ..Self::default() }
     }
 
     /// As bytes: a protobuf message.
@@ -114,6 +128,7 @@ impl Manifest {
             commit: i.commit,
             path_bytes: i.path.len() as u32,
             blob: place(&i.blob),
+            is_at_tip: self.at_tips.contains(&(i.path.clone(), i.blob)),
         });
         let introductions = introductions.collect();
         let absent =
@@ -129,6 +144,8 @@ impl Manifest {
             absent,
             paths: compress(self.introductions.iter().map(|i| &*i.path)).expect("memory takes it"),
             cut_off: cut_off.collect(),
+            look_at: self.look.as_ref().map_or(0, |look| look.at.0),
+            look_request: self.look.as_ref().map(|look| look.request.to_string()).unwrap_or_default(),
         }
         .encode_to_vec()
     }
@@ -156,13 +173,17 @@ impl Manifest {
         let blob = |place: u32| blobs.get(place as usize).copied().ok_or_else(outside);
         let all_paths =
             decompress(&wire.paths).map_err(|e| GitError::corrupt(format!("the manifest: {e}")))?;
-        let mut paths = &all_paths[..];
+        let (mut paths, mut at_tips) = (&all_paths[..], HashSet::new());
         let introduction = |i: WireIntroduction| {
             let path = paths.split_off(..i.path_bytes as usize).ok_or_else(outside)?;
             if i.commit as usize >= commits.len() {
                 return Err(outside());
             }
-            Ok(Introduction { commit: i.commit, path: path.into(), blob: blob(i.blob)? })
+            let introduction = Introduction { commit: i.commit, path: path.into(), blob: blob(i.blob)? };
+            if i.is_at_tip {
+                at_tips.insert((introduction.path.clone(), introduction.blob));
+            }
+            Ok(introduction)
         };
         let introductions = wire.introductions.into_iter().map(introduction).collect::<Result<_, _>>()?;
         let absent = wire
@@ -175,7 +196,14 @@ impl Manifest {
         if cut_off.iter().any(|(commit, _)| *commit as usize >= commits.len()) {
             return Err(outside());
         }
-        Ok(Self { commits, introductions, absent, cut_off })
+        let look = match wire.look_request.as_str() {
+            "" => None,
+            request => {
+                let request = request.parse().map_err(|e| GitError::corrupt(format!("the manifest: {e}")))?;
+                Some(Look { at: Timestamp(wire.look_at), request })
+            }
+        };
+        Ok(Self { commits, introductions, absent, cut_off, look, at_tips })
     }
 }
 
@@ -210,6 +238,8 @@ mod tests {
             introductions: vec![introduction(1, b"a\n\xff"), introduction(2, b"b"), introduction(1, b"c")],
             absent: Absent::from([(blob(2), "too large".to_owned())]),
             cut_off: vec![(0, "too many".to_owned())],
+            look: Some(Look { at: Timestamp(8), request: "r".parse().unwrap() }),
+            at_tips: HashSet::from([(b"c"[..].into(), blob(1))]),
         };
         assert_eq!(Manifest::decode(&manifest.encode()).unwrap(), manifest);
     }

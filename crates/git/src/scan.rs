@@ -12,7 +12,7 @@ use gix_hash::ObjectId;
 use gix_object::Kind;
 use secretscan_detect::{HashKey, Landmarks, RawMatch, Scanned, Scanner, Unread};
 use secretscan_model::ids::{BlobId, CommitId};
-use secretscan_model::{Author, NotScanned};
+use secretscan_model::{Author, NotScanned, Seen};
 
 use crate::attribution::{FindingSink, LocatedFinding, Origin};
 use crate::batch::{IDX, MANIFEST, PACK};
@@ -308,10 +308,14 @@ impl<'a> Scan<'a> {
             authors(commits.chain(speaking.clone().map(|commit| commit.id)), objects, &self.options)?;
         let origin = |commit: &CommitEntry| {
             let author = authors.get(&commit.id).cloned().unwrap_or_default();
-            Origin { corrected_date: commit.corrected_date, commit: Some(commit.id), author }
+            let seen = manifest.look.clone().map(|look| Seen::at(look, false));
+            Origin { seen, ..Origin::of_commit(commit.corrected_date, Some(commit.id), author) }
         };
         for (introduction, matches) in found {
-            self.sink.add(matches, &introduction.path, &origin(&commit_of(introduction)));
+            let is_at_tip = manifest.at_tips.contains(&(introduction.path.clone(), introduction.blob));
+            let seen = manifest.look.clone().map(|look| Seen::at(look, is_at_tip));
+            let origin = Origin { blob: Some(introduction.blob), seen, ..origin(&commit_of(introduction)) };
+            self.sink.add(matches, &introduction.path, &origin);
         }
         for commit in speaking {
             for (path, matches) in &scanned.texts[&commit.id] {

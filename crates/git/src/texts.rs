@@ -132,7 +132,7 @@ impl<'a> RefScan<'a> {
         let target = String::from_utf8_lossy(field(tag, b"object ")).into_owned();
         let commit = target.parse::<CommitId>().ok().filter(|_| field(tag, b"type ") == b"commit");
         let author = person(field(tag, b"tagger "));
-        let origin = Origin { corrected_date: author.time, commit, author };
+        let origin = Origin::of_commit(author.time, commit, author);
         scan.add_text(name, &self.scanner.scan(message), &origin);
         git2::Oid::from_str(&target).ok().filter(|_| commit.is_none())
     }

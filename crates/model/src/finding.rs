@@ -3,14 +3,19 @@
 //! Findings of one fingerprint form a semilattice under [`Finding::merge`]: merging is commutative, associative and
 //! idempotent, so batches may report in any order and any number of times and the store ends the same.
 
+mod later;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CommitId, RuleId};
+use crate::ids::{BlobId, CommitId, RuleId};
+use crate::lifecycle::Look;
 
-/// At most this many occurrences are kept with a finding: the earliest ones.
+pub use later::{LaterOccurrences, MAX_LATER, ShortId, ShortOccurrence};
+
+/// At most this many occurrences are kept with a finding in full: the earliest ones.
 pub const MAX_OCCURRENCES: usize = 20;
 
 /// The keyed hash (HMAC-SHA-256, 32 bytes, lower-case hex) of a secret. Never the secret.
@@ -67,7 +72,54 @@ pub struct Occurrence {
     /// `base64`, `hex`, `percent`, `unicode`, `html` or `joined`. The place is that of the other form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoded_from: Option<String>,
+    /// The content that holds it; `None` for what is in no file, and where the name of the file is masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<BlobId>,
 }
+
+impl Occurrence {
+    /// Whether both are the same but for the content, which records of earlier versions do not name.
+    fn is_same_place(&self, other: &Self) -> bool {
+        let of = |at: &Self| (at.corrected_date, at.commit, at.line, at.column, at.end_line, at.end_column);
+        of(self) == of(other)
+            && self.author == other.author
+            && self.excerpt == other.excerpt
+            && self.decoded_from == other.decoded_from
+    }
+}
+
+/// When batches brought a finding: by the looks at the refs for which they were cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    /// The first.
+    pub first: Look,
+    /// The last.
+    pub last: Look,
+    /// The last at which a branch ended at what a batch brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_tip: Option<Look>,
+}
+
+impl Seen {
+    /// Seen by one batch.
+    pub fn at(look: Look, is_at_tip: bool) -> Self {
+        Self { first: look.clone(), last: look.clone(), at_tip: is_at_tip.then_some(look) }
+    }
+
+    fn merge(self, other: Self) -> Self {
+        Self {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+            at_tip: self.at_tip.max(other.at_tip),
+        }
+    }
+}
+
+/// What a secret is in its repository, whichever file holds it: what people decide about it is decided for all of them. Part
+/// of a key: `rule.s1-hash`, with the first half of the hash.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretIdentity(pub String);
 
 /// One secret in one file path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +148,12 @@ pub struct Finding {
     /// Where it was, earliest first; the first one introduced it. At most [`MAX_OCCURRENCES`], never empty: content
     /// that is in no commit (staged, a plain directory) has one occurrence with a commit id of zeros.
     pub occurrences: Vec<Occurrence>,
+    /// Those after the earliest ones, in short.
+    #[serde(default, skip_serializing_if = "LaterOccurrences::is_empty")]
+    pub later: LaterOccurrences,
+    /// When batches brought it; `None` outside of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
 }
 
 impl Finding {
@@ -109,16 +167,42 @@ impl Finding {
         String::from_utf8_lossy(&self.path)
     }
 
-    /// Joins what two scans know of the same finding: the earliest [`MAX_OCCURRENCES`] of both, and what
-    /// either was matched by.
+    /// The secret in its repository.
+    pub fn secret(&self) -> SecretIdentity {
+        // What stands in a record may be anything, and a key may not.
+        let hash: String = self.secret_hash.0.chars().filter(char::is_ascii_alphanumeric).take(32).collect();
+        SecretIdentity(format!("{}.s1-{hash}", self.rule_id))
+    }
+
+    /// Joins what two scans know of the same finding: the earliest [`MAX_OCCURRENCES`] of both, the rest in short, and when
+    /// it was seen.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         debug_assert_eq!(self.fingerprint, other.fingerprint);
-        self.occurrences.extend(other.occurrences);
-        self.occurrences.sort();
-        self.occurrences.dedup();
-        self.occurrences.truncate(MAX_OCCURRENCES);
+        self.later.merge(other.later);
+        self.add(other.occurrences, other.seen);
         self.matched_by.extend(other.matched_by);
         self
+    }
+
+    /// Adds occurrences, and when they were seen.
+    pub fn add(&mut self, occurrences: Vec<Occurrence>, seen: Option<Seen>) {
+        self.seen = match (self.seen.take(), seen) {
+            (Some(one), Some(other)) => Some(one.merge(other)),
+            (one, other) => one.or(other),
+        };
+        self.occurrences.extend(occurrences);
+        self.occurrences.sort();
+        self.occurrences.dedup_by(|next, kept| {
+            let is_same = next.is_same_place(kept);
+            if is_same {
+                kept.blob = kept.blob.max(next.blob);
+            }
+            is_same
+        });
+        if self.occurrences.len() > MAX_OCCURRENCES {
+            let rest = self.occurrences.split_off(MAX_OCCURRENCES);
+            self.later.extend(rest.iter());
+        }
     }
 }

@@ -18,14 +18,15 @@ pub mod verification;
 
 pub use agent::{Agent, Role};
 pub use calendar::CalendarError;
-pub use finding::{Author, Finding, Fingerprint, Occurrence, SecretHash};
+pub use finding::{Author, Finding, Fingerprint, Occurrence, SecretHash, SecretIdentity, Seen};
 pub use ids::{
     AgentId, BatchId, BlobId, CommitId, IdError, RepositoryId, RequestId, RuleId, ScheduleId, Timestamp,
 };
 pub use lifecycle::{
-    BatchEffect, BatchEvent, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch, Listing,
-    Missed, NotScanned, OnUnknown, Priority, Purpose, Push, RepositoryScan, Rescan, ScanEffect, ScanEvent,
-    ScanState, Schedule, ScheduleEvent, ScheduledRun, Stamp, StepError,
+    BatchEffect, BatchEvent, BatchKey, BatchOutcome, BatchReport, BatchState, Claim, CommitBatch,
+    FindingState, Listing, Look, Missed, NotScanned, OnUnknown, Place, Priority, Purpose, Push,
+    RepositoryScan, Rescan, ScanEffect, ScanEvent, ScanState, Schedule, ScheduleEvent, ScheduledRun, Stamp,
+    Standing, StepError, Survey, Triage, TriageState, Whereabouts,
 };
 pub use repository::Repository;
 pub use rules::{ChosenRules, RuleChange, RuleHashes};

@@ -166,6 +166,7 @@ fn is_fingerprint(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use secretscan_model::finding::LaterOccurrences;
     use secretscan_model::{Author, Fingerprint, SecretHash};
 
     use super::*;
@@ -186,6 +187,7 @@ mod tests {
             author: Author::default(),
             excerpt: String::new(),
             decoded_from: None,
+            blob: None,
         };
         Finding {
             fingerprint: Fingerprint("v1-00112233445566778899aabbccddeeff".into()),
@@ -198,6 +200,8 @@ mod tests {
             path: path.to_vec(),
             matched_by: std::collections::BTreeSet::new(),
             occurrences: vec![occurrence(1, 7), occurrence(2, 9)],
+            later: LaterOccurrences::default(),
+            seen: None,
         }
     }
 

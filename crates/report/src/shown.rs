@@ -212,6 +212,7 @@ mod tests {
             author: Author::default(),
             excerpt: excerpt.to_owned(),
             decoded_from: None,
+            blob: None,
         };
         mask_range(&at, line)
     }

@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod rescan;
 mod scheduled;
+mod survey;
 mod verify;
 
 use std::ops::ControlFlow;
@@ -21,10 +22,11 @@ use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
 use secretscan_git::{
     Arrival, BatchCutter, BatchLimits, ChildLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Order, Refs,
+    Tips,
 };
 use secretscan_model::{
-    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, OnUnknown, Purpose, Push, RepositoryId,
-    RepositoryScan, RequestId, Role, ScanEvent,
+    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, Look, NotScanned, OnUnknown, Purpose, Push,
+    RepositoryId, RepositoryScan, RequestId, Role, ScanEvent,
 };
 use secretscan_proto::{pack_commit_ids, v1};
 use sha2::{Digest, Sha256};
@@ -313,18 +315,22 @@ impl Agent {
         Ok((arrived.history, arrived.not_scanned))
     }
 
-    /// Compares the history with the ledger; gives what it found, and the commits that the ledger does not know.
+    /// Compares the history with the ledger; gives what it found, the commits that the ledger does not know, and the look at the refs.
     async fn compare(
         &self,
         scan: &RepositoryScan,
         repository: &RepositoryId,
         mirror: &Arc<Mirror>,
         halt: &Arc<Halt>,
-    ) -> Result<(Listing, Vec<CommitEntry>), WorkError> {
+    ) -> Result<(Listing, Vec<CommitEntry>, Look), WorkError> {
         let (commits, outside) = self.list(scan, repository, mirror, halt).await?;
         let ledger = self.bus.ledger(repository);
         let head = if scan.scheduled.is_some() { Some(ledger.head().await?) } else { None };
         let known = ledger.known().await?;
+        let look = match scan.lists_everything() {
+            true => survey::survey_all(&self.bus, scan, repository, mirror, &commits).await?,
+            false => survey::look(&self.bus, scan, repository).await?,
+        };
         let mut listing = Listing {
             commits: commits.len() as u64,
             not_scanned: NotScanned::at_most(outside, MAX_NOT_SCANNED),
@@ -333,7 +339,7 @@ impl Agent {
         let unknown: Vec<CommitEntry> =
             commits.into_iter().filter(|commit| !known.contains(&commit.id)).collect();
         listing.unknown = unknown.len() as u64;
-        if scan.refs.is_empty() && scan.pushes.is_empty() {
+        if scan.lists_everything() {
             listing.vanished = Some((known.len() as u64).saturating_sub(listing.commits - listing.unknown));
         }
         drop(known);
@@ -343,7 +349,7 @@ impl Agent {
         if !unknown.is_empty() {
             listing.untold = self.tell_of_unknown(scan, repository, mirror, halt, &unknown).await?;
         }
-        Ok((listing, unknown))
+        Ok((listing, unknown, look))
     }
 
     async fn list_and_cut_mirror(
@@ -356,7 +362,7 @@ impl Agent {
         open: &mut watch::Receiver<usize>,
     ) -> Result<Listing, WorkError> {
         let memory = self.config.fetch.max_memory_bytes;
-        let (listing, unknown) = match &scan.purpose {
+        let (listing, unknown, look) = match &scan.purpose {
             Purpose::Scan => self.compare(scan, repository, mirror, halt).await?,
             Purpose::Verify => {
                 let (commits, _) = self.list(scan, repository, mirror, halt).await?;
@@ -365,10 +371,11 @@ impl Agent {
             Purpose::Rescan(rescan) => {
                 let (commits, outside) = self.list(scan, repository, mirror, halt).await?;
                 let count = commits.len() as u64;
+                let look = survey::survey_all(&self.bus, scan, repository, mirror, &commits).await?;
                 let outdated = self.outdated(scan, claim, repository, rescan, commits).await?;
                 let not_scanned = NotScanned::at_most(outside, MAX_NOT_SCANNED);
                 let unknown = outdated.len() as u64;
-                (Listing { commits: count, unknown, not_scanned, ..Listing::default() }, outdated)
+                (Listing { commits: count, unknown, not_scanned, ..Listing::default() }, outdated, look)
             }
         };
         let compare = ScanEvent::Compare { claim: claim.clone(), listing: listing.clone() };
@@ -385,7 +392,8 @@ impl Agent {
         let cutting = tokio::task::spawn_blocking(move || -> Result<(), WorkError> {
             let children =
                 ChildLimits { max_memory_bytes: memory, max_file_bytes, ..cutting_halt.children() };
-            for batch in BatchCutter::new(mirror.path(), unknown, limits, &scratch, &children)? {
+            let cutter = BatchCutter::new(mirror.path(), unknown, limits, &scratch, &children)?;
+            for batch in cutter.with_tips(look, Tips::of(mirror.path())?) {
                 let is_wanted = !cutting_halt.is_set() && cut.blocking_send(batch?).is_ok();
                 if !is_wanted {
                     break;

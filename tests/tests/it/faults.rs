@@ -54,7 +54,7 @@ const EVENTS: [(&str, usize); 15] = [
 ];
 
 /// Writes between the beats.
-const BETWEEN: [&str; 46] = [
+const BETWEEN: [&str; 47] = [
     "scan.created",
     "repository.held",
     "push.stored",
@@ -70,6 +70,7 @@ const BETWEEN: [&str; 46] = [
     "ledger.segment-written",
     "ledger.admitted",
     "finding.written",
+    "survey.written",
     "scan.Settle.told",
     "scan.Settle.performed.0",
     "scan.Settle.performed.1",

@@ -28,13 +28,15 @@ const STREAMS: [&str; 8] = [
     topology::DEAD_LETTERS,
 ];
 
-const BUCKETS: [&str; 13] = [
+const BUCKETS: [&str; 15] = [
     topology::REQUESTS,
     topology::BATCHES,
     topology::REPOSITORIES,
     topology::HISTORY,
     topology::RULE_SETS,
     topology::FINDINGS,
+    topology::STANDINGS,
+    topology::TRIAGE,
     topology::AGENTS,
     topology::ANSWERED,
     topology::DELIVERIES,
@@ -259,6 +261,13 @@ async fn every_operation_outside_of_a_role_is_refused() {
             let of_timers = format!("CREATE.{}", topology::SCHEDULES_STREAM);
             let is_of_timers = subject.contains("CONSUMER.") && subject.contains(&of_timers);
             assert!(!is_of_timers, "{identity:?} may {subject}");
+            let only =
+                |subject_of: &str, writer| *subject != format!("$KV.{subject_of}.key") || identity == writer;
+            assert!(only(topology::TRIAGE, Identity::Operator), "{identity:?} may decide about findings");
+            assert!(
+                only(topology::STANDINGS, Identity::RepoAgent),
+                "{identity:?} may say where findings stand"
+            );
             let is_own = |queue: &Queue| {
                 let (stream, consumer) = (queue.stream(), queue.consumer());
                 *subject == format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{}", queue.subject())

@@ -11,6 +11,7 @@ mod hostile;
 mod hygiene;
 mod least_privilege;
 mod on_demand;
+mod over_time;
 mod pushes;
 mod rescan;
 mod schedules;

@@ -11,3 +11,4 @@ mod offline;
 mod paths;
 mod staged;
 mod support;
+mod tips;

@@ -1,4 +1,4 @@
-//! The life of a request: every legal state, and the one function per kind of request that moves between them.
+//! The life of a request, and of a finding: every legal state, and the one function of each that moves between them.
 //!
 //! Delivery repeats, so stepping repeats: an event whose target is the current state gives the same effects again,
 //! an event that was overtaken gives none (or, when the request has ended, what its end still owes), and only a true
@@ -9,6 +9,8 @@ mod batch;
 mod push;
 mod scan;
 mod schedule;
+mod standing;
+mod triage;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -23,6 +25,10 @@ pub use schedule::{
     Due, Missed, OnUnknown, RUN_PREFIX, Run, Schedule, ScheduleEffect, ScheduleEvent, SchedulePlan,
     ScheduledRun, request_of, step_schedule,
 };
+pub use standing::{
+    FindingState, Look, MAX_MOVES, Move, Place, Sight, Standing, Survey, Whereabouts, survey, whereabouts,
+};
+pub use triage::{Decision, MAX_DECISIONS, Triage, TriageError, TriageState};
 
 use crate::ids::{AgentId, Timestamp};
 

@@ -236,7 +236,7 @@ impl RepositoryScan {
     /// Whether it has scanned all that its repository held.
     pub fn is_whole(&self) -> bool {
         let is_scanning = self.scheduled.as_ref().is_none_or(|run| run.on_unknown != OnUnknown::Alert);
-        self.state == ScanState::Completed && self.refs.is_empty() && self.pushes.is_empty() && is_scanning
+        self.state == ScanState::Completed && self.lists_everything() && is_scanning
     }
 
     /// The hash of the refs that its repository had, if nothing that these reach is left to scan: what it found unknown it has
@@ -246,6 +246,11 @@ impl RepositoryScan {
         let is_alert = self.scheduled.as_ref().is_some_and(|run| run.on_unknown == OnUnknown::Alert);
         let is_settled = is_alert || self.totals().commits == found.unknown;
         found.refs.as_deref().filter(|_| is_settled)
+    }
+
+    /// Whether it is about all that any ref reaches.
+    pub fn lists_everything(&self) -> bool {
+        self.refs.is_empty() && self.pushes.is_empty()
     }
 
     /// Whether a batch has not ended.

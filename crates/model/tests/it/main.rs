@@ -1,6 +1,7 @@
 //! Properties of the lifecycle and of the ledger, under random and repeated events.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod findings;
 mod schedules;
 mod states;
 

@@ -11,6 +11,7 @@ mod verification;
 
 use std::time::Duration;
 
+use secretscan_model::finding::LaterOccurrences;
 use secretscan_model::{
     Author, CommitId, Finding, Fingerprint, NotScanned, Occurrence, RuleId, SecretHash, Timestamp,
 };
@@ -31,6 +32,7 @@ fn occurrence(commit: u8, line: u32, column: u32, excerpt: &str) -> Occurrence {
         },
         excerpt: excerpt.into(),
         decoded_from: (commit == 0).then(|| "base64>percent".into()),
+        blob: None,
     }
 }
 
@@ -46,6 +48,8 @@ fn finding(rule: &str, severity: &str, path: &[u8], occurrences: Vec<Occurrence>
         path: path.to_vec(),
         matched_by: std::collections::BTreeSet::new(),
         occurrences,
+        later: LaterOccurrences::default(),
+        seen: None,
     }
 }
 

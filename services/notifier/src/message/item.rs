@@ -1,7 +1,7 @@
 //! One thing that people are told of.
 
 use secretscan_bus::dead_letters::{DeadLetter, Retry};
-use secretscan_bus::{Bus, BusError, v1};
+use secretscan_bus::{Bus, BusError, now, v1};
 use secretscan_detect::Severity;
 use secretscan_model::{Fingerprint, RepositoryId, RepositoryUri, UriPolicy};
 use serde::Serialize;
@@ -90,7 +90,7 @@ impl Reader {
         Self { bus, outside }
     }
 
-    /// A finding that is new; `None` for others.
+    /// A finding that is new and about which nothing was decided that settles it; `None` for others.
     pub(crate) async fn finding(
         &self,
         event: &v1::FindingRecorded,
@@ -101,6 +101,12 @@ impl Reader {
             return Ok(None);
         }
         let known = self.bus.finding(&id, &Fingerprint(event.fingerprint.clone())).await?;
+        // Decided about for another file of the repository, such as before it was renamed.
+        if let Some(known) = &known
+            && self.bus.triage(&id, &known.secret()).await?.state(now()).is_settled()
+        {
+            return Ok(None);
+        }
         let introduced = known.as_ref().map(|finding| finding.introduced());
         let detail = Detail::Finding {
             fingerprint: event.fingerprint.clone(),

@@ -3,6 +3,7 @@
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use secretscan_bus::v1;
+use secretscan_model::{Finding, TriageState};
 use secretscan_testkit::eventually;
 use sha2::Sha256;
 
@@ -189,6 +190,26 @@ async fn a_crash_loses_nothing_that_was_to_be_told() {
     let _last = stage.start(&config).await;
     stage.drained().await;
     assert_eq!(host.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_decided_about_is_not_told_again_under_another_name() {
+    let (stage, host) = (Stage::set().await, Host::start([]).await);
+    let config =
+        [channel(&stage, "security", "slack", &host), route(&["finding"], &["security"], "")].concat();
+    let repository = stage.pushed("r1", URI, vec![push("refs/heads/main", &[3])]).await;
+    let [known, dropped, other] = [1, 2, 3].map(|number| finding(number, "high", 3));
+    let renamed = Finding { secret_hash: known.secret_hash.clone(), path: b"renamed".to_vec(), ..dropped };
+    let decide = async |finding: &Finding, state| {
+        stage.bus.decide(&repository, &finding.secret(), &state, "", "ada").await.unwrap();
+    };
+    decide(&known, TriageState::FalsePositive).await;
+    decide(&other, TriageState::Confirmed).await;
+    stage.bus.record_findings(&repository, vec![renamed, other]).await.unwrap();
+    let _notifier = stage.start(&config).await;
+    stage.drained().await;
+    let text = host.bodies()[0]["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("*secretscan: 1 new secret*") && !text.contains("renamed"), "{text}");
 }
 
 #[tokio::test]

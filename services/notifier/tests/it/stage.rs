@@ -49,7 +49,7 @@ pub(crate) fn push(name: &str, commits: &[u32]) -> (Push, v1::PushContent) {
 pub(crate) fn finding(number: u32, severity: &str, commit_number: u32) -> Finding {
     serde_json::from_value(serde_json::json!({
         "fingerprint": format!("v1-{number:032x}"), "rule_id": "github-token", "description": "GitHub token",
-        "severity": severity, "confidence": "high", "secret_hash": "", "path": b"src/<a>.txt",
+        "severity": severity, "confidence": "high", "secret_hash": format!("{number:032x}").repeat(2), "path": b"src/<a>.txt",
         "occurrences": [{
             "corrected_date": 1, "commit": commit(commit_number), "line": 7, "column": 1, "end_line": 7,
             "end_column": 2, "author": { "name": "A & B", "email": "a@b.example", "time": 1 },
