@@ -1,6 +1,6 @@
 //! Listing commits: parents before children, in an order that does not depend on who lists them.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, Write};
 use std::path::Path;
 
@@ -82,8 +82,8 @@ pub(crate) fn rev_list(
 
 /// Lines of `time id parent...`, parents first.
 fn read_commits(mut output: impl BufRead) -> Result<Vec<CommitEntry>, GitError> {
-    let mut dates = HashMap::new();
-    let mut commits = Vec::new();
+    let mut places = Places::default();
+    let mut commits: Vec<CommitEntry> = Vec::new();
     let mut line = String::new();
     loop {
         line.clear();
@@ -91,23 +91,103 @@ fn read_commits(mut output: impl BufRead) -> Result<Vec<CommitEntry>, GitError> 
         if output.read_line(&mut line).map_err(source)? == 0 {
             return Ok(commits);
         }
-        let entry = read_commit(&line, &dates)
+        let date_of = |id: &CommitId| places.find(&commits, id).map(|entry| entry.corrected_date);
+        let entry = read_commit(&line, date_of)
             .ok_or_else(|| GitError::Output { command: "rev-list", detail: line.trim_end().to_owned() })?;
-        dates.insert(entry.id, entry.corrected_date);
         commits.push(entry);
+        places.add_last(&commits);
     }
 }
 
-fn read_commit(line: &str, dates: &HashMap<CommitId, i64>) -> Option<CommitEntry> {
+fn read_commit(line: &str, date_of: impl Fn(&CommitId) -> Option<i64>) -> Option<CommitEntry> {
     let mut fields = line.split_ascii_whitespace();
     // Git reads a malformed date as zero and one too large as the largest unsigned number.
     let mut corrected_date = fields.next()?.parse::<u64>().ok()?.min(MAX_DATE) as i64;
     let id = fields.next()?.parse().ok()?;
     for parent in fields {
         // A parent outside the listed range has no date here.
-        if let Some(date) = dates.get(&parent.parse().ok()?) {
+        if let Some(date) = date_of(&parent.parse().ok()?) {
             corrected_date = corrected_date.max(date.saturating_add(1));
         }
     }
     Some(CommitEntry { corrected_date, id })
+}
+
+/// Where commits stand in a list, by id: a hash table of four bytes for each place. A map from ids to dates takes more than ten
+/// times as much, which for a million commits is most of the memory of who lists them.
+#[derive(Default)]
+struct Places {
+    /// One more than the place in the list; 0 where there is none. Its length is a power of two.
+    table: Vec<u32>,
+    /// Seeded: a hostile history must not be able to have all of its ids in one row.
+    hasher: RandomState,
+}
+
+/// For the first commits.
+const LEAST_TABLE: usize = 64;
+
+impl Places {
+    fn find<'a>(&self, commits: &'a [CommitEntry], id: &CommitId) -> Option<&'a CommitEntry> {
+        let mut at = self.slot(id)?;
+        loop {
+            let entry = commits.get(self.table[at].checked_sub(1)? as usize)?;
+            if entry.id == *id {
+                return Some(entry);
+            }
+            at = (at + 1) % self.table.len();
+        }
+    }
+
+    /// Takes in the last commit of the list; the others are there.
+    fn add_last(&mut self, commits: &[CommitEntry]) {
+        // At most two of three are taken, so a search meets a free one soon.
+        if 3 * commits.len() >= 2 * self.table.len() {
+            let doubled = (2 * self.table.len()).max(LEAST_TABLE);
+            self.table.clear();
+            self.table.resize(doubled, 0);
+            (1..commits.len()).for_each(|count| self.add(&commits[..count]));
+        }
+        self.add(commits);
+    }
+
+    fn add(&mut self, commits: &[CommitEntry]) {
+        let Some(last) = commits.last() else { return };
+        let Some(mut at) = self.slot(&last.id) else { return };
+        while self.table[at] != 0 {
+            at = (at + 1) % self.table.len();
+        }
+        self.table[at] =
+            u32::try_from(commits.len()).expect("git lists fewer commits than four thousand million");
+    }
+
+    /// Where to begin to look for an id.
+    fn slot(&self, id: &CommitId) -> Option<usize> {
+        let length = self.table.len();
+        (length > 0).then(|| self.hasher.hash_one(id) as usize % length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_commit_is_found_at_its_place_and_no_other() {
+        let id = |number: u32| {
+            let mut bytes = [0; 20];
+            bytes[..4].copy_from_slice(&number.to_le_bytes());
+            CommitId::from_bytes(&bytes).unwrap()
+        };
+        let (mut places, mut commits) = (Places::default(), Vec::new());
+        assert!(places.find(&commits, &id(0)).is_none());
+        for number in 0..1_000 {
+            commits.push(CommitEntry { corrected_date: i64::from(number), id: id(number) });
+            places.add_last(&commits);
+            let found = (0..=number + 1).map(|number| places.find(&commits, &id(number)));
+            let dates: Vec<Option<i64>> =
+                found.map(|entry| entry.map(|entry| entry.corrected_date)).collect();
+            let expected: Vec<Option<i64>> = (0..=number).map(|n| Some(i64::from(n))).chain([None]).collect();
+            assert_eq!(dates, expected);
+        }
+    }
 }
