@@ -702,8 +702,9 @@ async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
 
 #[test]
 fn help_fits_a_screen_and_has_an_example() {
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 26] = [
         &["request"],
+        &["discover"],
         &["schedule", "add"],
         &["schedule", "list"],
         &["schedule", "show"],

@@ -73,7 +73,7 @@ impl Arguments {
     }
 
     fn write(&self, id: &RequestId, found: &Listing, out: &mut dyn Write) -> io::Result<()> {
-        let Listing { commits, unknown, not_scanned } = found;
+        let Listing { commits, unknown, not_scanned, .. } = found;
         if self.format == ListFormat::Json {
             let view = View {
                 request_id: id.as_str(),

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, wait: Option<u64>) -> Answer {
-        Answer { status, wait: wait.map(Duration::from_secs), body: Vec::new() }
+        Answer { status, wait: wait.map(Duration::from_secs), next: None, body: Vec::new() }
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl RepositoryScan {
     /// Whether it has scanned all that its repository held.
     pub fn is_whole(&self) -> bool {
         let is_scanning = self.scheduled.as_ref().is_none_or(|run| run.on_unknown != OnUnknown::Alert);
-        self.state == ScanState::Completed && self.lists_everything() && is_scanning
+        self.state == ScanState::Completed && self.purpose.is_scan() && self.lists_everything() && is_scanning
     }
 
     /// The hash of the refs that its repository had, if nothing that these reach is left to scan: what it found unknown it has

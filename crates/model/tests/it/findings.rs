@@ -50,6 +50,7 @@ fn finding(occurrences: Vec<Occurrence>, seen: Seen) -> Finding {
         tags: vec![],
         secret_hash: SecretHash("00".repeat(32)),
         path: b"a".to_vec(),
+        matched_by: BTreeSet::default(),
         occurrences: vec![],
         later: LaterOccurrences::default(),
         seen: None,
