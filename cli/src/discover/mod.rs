@@ -33,8 +33,7 @@ use crate::schedule::{PlanArguments, unanswered};
 const EXAMPLES: &str = "\
 Examples:
   secretscan discover github-org acme --token-file token
-  secretscan discover gitlab-group acme/tools --token-file token --schedule '0 3 * * *' --jitter 2h
-  secretscan discover gitea-org acme --api https://git.example.org/api/v1 --schedule @daily";
+  secretscan discover gitlab-group acme/tools --token-file token --schedule '0 3 * * *' --jitter 2h";
 
 /// List all repositories of an owner at a Git host; give each a schedule
 ///
@@ -51,8 +50,9 @@ pub struct Arguments {
     #[arg(value_name = "NAME")]
     owner: String,
 
-    /// The address of the host's interface, such as https://git.example.org/api/v1 [default: that of github.com, gitlab.com or
-    /// bitbucket.org]
+    /// The address of the host's interface [default: of github.com, gitlab.com, bitbucket.org]
+    ///
+    /// Such as https://git.example.org/api/v1.
     #[arg(long, value_name = "URL")]
     api: Option<String>,
 
@@ -68,11 +68,13 @@ pub struct Arguments {
     #[arg(long)]
     forks: bool,
 
-    /// Give each repository a schedule: a cron pattern as in `secretscan schedule add`
+    /// Give each a schedule: a cron pattern as for `schedule add`
     #[arg(long, value_name = "CRON")]
     schedule: Option<String>,
 
-    /// Spread the runs over so much time, so that the host is not hit by all at once
+    /// Spread the runs over so much time
+    ///
+    /// So that the host is not hit by all at once.
     #[arg(long, value_name = "TIME", default_value = "1h")]
     jitter: String,
 

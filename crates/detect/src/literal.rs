@@ -24,12 +24,14 @@ pub(crate) struct Literal {
     pub(crate) min_before: usize,
     /// The most bytes of the match before the text.
     pub(crate) max_before: usize,
+    /// What follows the text in every match, where a longer text was cut.
+    pub(crate) cut_off: Box<[u8]>,
 }
 
 impl Literal {
-    /// The text with ASCII letters in lower case.
+    /// The whole text with ASCII letters in lower case.
     pub(crate) fn lower(&self) -> Vec<u8> {
-        self.text.bytes.to_ascii_lowercase()
+        [&*self.text.bytes, &self.cut_off].concat().to_ascii_lowercase()
     }
 }
 
@@ -237,12 +239,12 @@ impl Spelled {
             after = after.without(word);
         }
         let mut bytes = if self.any_case { self.bytes.to_ascii_lowercase() } else { self.bytes.clone() };
-        if let Some(next) = bytes.get(MAX_LEN) {
+        let cut_off = bytes.split_off(bytes.len().min(MAX_LEN));
+        if let Some(next) = cut_off.first() {
             after = ByteSet::any_case(*next);
-            bytes.truncate(MAX_LEN);
         }
         let text = Text { bytes: bytes.into(), is_exact: !self.any_case, before, after };
-        Literal { text, min_before, max_before }
+        Literal { text, min_before, max_before, cut_off: cut_off.into() }
     }
 }
 

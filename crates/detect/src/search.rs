@@ -125,7 +125,7 @@ impl Search {
                 !rule.pattern.literals.is_empty(),
                 "whole_rules was forgotten"
             );
-            for Literal { text, min_before, max_before } in &rule.pattern.literals {
+            for Literal { text, min_before, max_before, .. } in &rule.pattern.literals {
                 let candidate = Meaning::Candidate {
                     rule: index,
                     min_before: compact(*min_before),
@@ -194,8 +194,12 @@ impl Search {
                 if let Meaning::Candidate { rule, min_before, max_before, before, after } = meaning {
                     let (before, after) = (self.neighbours.at(*before), self.neighbours.at(*after));
                     let text = Text { before, after, ..text.clone() };
-                    let literal =
-                        Literal { text, min_before: *min_before as usize, max_before: *max_before as usize };
+                    let literal = Literal {
+                        text,
+                        min_before: *min_before as usize,
+                        max_before: *max_before as usize,
+                        cut_off: [].into(),
+                    };
                     rules[usize::from(*rule)].pattern.literals.push(literal);
                 }
             }

@@ -63,7 +63,7 @@ async fn commits_that_were_forgotten_are_scanned_again_and_no_other() {
     let uri = path.to_str().unwrap();
     let (id, repository) = system.request(uri).await.unwrap();
     let first = system.ended(&id).await.found.unwrap();
-    assert_eq!(verify(&system, &repository).await, Listing { unknown: 0, ..first.clone() });
+    assert_eq!(verify(&system, &repository).await, Listing { unknown: 0, vanished: None, ..first.clone() });
 
     let mut commits: Vec<String> =
         generated.repository.commits_and_parents().unwrap().into_iter().map(|(id, _)| id).collect();

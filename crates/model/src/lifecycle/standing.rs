@@ -159,6 +159,10 @@ pub fn survey(
     }
     let first_kept = moves.len().saturating_sub(MAX_MOVES);
     moves.drain(..first_kept);
+    // Of those that are left the first one may lead to where a finding is taken to begin: it is no move then.
+    if moves.first().is_some_and(|first| first.place == initial(seen)) {
+        moves.remove(0);
+    }
     // Also when nothing moved, if what was written before does not count any more: else it would count once more when
     // the finding is seen again.
     let is_known = standing.map_or(moves.is_empty(), |standing| standing.moves == moves);
