@@ -40,6 +40,7 @@ const TABLE: &[(&str, Imports)] = &[
     ("crates/git", Imports::Only(&[always("crates/model"), always("crates/detect")])),
     ("proto", Imports::Only(&[always("crates/model")])),
     ("crates/bus", Imports::Only(&[always("crates/model"), always("proto")])),
+    ("crates/http", Imports::Only(&[always("crates/bus"), always("crates/detect")])),
     ("crates/report", Imports::Only(&[always("crates/model")])),
     ("crates/verify", Imports::Only(&[always("crates/model"), always("crates/detect")])),
     (
@@ -48,6 +49,7 @@ const TABLE: &[(&str, Imports)] = &[
             always("crates/model"),
             always("proto"),
             always("crates/bus"),
+            always("crates/http"),
             always("crates/service"),
             always("crates/detect"),
             always("crates/rules"),
@@ -65,6 +67,7 @@ const TABLE: &[(&str, Imports)] = &[
             always("proto"),
             with("verify", "crates/verify"),
             with("remote", "crates/bus"),
+            with("remote", "crates/http"),
             with("local", "crates/embedded"),
             with("local", "crates/service"),
             with("local", "services/*"),
