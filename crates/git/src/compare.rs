@@ -1,13 +1,12 @@
 //! What commits introduce, by comparing their trees with those of their parents.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use gix_hash::oid;
 use secretscan_model::ids::{BlobId, CommitId};
 
-use crate::introductions::Introduction;
+use crate::introductions::{Introduction, Paths};
 use crate::tree_entry::{EntryKind, TreeEntry};
 use crate::trees::{Tree, Trees};
 
@@ -26,7 +25,7 @@ pub(crate) struct Unknown;
 pub(crate) struct Comparison<'t> {
     trees: &'t Trees,
     /// Each path once: most come again and again.
-    paths: HashSet<Arc<[u8]>>,
+    paths: Paths,
     /// The path of the tree that is looked at, with a slash at its end.
     prefix: Vec<u8>,
     /// What is known so far of the commit that is looked at.
@@ -37,7 +36,7 @@ pub(crate) struct Comparison<'t> {
 impl<'t> Comparison<'t> {
     /// A comparison of these.
     pub fn new(trees: &'t Trees) -> Self {
-        let (paths, prefix, introduced) = (HashSet::new(), Vec::new(), Vec::new());
+        let (paths, prefix, introduced) = (Paths::default(), Vec::new(), Vec::new());
         Self { trees, paths, prefix, introduced, compared: 0 }
     }
 
@@ -98,14 +97,7 @@ impl<'t> Comparison<'t> {
             }
             EntryKind::Blob if self.trees.id(entry.object).is_null() => {}
             EntryKind::Blob => {
-                let path = match self.paths.get(self.prefix.as_slice()) {
-                    Some(path) => path.clone(),
-                    None => {
-                        let path: Arc<[u8]> = self.prefix.as_slice().into();
-                        self.paths.insert(path.clone());
-                        path
-                    }
-                };
+                let path = self.paths.share(&self.prefix);
                 let blob =
                     BlobId::from_bytes(self.trees.id(entry.object).as_bytes()).expect("20 bytes are an id");
                 self.introduced.push((path, blob));

@@ -4,6 +4,7 @@
 //! left to the `git` program, which decodes only what it needs. It also has the word on what [`Comparison`] makes nothing
 //! of: damaged and odd trees, and missing ones.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,6 +36,21 @@ pub struct Introduction {
 
 /// A blob that is new at a path.
 pub(crate) type Change = (Arc<[u8]>, BlobId);
+
+/// Paths, each in memory once: a history changes the same files again and again.
+#[derive(Default)]
+pub(crate) struct Paths(HashSet<Arc<[u8]>>);
+
+impl Paths {
+    pub(crate) fn share(&mut self, path: &[u8]) -> Arc<[u8]> {
+        if let Some(known) = self.0.get(path) {
+            return known.clone();
+        }
+        let path: Arc<[u8]> = path.into();
+        self.0.insert(path.clone());
+        path
+    }
+}
 
 /// The introductions of these commits, ordered by `(commit, path)`, found on `threads` threads.
 ///

@@ -8,25 +8,15 @@ use secretscan_bus::queue::{Delivery, Verdict};
 use secretscan_model::{CommitId, IdError, RepositoryId};
 use secretscan_proto::v1;
 
-use crate::{Controller, Refusal, Trouble, reject, retry};
+use crate::{Controller, Refusal, Trouble};
 
 impl Controller {
     pub(crate) async fn forget(&self, delivery: Arc<Delivery>) -> Verdict {
-        let mut answer = v1::Answer::default();
-        let verdict = match self.try_forget(&delivery).await {
-            Ok((repository, commits)) => {
-                tracing::info!(repo = %repository, commits, "forgotten");
-                (answer.repository_id, answer.commits) = (repository.to_string(), commits);
-                Verdict::Done
-            }
-            Err(Trouble::Refused(refusal)) => {
-                answer.error.clone_from(&refusal.reason);
-                reject(refusal)
-            }
-            Err(Trouble::Failed(error)) => return retry(&error),
-        };
-        self.door.answer(&delivery, answer).await;
-        verdict
+        let forgotten = self.try_forget(&delivery).await.map(|(repository, commits)| {
+            tracing::info!(repo = %repository, commits, "forgotten");
+            v1::Answer { repository_id: repository.to_string(), commits, ..v1::Answer::default() }
+        });
+        self.answered(&delivery, forgotten).await
     }
 
     async fn try_forget(&self, delivery: &Delivery) -> Result<(RepositoryId, u64), Trouble> {

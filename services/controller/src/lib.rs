@@ -259,21 +259,24 @@ impl Controller {
     }
 
     async fn cancel(&self, delivery: Arc<Delivery>) -> Verdict {
-        let handled = self.try_cancel(&delivery).await;
-        let mut answer = v1::Answer::default();
-        let verdict = match handled {
-            Ok(id) => {
-                tracing::info!(request_id = %id, "cancelled");
-                answer.request_id = id.to_string();
-                Verdict::Done
-            }
+        let cancelled = self.try_cancel(&delivery).await.map(|id| {
+            tracing::info!(request_id = %id, "cancelled");
+            v1::Answer { request_id: id.to_string(), ..v1::Answer::default() }
+        });
+        self.answered(&delivery, cancelled).await
+    }
+
+    /// Answers who asked, unless it has to be tried again.
+    async fn answered(&self, delivery: &Delivery, handled: Result<v1::Answer, Trouble>) -> Verdict {
+        let (answer, verdict) = match handled {
+            Ok(answer) => (answer, Verdict::Done),
             Err(Trouble::Refused(refusal)) => {
-                answer.error.clone_from(&refusal.reason);
-                reject(refusal)
+                let answer = v1::Answer { error: refusal.reason.clone(), ..v1::Answer::default() };
+                (answer, reject(refusal))
             }
             Err(Trouble::Failed(error)) => return retry(&error),
         };
-        self.door.answer(&delivery, answer).await;
+        self.door.answer(delivery, answer).await;
         verdict
     }
 

@@ -12,7 +12,7 @@ use secretscan_model::{
 };
 use secretscan_proto::v1::{self, ScheduleAction};
 
-use crate::{Asked, CONCURRENCY, Controller, Refusal, Trouble, made_id, reject, retry, settled};
+use crate::{Asked, CONCURRENCY, Controller, Refusal, Trouble, made_id, settled};
 
 fn refused(error: impl std::fmt::Display) -> Refusal {
     Refusal::from(error.to_string())
@@ -46,20 +46,6 @@ impl Controller {
     async fn change_schedule(&self, delivery: Arc<Delivery>) -> Verdict {
         let changed = self.try_change_schedule(&delivery).await;
         self.answered(&delivery, changed).await
-    }
-
-    /// Answers who asked, unless it has to be tried again.
-    async fn answered(&self, delivery: &Delivery, handled: Result<v1::Answer, Trouble>) -> Verdict {
-        let (answer, verdict) = match handled {
-            Ok(answer) => (answer, Verdict::Done),
-            Err(Trouble::Refused(refusal)) => {
-                let answer = v1::Answer { error: refusal.reason.clone(), ..v1::Answer::default() };
-                (answer, reject(refusal))
-            }
-            Err(Trouble::Failed(error)) => return retry(&error),
-        };
-        self.door.answer(delivery, answer).await;
-        verdict
     }
 
     async fn try_new_schedule(&self, delivery: &Delivery) -> Result<Schedule, Trouble> {
