@@ -98,7 +98,7 @@ fn standing(scan: &RepositoryScan) -> String {
 }
 
 /// Every record that has not ended, and how many messages each queue holds: for whoever looks for the cause.
-async fn where_all_stands(bus: &Bus) -> String {
+pub(super) async fn where_all_stands(bus: &Bus) -> String {
     let mut lines = Vec::new();
     for scan in bus.scans().await.unwrap_or_default() {
         if scan.state.is_terminal() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::StreamExt;
+use rustix::process::Signal;
 use secretscan_bus::door::AskError;
 use secretscan_bus::ledger::LedgerCache;
 use secretscan_bus::topology::Queue;
@@ -21,6 +22,10 @@ use super::fleet::{Fleet, wait};
 const UNREACHABLE: &str = "http://127.0.0.1:1/nobody/repository";
 /// It is no repository.
 const MISSING: &str = "/nowhere/repository";
+/// A repository is cancelled so often at most: each time some of it may have been scanned.
+const MAX_CANCELLED: u32 = 8;
+/// How long to wait for batches before the agents are looked at.
+const LOOK_AFTER: Duration = Duration::from_millis(500);
 /// How often a record is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -90,6 +95,23 @@ impl Detour<'_> {
         }
     }
 
+    /// Has commits of a repository forgotten, all that are scanned when none are named, and waits until that is settled:
+    /// one that is redelivered later would forget what is scanned by then.
+    async fn forget(&self, repository: &str, commits: Vec<String>) {
+        let forget = v1::ForgetCommits {
+            repository_id: repository.to_owned(),
+            all: commits.is_empty(),
+            commits,
+            ..v1::ForgetCommits::default()
+        };
+        // What is in flight can't be forgotten, and what was is gone: both are answered with an error.
+        let _ = answered(&mut 0, async || self.bus.forget_commits(&forget).await).await;
+        let is_settled = async || Ok(self.bus.unfinished(Queue::Forgets).await? == 0);
+        while !patiently(is_settled).await {
+            wait(LOOK).await;
+        }
+    }
+
     async fn refusal(&mut self, name: &str) -> anyhow::Result<()> {
         let refused = self.id(name)?;
         let answer = self.ask(&refused, "ftp://127.0.0.1/repository").await?;
@@ -127,25 +149,43 @@ impl Detour<'_> {
         Ok(())
     }
 
-    /// One that is cancelled with batches on their way; then the same repository once more, to its end.
+    /// Some that are cancelled with batches on their way, until a process has crashed at each point of that: one that
+    /// crashes at another point may take a write along. Then the same repository once more, to its end.
     pub(super) async fn with_batches(
         &mut self,
         target: &Target,
         fleet: &Fleet,
     ) -> anyhow::Result<RepositoryId> {
         let uri = target.uri();
-        let cancelled = self.id("cancelled")?;
-        let is_needed = fleet.fail_points_left().iter().any(|point| point.starts_with("batch.Cancel"));
-        self.ask(&cancelled, &uri).await?;
-        self.when(&cancelled, |scan| scan.batches.len() >= 2).await?;
-        let cancelling = self.cancel(&cancelled);
-        let state = match is_needed {
-            // Else it may complete before anybody has read of the cancellation. Not earlier: other requests would wait for
-            // the frozen, and this one for them.
-            true => fleet.while_frozen("batch-agent", cancelling).await?,
-            false => cancelling.await?,
-        };
-        ensure!(matches!(state, ScanState::Cancelled | ScanState::Completed), "{state:?}");
+        for round in 0..MAX_CANCELLED {
+            let is_needed = fleet.fail_points_left().iter().any(|point| point.starts_with("batch.Cancel"));
+            if round > 0 && !is_needed {
+                break;
+            }
+            // Nobody else stops them or starts them meanwhile.
+            let mut agents = fleet.hold("batch-agent").await;
+            let cancelled = self.id(&format!("cancelled-{round}"))?;
+            let answer = self.ask(&cancelled, &uri).await?;
+            let has_batches = |scan: &RepositoryScan| scan.batches.len() >= 2 || scan.state.is_terminal();
+            loop {
+                let scan = tokio::time::timeout(LOOK_AFTER, self.when(&cancelled, has_batches));
+                if scan.await.is_ok() {
+                    break;
+                }
+                agents.start_again().await?;
+            }
+            if is_needed {
+                // Else it may complete before anybody has read of the cancellation. Not earlier: other requests would wait
+                // for the frozen, and this one for them.
+                agents.send(Signal::STOP)?;
+            }
+            let state = self.cancel(&cancelled).await?;
+            agents.send(Signal::CONT)?;
+            drop(agents);
+            ensure!(matches!(state, ScanState::Cancelled | ScanState::Completed), "{state:?}");
+            // So that the next one has batches, too.
+            self.forget(&answer.repository_id, Vec::new()).await;
+        }
         let [again] = target.requests.as_slice() else { anyhow::bail!("one request completes") };
         let answer = self.ask(again, &uri).await?;
         ensure!(answer.error.is_empty(), "refused: {}", answer.error);
@@ -176,17 +216,8 @@ impl Detour<'_> {
             Ok(repository)
         })
         .await;
-        let forget = v1::ForgetCommits {
-            repository_id: repository.to_string(),
-            commits: commits.iter().step_by(7).map(CommitId::to_string).collect(),
-            ..v1::ForgetCommits::default()
-        };
-        answered(&mut 0, async || self.bus.forget_commits(&forget).await).await?;
-        // One that is redelivered later would forget what is scanned by then.
-        let is_settled = async || Ok(self.bus.unfinished(Queue::Forgets).await? == 0);
-        while !patiently(is_settled).await {
-            wait(LOOK).await;
-        }
+        let some = commits.iter().step_by(7).map(CommitId::to_string).collect();
+        self.forget(repository.as_str(), some).await;
         // As soon as an agent has said what the version consists of.
         while patiently(async || self.bus.rule_set(version).await).await.is_none() {
             wait(LOOK).await;

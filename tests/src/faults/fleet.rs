@@ -10,6 +10,7 @@ use anyhow::Context;
 use rustix::process::Signal;
 use secretscan_bus::access::Identity;
 use secretscan_testkit::TestServer;
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep_until};
 
 use super::binaries::SERVICES;
@@ -130,21 +131,28 @@ impl Fleet {
         loop {
             looks.tick().await;
             for member in &self.members {
-                let Ok(mut slot) = member.slot.try_lock() else { continue };
-                if slot.is_down {
-                    continue;
-                }
-                let has_ended = slot.process.as_mut().is_some_and(Process::has_ended);
-                if has_ended && let Some(process) = slot.process.take() {
-                    *self.ended_by_themselves().entry(member.service).or_default() += 1;
-                    self.note(process.kill().await?);
-                }
-                match &mut slot.process {
-                    Some(process) => process.scrape().await,
-                    None => member.start(&mut slot)?,
+                if let Ok(mut slot) = member.slot.try_lock() {
+                    self.look_at(member, &mut slot).await?;
                 }
             }
         }
+    }
+
+    /// Starts it again if it has ended by itself, or reads its counters.
+    async fn look_at(&self, member: &Member, slot: &mut Slot) -> anyhow::Result<()> {
+        if slot.is_down {
+            return Ok(());
+        }
+        let has_ended = slot.process.as_mut().is_some_and(Process::has_ended);
+        if has_ended && let Some(process) = slot.process.take() {
+            *self.ended_by_themselves().entry(member.service).or_default() += 1;
+            self.note(process.kill().await?);
+        }
+        match &mut slot.process {
+            Some(process) => process.scrape().await,
+            None => member.start(slot)?,
+        }
+        Ok(())
     }
 
     /// Does what the fault says, to its end.
@@ -200,23 +208,13 @@ impl Fleet {
         Ok(())
     }
 
-    /// Does something while all processes of a service are frozen.
-    pub(super) async fn while_frozen<T>(
-        &self,
-        service: &str,
-        work: impl Future<Output = anyhow::Result<T>>,
-    ) -> anyhow::Result<T> {
-        let mut slots = Vec::new();
+    /// Keeps all others from stopping and starting the processes of a service.
+    pub(super) async fn hold(&self, service: &str) -> Held<'_> {
+        let mut members = Vec::new();
         for member in self.members.iter().filter(|member| member.service == service) {
-            slots.push(member.slot.lock().await);
+            members.push((member, member.slot.lock().await));
         }
-        let send = |signal| {
-            slots.iter().filter_map(|slot| slot.process.as_ref()).try_for_each(|process| process.send(signal))
-        };
-        send(Signal::STOP)?;
-        let worked = work.await;
-        send(Signal::CONT)?;
-        worked
+        Held { fleet: self, members }
     }
 
     /// Makes all processes of a service stop in order, and others take their places.
@@ -270,6 +268,28 @@ impl Fleet {
     /// How many processes ended without being told to: those that started while no server was there.
     pub(super) fn ended(&self) -> BTreeMap<&'static str, u64> {
         self.ended_by_themselves().clone()
+    }
+}
+
+/// The processes of a service, which nobody else stops or starts.
+pub(super) struct Held<'a> {
+    fleet: &'a Fleet,
+    members: Vec<(&'a Member, MutexGuard<'a, Slot>)>,
+}
+
+impl Held<'_> {
+    /// Starts those again that have ended by themselves.
+    pub(super) async fn start_again(&mut self) -> anyhow::Result<()> {
+        for (member, slot) in &mut self.members {
+            self.fleet.look_at(member, slot).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends all of them a signal.
+    pub(super) fn send(&self, signal: Signal) -> anyhow::Result<()> {
+        let processes = self.members.iter().filter_map(|(_, slot)| slot.process.as_ref());
+        processes.into_iter().try_for_each(|process| process.send(signal))
     }
 }
 

@@ -62,6 +62,13 @@ pub struct Options {
     pub log: String,
 }
 
+impl Options {
+    /// How long all that is asked for may take: it goes on until each process has crashed where it is to.
+    fn limit(&self) -> Duration {
+        self.duration + self.patience * 2
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -272,13 +279,22 @@ impl Stage {
         check::pushed(&self.bus, &self.host, &self.pushed, patience).await
     }
 
-    /// Does something while the fleet is supervised.
-    async fn supervised<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    /// Does something while the fleet is supervised; an error says where all stands when it takes longer than the limit.
+    async fn supervised<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
         tokio::select! {
             worked = work => worked,
             supervised = self.fleet.supervise() => {
                 supervised?;
                 anyhow::bail!("the supervision ended");
+            }
+            () = wait(limit) => {
+                let points = self.fleet.fail_points_left();
+                let standing = check::where_all_stands(&self.bus).await;
+                anyhow::bail!("not done after {limit:?}; points where nobody has crashed: {points:?}\n{standing}");
             }
         }
     }
@@ -286,7 +302,7 @@ impl Stage {
     /// Waits until everything is at rest, stops the services, and compares.
     async fn check(&self, asked: &Asked, patience: Duration) -> anyhow::Result<Checked> {
         let jetstream = async_nats::jetstream::new(self.client.clone());
-        self.supervised(check::drained(&self.bus, &jetstream, patience)).await?;
+        self.supervised(patience * 2, check::drained(&self.bus, &jetstream, patience)).await?;
         self.fleet.stop().await?;
         let key = HashKey::from_bytes(KEY);
         let by = (&self.rules, &key);
@@ -314,7 +330,7 @@ pub async fn run(options: &Options, say: impl Fn(&str)) -> anyhow::Result<Outcom
         stage.ended(options.patience).await?;
         Ok((asked, faults))
     };
-    let (asked, faults) = stage.supervised(worked).await?;
+    let (asked, faults) = stage.supervised(options.limit(), worked).await?;
     let elapsed = started.elapsed();
     say(&format!("all requests have ended after {:.0} s", elapsed.as_secs_f64()));
     let checked = stage.check(&asked, options.patience).await?;
@@ -373,7 +389,7 @@ pub async fn crash_at(
             }
         }
     };
-    let asked = stage.supervised(worked).await?;
+    let asked = stage.supervised(options.limit(), worked).await?;
     let checked = stage.check(&asked, options.patience).await?;
     let left = stage.fleet.fail_points_left();
     Ok(Crashes { reached: points.difference(&left).cloned().collect(), checked })

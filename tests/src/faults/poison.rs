@@ -48,9 +48,9 @@ pub async fn poison(options: &Options, say: impl Fn(&str)) -> anyhow::Result<Poi
         }
         Ok((repositories, failed))
     };
-    let (_, failed) = stage.supervised(worked).await?;
+    let (_, failed) = stage.supervised(options.limit(), worked).await?;
     let jetstream = async_nats::jetstream::new(stage.client.clone());
-    stage.supervised(check::drained(&stage.bus, &jetstream, options.patience)).await?;
+    stage.supervised(options.limit(), check::drained(&stage.bus, &jetstream, options.patience)).await?;
     let lost = stage.fleet.ended().values().sum();
     let letters = stage.bus.dead_letters(1, 100).await?;
     for scan in &failed {
