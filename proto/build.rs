@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "secretscan/v1/requests.proto",
     "secretscan/v1/pushes.proto",
     "secretscan/v1/events.proto",
     "secretscan/v1/ledger.proto",
     "secretscan/v1/schedules.proto",
+    "secretscan/v1/audit.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

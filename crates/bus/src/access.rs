@@ -16,11 +16,11 @@ use secretscan_model::Priority;
 use serde_json::{Value, json};
 
 use crate::topology::{
-    AGENTS, ALERTED, ANSWERED, BATCHES, CANCEL_SCAN, CHANGE_SCHEDULE, DEAD_LETTERS, DELIVERIES, EVENTS,
-    FINDINGS, FORGET_COMMITS, HISTORY, NEW_BATCH, NEW_SCAN, NEW_SCHEDULE, NOTIFICATIONS, PACKS,
-    PUSH_RECEIVED, PUSHED, Queue, REPORTED_BATCH, REPORTED_SCAN, REPOSITORIES, REQUESTS, RULE_SETS,
-    SCHEDULE_RUN, SCHEDULE_TIMERS, SCHEDULED_BATCH, SCHEDULED_SCAN, SCHEDULES, SCHEDULES_STREAM, STANDINGS,
-    TRIAGE,
+    AGENTS, ALERTED, ANSWERED, AUDIT, AUDIT_SUBJECTS, BATCHES, CANCEL_SCAN, CHANGE_SCHEDULE, DEAD_LETTERS,
+    DELIVERIES, EVENT_SUBJECTS, EVENTS, FINDINGS, FORGET_COMMITS, HISTORY, NEW_BATCH, NEW_SCAN, NEW_SCHEDULE,
+    NOTIFICATIONS, PACKS, PUSH_RECEIVED, PUSHED, Queue, REPORTED_BATCH, REPORTED_SCAN, REPOSITORIES,
+    REQUESTS, RULE_SETS, SCHEDULE_RUN, SCHEDULE_TIMERS, SCHEDULED_BATCH, SCHEDULED_SCAN, SCHEDULES,
+    SCHEDULES_STREAM, STANDINGS, TRIAGE,
 };
 
 /// An identity on the server.
@@ -45,6 +45,9 @@ pub enum Identity {
     Cli,
     /// People who decide about findings: may read them, and write what was decided.
     Operator,
+    /// The service `dashboard`: may read everything but packs, ask at the door for people who are logged in, write what
+    /// they decide about findings and that they did it, and drop dead letters.
+    Dashboard,
     /// The public door: may publish a request or a cancellation and read the answer, and tell of a skipped hook.
     Requester,
 }
@@ -60,6 +63,10 @@ pub struct Permissions {
     pub answers: bool,
 }
 
+/// The buckets that people are shown.
+const SHOWN: [&str; 10] =
+    [REQUESTS, BATCHES, REPOSITORIES, HISTORY, RULE_SETS, FINDINGS, STANDINGS, TRIAGE, AGENTS, SCHEDULES];
+
 /// Where clients that nobody configured expect answers, such as the `nats` command. No service does.
 const ANY_INBOX: &str = "_INBOX.>";
 /// A question at the door may be answered for this long.
@@ -72,7 +79,7 @@ pub(crate) fn inbox(name: &str) -> String {
 
 impl Identity {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Setup,
         Self::Controller,
         Self::Scheduler,
@@ -82,6 +89,7 @@ impl Identity {
         Self::Notifier,
         Self::Cli,
         Self::Operator,
+        Self::Dashboard,
         Self::Requester,
     ];
 
@@ -97,6 +105,7 @@ impl Identity {
             Self::Notifier => "notifier",
             Self::Cli => "cli",
             Self::Operator => "operator",
+            Self::Dashboard => "dashboard",
             Self::Requester => "requester",
         }
     }
@@ -209,27 +218,14 @@ impl Identity {
             }
             Self::Cli => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS, NEW_SCHEDULE, CHANGE_SCHEDULE]);
-                for bucket in [
-                    REQUESTS,
-                    BATCHES,
-                    REPOSITORIES,
-                    HISTORY,
-                    RULE_SETS,
-                    FINDINGS,
-                    STANDINGS,
-                    TRIAGE,
-                    AGENTS,
-                    SCHEDULES,
-                ] {
+                for bucket in SHOWN {
                     may.read(bucket);
                     may.list(&format!("KV_{bucket}"));
                     may.subscribe.push(format!("$KV.{bucket}.>"));
                 }
                 may.publish.push(format!("$JS.API.STREAM.INFO.{EVENTS}"));
                 may.list(EVENTS);
-                for action in ["INFO", "MSG.GET", "MSG.DELETE"] {
-                    may.publish.push(format!("$JS.API.STREAM.{action}.{DEAD_LETTERS}"));
-                }
+                may.sort_dead_letters();
                 may.subscribe(&["secretscan.event.>", ANY_INBOX]);
             }
             Self::Operator => {
@@ -239,6 +235,22 @@ impl Identity {
                     may.read(bucket);
                 }
                 may.write(TRIAGE, ">");
+            }
+            Self::Dashboard => {
+                may.publish(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS, NEW_SCHEDULE, CHANGE_SCHEDULE]);
+                for bucket in SHOWN {
+                    may.read(bucket);
+                    may.read_few(bucket);
+                    may.subscribe.push(format!("$KV.{bucket}.>"));
+                }
+                may.write(TRIAGE, ">");
+                for stream in [EVENTS, AUDIT] {
+                    may.publish.push(format!("$JS.API.DIRECT.GET.{stream}"));
+                }
+                may.publish(&[AUDIT_SUBJECTS]);
+                may.subscribe(&[EVENT_SUBJECTS, AUDIT_SUBJECTS]);
+                may.sort_dead_letters();
+                may.look_at(&Queue::all());
             }
             Self::Requester => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, "secretscan.event.hook-skipped.*"]);
@@ -397,6 +409,13 @@ impl Permissions {
         for action in ["CREATE", "DELETE", "INFO", "MSG.NEXT"] {
             self.publish.push(format!("$JS.API.CONSUMER.{action}.{stream}"));
             self.publish.push(format!("$JS.API.CONSUMER.{action}.{stream}.>"));
+        }
+    }
+
+    /// To read dead letters and to drop them.
+    fn sort_dead_letters(&mut self) {
+        for action in ["INFO", "MSG.GET", "MSG.DELETE"] {
+            self.publish.push(format!("$JS.API.STREAM.{action}.{DEAD_LETTERS}"));
         }
     }
 

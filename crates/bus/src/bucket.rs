@@ -48,7 +48,7 @@ impl<T> Clone for Bucket<T> {
 }
 
 /// A change that is missed is seen after this long.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long the server may be silent in the midst of an answer of several messages.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -72,15 +72,65 @@ pub(crate) fn is_lost_race(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// How many messages one pull of a listing brings.
-const LIST_PAGE: usize = 1_000;
+pub(crate) const LIST_PAGE: usize = 1_000;
 
 /// What the end of several messages says.
 #[derive(Debug, Default)]
-struct Page {
+pub(crate) struct Page {
     /// The place of the last message in the stream.
-    last: Option<u64>,
+    pub(crate) last: Option<u64>,
     /// Messages that match and did not come.
-    pending: u64,
+    pub(crate) pending: u64,
+}
+
+/// One of several messages of a stream.
+pub(crate) struct Paged<'a> {
+    /// Its subject.
+    pub(crate) subject: &'a str,
+    /// Its place in the stream.
+    pub(crate) sequence: u64,
+    /// What it says; `None` where it says that a record is gone.
+    pub(crate) payload: Option<&'a bytes::Bytes>,
+}
+
+/// Asks a stream for several messages at once and shows them.
+/// Source: ADR-31 of the NATS architecture decisions, "batched requests" and "multi-subject requests".
+pub(crate) async fn ask_for_page(
+    client: &Client,
+    stream: &str,
+    ask: &serde_json::Value,
+    mut seen: impl FnMut(Paged<'_>),
+) -> Result<Page, crate::error::Source> {
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await?;
+    let subject = format!("$JS.API.DIRECT.GET.{stream}");
+    client.publish_with_reply(subject, inbox, ask.to_string().into()).await?;
+    let mut page = Page::default();
+    loop {
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, answers.next()).await;
+        let message = answer.ok().flatten().ok_or("no answer")?;
+        let headers = message.headers.as_ref();
+        let header = |name: &str| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str());
+        let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok());
+        match message.status.map(|status| status.as_u16()) {
+            // Nothing there.
+            Some(404) => return Ok(page),
+            Some(204) => {
+                page.pending = number("Nats-Num-Pending").unwrap_or_default();
+                return Ok(page);
+            }
+            Some(status) => {
+                let text = message.description.unwrap_or_default();
+                return Err(format!("{status} {text}").into());
+            }
+            None => {}
+        }
+        page.last = number("Nats-Sequence").or(page.last);
+        if let (Some(subject), Some(sequence)) = (header("Nats-Subject"), number("Nats-Sequence")) {
+            let payload = (!is_marker(headers)).then_some(&message.payload);
+            seen(Paged { subject, sequence, payload });
+        }
+    }
 }
 
 impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
@@ -314,47 +364,23 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
     }
 
     /// Asks for several messages at once and shows their records.
-    /// Source: ADR-31 of the NATS architecture decisions, "batched requests" and "multi-subject requests".
     async fn ask_for_page(
         &self,
         ask: &serde_json::Value,
         mut seen: impl FnMut(&str, T),
     ) -> Result<Page, BusError> {
-        let inbox = self.client.new_inbox();
-        let mut answers =
-            self.client.subscribe(inbox.clone()).await.map_err(|error| self.failed("listing", error))?;
-        let subject = format!("$JS.API.DIRECT.GET.KV_{}", self.name);
-        let asked = self.client.publish_with_reply(subject, inbox, ask.to_string().into()).await;
-        asked.map_err(|error| self.failed("listing", error))?;
-        let mut page = Page::default();
-        loop {
-            let answer = tokio::time::timeout(ANSWER_TIMEOUT, answers.next()).await;
-            let message = answer.ok().flatten().ok_or_else(|| self.failed("listing", "no answer"))?;
-            let headers = message.headers.as_ref();
-            let header =
-                |name: &str| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str());
-            let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok());
-            match message.status.map(|status| status.as_u16()) {
-                // Nothing there.
-                Some(404) => return Ok(page),
-                Some(204) => {
-                    page.pending = number("Nats-Num-Pending").unwrap_or_default();
-                    return Ok(page);
+        let (stream, prefix) = (format!("KV_{}", self.name), self.subject(""));
+        let mut wrong = None;
+        let page = ask_for_page(&self.client, &stream, ask, |message| {
+            if let (Some(key), Some(payload)) = (message.subject.strip_prefix(&prefix), message.payload) {
+                match self.decode(key, payload) {
+                    Ok(record) => seen(key, record),
+                    Err(error) => wrong = wrong.take().or(Some(error)),
                 }
-                Some(status) => {
-                    let text = message.description.unwrap_or_default();
-                    return Err(self.failed("listing", format!("{status} {text}")));
-                }
-                None => {}
             }
-            page.last = number("Nats-Sequence").or(page.last);
-            let prefix = self.subject("");
-            if let Some(key) = header("Nats-Subject").and_then(|subject| subject.strip_prefix(&prefix))
-                && !is_marker(headers)
-            {
-                seen(key, self.decode(key, &message.payload)?);
-            }
-        }
+        });
+        let page = page.await.map_err(|source| self.failed("listing", source))?;
+        wrong.map_or(Ok(page), Err)
     }
 
     /// Shows the record of a key as it is now and after each change, `None` when there is none, until `seen` says to end.

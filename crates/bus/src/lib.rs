@@ -8,7 +8,9 @@
 
 pub mod access;
 pub mod agents;
+mod audit;
 mod bucket;
+pub mod changes;
 pub mod dead_letters;
 pub mod door;
 mod error;

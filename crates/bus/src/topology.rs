@@ -33,6 +33,9 @@ pub const EVENTS: &str = "EVENTS";
 /// What could not be done, with the reason, for people to read.
 pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 
+/// What people did in the dashboard.
+pub const AUDIT: &str = "AUDIT";
+
 /// Bucket: repository scan requests by id.
 pub const REQUESTS: &str = "requests";
 /// Bucket: commit batches by `request.batch`.
@@ -96,7 +99,8 @@ pub const SCHEDULED_BATCH: &str = "secretscan.commit-batch.scheduled";
 
 /// Where timers wait, one for each schedule.
 pub(crate) const SCHEDULE_TIMERS: &str = "secretscan.schedule.timer.*";
-const EVENT_SUBJECTS: &str = "secretscan.event.>";
+pub(crate) const EVENT_SUBJECTS: &str = "secretscan.event.>";
+pub(crate) const AUDIT_SUBJECTS: &str = "secretscan.audit.>";
 const DEAD_LETTER_SUBJECTS: &str = "secretscan.dead-letter.>";
 
 /// Where the timer of a schedule waits.
@@ -340,7 +344,14 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
             retention: RetentionPolicy::Limits,
             discard: DiscardPolicy::Old,
             max_age: EVENTS_MAX_AGE,
+            // Who keeps a copy reads it in pages.
+            allow_direct: true,
             ..work_queue(EVENTS, &[EVENT_SUBJECTS])
+        },
+        stream::Config {
+            retention: RetentionPolicy::Limits,
+            allow_direct: true,
+            ..work_queue(AUDIT, &[AUDIT_SUBJECTS])
         },
         stream::Config {
             retention: RetentionPolicy::Limits,

@@ -17,7 +17,7 @@ const SENTINEL: &str = "refused.to.all";
 const AT_ONCE: usize = 20;
 const DEADLINE: Duration = Duration::from_secs(20);
 
-const STREAMS: [&str; 8] = [
+const STREAMS: [&str; 9] = [
     topology::REPOSITORY_SCAN_DOOR,
     topology::REPOSITORY_SCANS,
     topology::COMMIT_BATCHES,
@@ -26,6 +26,7 @@ const STREAMS: [&str; 8] = [
     topology::SCHEDULES_STREAM,
     topology::EVENTS,
     topology::DEAD_LETTERS,
+    topology::AUDIT,
 ];
 
 const BUCKETS: [&str; 15] = [
@@ -161,6 +162,7 @@ fn publications() -> Vec<String> {
         "secretscan.event.alert.unknown-commits.r",
         "secretscan.dead-letter.repository-scan.new",
         "secretscan.dead-letter.commit-batch.scheduled",
+        "secretscan.audit.findings-triage",
         "secretscan.anything",
         "anything",
         "_INBOX.somebody.1",
@@ -220,6 +222,7 @@ fn subscriptions() -> Vec<String> {
         topology::SCHEDULED_BATCH,
         "secretscan.event.>",
         "secretscan.event.finding.>",
+        "secretscan.audit.>",
         "_INBOX.>",
         "$JS.>",
         "$SYS.>",
@@ -254,7 +257,8 @@ async fn every_operation_outside_of_a_role_is_refused() {
             let changes_streams = ["CREATE.", "UPDATE.", "DELETE.", "MSG.DELETE.", "SNAPSHOT."]
                 .iter()
                 .any(|action| subject.starts_with(&format!("$JS.API.STREAM.{action}")));
-            let drops_letters = subject == "$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS" && is_person;
+            let is_for_people = is_person || identity == Identity::Dashboard;
+            let drops_letters = subject == "$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS" && is_for_people;
             assert!(!changes_streams || drops_letters, "{identity:?} may {subject}");
             assert!(!subject.starts_with("$SYS"), "{identity:?} may {subject}");
             // A timer writes to any subject of its stream, so nobody may choose where a consumer of it delivers to.
@@ -263,7 +267,14 @@ async fn every_operation_outside_of_a_role_is_refused() {
             assert!(!is_of_timers, "{identity:?} may {subject}");
             let only =
                 |subject_of: &str, writer| *subject != format!("$KV.{subject_of}.key") || identity == writer;
-            assert!(only(topology::TRIAGE, Identity::Operator), "{identity:?} may decide about findings");
+            assert!(
+                only(topology::TRIAGE, Identity::Operator) || identity == Identity::Dashboard,
+                "{identity:?} may decide about findings"
+            );
+            assert!(
+                !subject.starts_with("secretscan.audit.") || identity == Identity::Dashboard,
+                "{identity:?} may say what people did"
+            );
             assert!(
                 only(topology::STANDINGS, Identity::RepoAgent),
                 "{identity:?} may say where findings stand"

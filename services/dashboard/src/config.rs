@@ -1,0 +1,57 @@
+//! The dashboard's configuration.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use secretscan_bus::NatsSettings;
+use secretscan_service::{ServiceSettings, Settings};
+use serde::Deserialize;
+
+/// The documented configuration file, with the defaults.
+pub const SAMPLE: &str = include_str!("../config.toml");
+
+/// The section `[dashboard]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DashboardSettings {
+    /// Where pages and the API are served.
+    pub listen: SocketAddr,
+    /// What people type to come here; http and the address when absent.
+    pub public_url: Option<String>,
+    /// Where the copy of the buckets is kept; the directory for temporary files when absent.
+    pub index_dir: Option<PathBuf>,
+}
+
+impl Default for DashboardSettings {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 8082).into(), public_url: None, index_dir: None }
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[service]`
+    pub service: ServiceSettings,
+    /// `[nats]`
+    pub nats: NatsSettings,
+    /// `[dashboard]`
+    pub dashboard: DashboardSettings,
+}
+
+impl Settings for Config {
+    fn service(&self) -> &ServiceSettings {
+        &self.service
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_holds_the_defaults() {
+        assert_eq!(secretscan_service::parse::<Config>(SAMPLE, []).unwrap(), Config::default());
+    }
+}

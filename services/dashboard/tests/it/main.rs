@@ -1,0 +1,4 @@
+//! The dashboard against a real nats-server.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod index;
