@@ -13,6 +13,7 @@ use secretscan_model::{
 };
 use secretscan_proto::v1;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::Source;
@@ -70,6 +71,31 @@ pub(crate) fn severity_rank(severity: &str) -> i64 {
         "medium" => 2,
         _ => 3,
     }
+}
+
+/// The name of a rank.
+pub(crate) fn severity_name(rank: i64) -> &'static str {
+    match rank {
+        0 => "critical",
+        1 => "high",
+        2 => "medium",
+        _ => "low",
+    }
+}
+
+/// The name of a rank of confidence.
+pub(crate) fn confidence_name(rank: i64) -> &'static str {
+    match rank {
+        0 => "high",
+        1 => "medium",
+        _ => "low",
+    }
+}
+
+/// A number that is made of a key alone: rows that have nothing else to be ordered by have one order in every copy.
+fn tie(key: &str) -> i64 {
+    let digest = Sha256::digest(key.as_bytes());
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | i64::from(*byte))
 }
 
 fn confidence_rank(confidence: &str) -> i64 {
@@ -194,8 +220,8 @@ impl Applier {
         let mut insert = db.prepare_cached(
             "INSERT INTO findings (repository, fingerprint, rule, severity, confidence, secret, hash, path, commit_id, line, \
              author, email, introduced, excerpt, occurrences, first_seen, last_seen, standing, since, is_tip, triage, is_open, \
-             seen, matched_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 'open', ?16, \
-             1, 'open', 1, ?18, ?19) ON CONFLICT (repository, fingerprint) DO UPDATE SET rule = ?3, severity = ?4, \
+             seen, matched_by, tie) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 'open', ?16, \
+             1, 'open', 1, ?18, ?19, ?20) ON CONFLICT (repository, fingerprint) DO UPDATE SET rule = ?3, severity = ?4, \
              confidence = ?5, secret = ?6, hash = ?7, path = ?8, commit_id = ?9, line = ?10, author = ?11, email = ?12, \
              introduced = ?13, excerpt = ?14, occurrences = ?15, first_seen = ?16, last_seen = ?17, seen = ?18, \
              matched_by = ?19 RETURNING id",
@@ -221,6 +247,7 @@ impl Applier {
                 seen.map_or(0, |seen| seen.last.at.0),
                 seen.map(to_text),
                 to_text(&finding.matched_by),
+                tie(key),
             ],
             |row| row.get(0),
         )?;

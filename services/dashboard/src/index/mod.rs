@@ -6,7 +6,9 @@
 //! of each query is tested.
 
 mod apply;
+pub mod cursor;
 mod feed;
+pub mod queries;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

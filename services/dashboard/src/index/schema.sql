@@ -39,7 +39,7 @@ CREATE TABLE requests (
 CREATE INDEX requests_by_time ON requests (created, id);
 CREATE INDEX requests_by_state ON requests (state, created, id);
 CREATE INDEX requests_by_repository ON requests (repository, created, id);
-CREATE INDEX requests_by_end ON requests (is_terminal, since);
+CREATE INDEX requests_by_end ON requests (is_terminal, since, state, repository);
 
 CREATE TABLE findings (
     id           INTEGER PRIMARY KEY,
@@ -74,18 +74,19 @@ CREATE TABLE findings (
     expires      INTEGER,
     -- Whether somebody has to look at it: neither gone nor settled.
     is_open      INTEGER NOT NULL,
+    -- Orders findings of one time in the same way in every copy.
+    tie          INTEGER NOT NULL,
     -- Of the record, for what depends on other records as well.
     seen         TEXT,
     matched_by   TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX findings_by_key ON findings (repository, fingerprint);
-CREATE INDEX findings_by_severity ON findings (is_open, severity, first_seen DESC, id);
-CREATE INDEX findings_of_repository ON findings (repository, is_open, severity, first_seen DESC, id);
-CREATE INDEX findings_of_rule ON findings (rule, is_open, severity, first_seen DESC, id);
-CREATE INDEX findings_of_author ON findings (email, is_open, severity, first_seen DESC, id);
-CREATE INDEX findings_by_time ON findings (first_seen, id);
+CREATE INDEX findings_by_severity ON findings (is_open, severity, first_seen, tie);
+CREATE INDEX findings_of_repository ON findings (repository, is_open, severity, first_seen, tie);
+CREATE INDEX findings_of_rule ON findings (rule, is_open, severity, first_seen, tie);
+CREATE INDEX findings_of_author ON findings (email, is_open, severity, first_seen, tie);
 CREATE INDEX findings_of_secret ON findings (repository, secret);
-CREATE INDEX findings_by_hash ON findings (hash, id);
+CREATE INDEX findings_by_hash ON findings (hash, is_open, severity, first_seen, tie);
 CREATE INDEX findings_that_expire ON findings (expires) WHERE expires IS NOT NULL;
 
 -- How many findings there are of each kind: counting a million of them takes longer than a page may.
@@ -109,7 +110,9 @@ CREATE TRIGGER finding_removed AFTER DELETE ON findings BEGIN
     WHERE repository = OLD.repository AND rule = OLD.rule AND severity = OLD.severity
       AND standing = OLD.standing AND triage = OLD.triage AND is_open = OLD.is_open;
 END;
-CREATE TRIGGER finding_changed AFTER UPDATE OF rule, severity, standing, triage, is_open ON findings BEGIN
+CREATE TRIGGER finding_changed AFTER UPDATE OF rule, severity, standing, triage, is_open ON findings
+WHEN (OLD.rule, OLD.severity, OLD.standing, OLD.triage, OLD.is_open)
+  IS NOT (NEW.rule, NEW.severity, NEW.standing, NEW.triage, NEW.is_open) BEGIN
     UPDATE finding_counts SET count = count - 1
     WHERE repository = OLD.repository AND rule = OLD.rule AND severity = OLD.severity
       AND standing = OLD.standing AND triage = OLD.triage AND is_open = OLD.is_open;
@@ -125,7 +128,7 @@ CREATE TABLE finding_days (
     severity   INTEGER NOT NULL,
     opened     INTEGER NOT NULL,
     closed     INTEGER NOT NULL,
-    PRIMARY KEY (repository, day, severity)
+    PRIMARY KEY (day, repository, severity)
 ) STRICT, WITHOUT ROWID;
 CREATE TRIGGER finding_opened AFTER INSERT ON findings BEGIN
     INSERT INTO finding_days VALUES (NEW.repository, NEW.first_seen / 86400000, NEW.severity, 1, 0)
@@ -142,7 +145,9 @@ CREATE TRIGGER finding_unopened AFTER DELETE ON findings BEGIN
     WHERE NOT OLD.is_open AND repository = OLD.repository AND severity = OLD.severity
       AND day = max(OLD.first_seen, coalesce(OLD.decided, OLD.since)) / 86400000;
 END;
-CREATE TRIGGER finding_reopened AFTER UPDATE OF severity, first_seen, since, decided, is_open ON findings BEGIN
+CREATE TRIGGER finding_reopened AFTER UPDATE OF severity, first_seen, since, decided, is_open ON findings
+WHEN (OLD.severity, OLD.first_seen, OLD.since, OLD.decided, OLD.is_open)
+  IS NOT (NEW.severity, NEW.first_seen, NEW.since, NEW.decided, NEW.is_open) BEGIN
     UPDATE finding_days SET opened = opened - 1
     WHERE repository = OLD.repository AND day = OLD.first_seen / 86400000 AND severity = OLD.severity;
     UPDATE finding_days SET closed = closed - 1
@@ -154,6 +159,42 @@ CREATE TRIGGER finding_reopened AFTER UPDATE OF severity, first_seen, since, dec
     SELECT NEW.repository, max(NEW.first_seen, coalesce(NEW.decided, NEW.since)) / 86400000, NEW.severity, 0, 1
     WHERE NOT NEW.is_open
     ON CONFLICT DO UPDATE SET closed = closed + 1;
+END;
+
+-- In which repositories a secret has open findings, by its keyed hash, and in how many.
+CREATE TABLE secret_places (
+    hash       TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    open       INTEGER NOT NULL,
+    PRIMARY KEY (hash, repository)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE secrets (
+    hash         TEXT PRIMARY KEY,
+    repositories INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX secrets_shared ON secrets (repositories, hash) WHERE repositories > 1;
+CREATE TRIGGER secret_appears AFTER INSERT ON findings WHEN NEW.is_open BEGIN
+    INSERT INTO secret_places VALUES (NEW.hash, NEW.repository, 1) ON CONFLICT DO UPDATE SET open = open + 1;
+END;
+CREATE TRIGGER secret_goes AFTER DELETE ON findings WHEN OLD.is_open BEGIN
+    UPDATE secret_places SET open = open - 1 WHERE hash = OLD.hash AND repository = OLD.repository;
+    DELETE FROM secret_places WHERE hash = OLD.hash AND repository = OLD.repository AND open = 0;
+END;
+CREATE TRIGGER secret_closes AFTER UPDATE OF hash, is_open ON findings
+WHEN OLD.is_open AND (NOT NEW.is_open OR NEW.hash <> OLD.hash) BEGIN
+    UPDATE secret_places SET open = open - 1 WHERE hash = OLD.hash AND repository = OLD.repository;
+    DELETE FROM secret_places WHERE hash = OLD.hash AND repository = OLD.repository AND open = 0;
+END;
+CREATE TRIGGER secret_opens AFTER UPDATE OF hash, is_open ON findings
+WHEN NEW.is_open AND (NOT OLD.is_open OR NEW.hash <> OLD.hash) BEGIN
+    INSERT INTO secret_places VALUES (NEW.hash, NEW.repository, 1) ON CONFLICT DO UPDATE SET open = open + 1;
+END;
+CREATE TRIGGER secret_place_added AFTER INSERT ON secret_places BEGIN
+    INSERT INTO secrets VALUES (NEW.hash, 1) ON CONFLICT DO UPDATE SET repositories = repositories + 1;
+END;
+CREATE TRIGGER secret_place_gone AFTER DELETE ON secret_places BEGIN
+    UPDATE secrets SET repositories = repositories - 1 WHERE hash = OLD.hash;
+    DELETE FROM secrets WHERE hash = OLD.hash AND repositories = 0;
 END;
 
 -- What looks at all refs said of a finding, as JSON, and which requests looked.
@@ -208,7 +249,8 @@ CREATE TABLE schedules (
     last       INTEGER,
     record     TEXT NOT NULL
 ) STRICT;
-CREATE INDEX schedules_by_time ON schedules (next, id);
+-- What has no next run comes last.
+CREATE INDEX schedules_by_time ON schedules (coalesce(next, 9223372036854775807), id);
 CREATE INDEX schedules_of_repository ON schedules (repository);
 
 CREATE TABLE agents (
