@@ -84,6 +84,12 @@ impl Call {
             .with("content-type", "application/json")
     }
 
+    /// A POST of a form.
+    pub fn post_form(url: String, body: Vec<u8>) -> Self {
+        Self { method: Method::POST, url, headers: Vec::new(), body: Some(body) }
+            .with("content-type", "application/x-www-form-urlencoded")
+    }
+
     /// With a header, whose name is in lower case.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Vec<u8>>) -> Self {

@@ -7,6 +7,8 @@ use secretscan_bus::NatsSettings;
 use secretscan_service::{ServiceSettings, Settings};
 use serde::Deserialize;
 
+use crate::auth::AuthSettings;
+
 /// The documented configuration file, with the defaults.
 pub const SAMPLE: &str = include_str!("../config.toml");
 
@@ -18,13 +20,16 @@ pub struct DashboardSettings {
     pub listen: SocketAddr,
     /// What people type to come here; http and the address when absent.
     pub public_url: Option<String>,
+    /// Whether a proxy in front says in `X-Forwarded-For` where requests come from.
+    pub is_behind_proxy: bool,
     /// Where the copy of the buckets is kept; the directory for temporary files when absent.
     pub index_dir: Option<PathBuf>,
 }
 
 impl Default for DashboardSettings {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 8082).into(), public_url: None, index_dir: None }
+        let listen = (Ipv4Addr::LOCALHOST, 8082).into();
+        Self { listen, public_url: None, is_behind_proxy: false, index_dir: None }
     }
 }
 
@@ -38,6 +43,8 @@ pub struct Config {
     pub nats: NatsSettings,
     /// `[dashboard]`
     pub dashboard: DashboardSettings,
+    /// `[auth]`
+    pub auth: AuthSettings,
 }
 
 impl Settings for Config {

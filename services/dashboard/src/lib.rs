@@ -6,7 +6,9 @@
 pub mod auth;
 mod config;
 pub mod index;
+mod pages;
 mod server;
+pub mod state;
 
 pub use config::{Config, DashboardSettings, SAMPLE};
 pub use server::{Server, StartError};

@@ -1,15 +1,17 @@
 //! Listens, and keeps the index up to date.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use axum::Router;
 use rusqlite::Connection;
 use secretscan_bus::{Bus, Stop};
 use thiserror::Error;
 use tokio::net::TcpListener;
 
-use crate::Config;
+use crate::auth::{Auth, AuthError};
 use crate::index::{Index, IndexError, feed};
+use crate::state::App;
+use crate::{Config, pages};
 
 /// Why the dashboard can't start.
 #[derive(Debug, Error)]
@@ -26,13 +28,15 @@ pub enum StartError {
     /// The index can't be made.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Logins can't be set up.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }
 
 /// The dashboard, listening.
 pub struct Server {
     listener: TcpListener,
-    bus: Bus,
-    index: Index,
+    app: Arc<App>,
     writer: Connection,
 }
 
@@ -45,9 +49,15 @@ impl Server {
         let address = config.dashboard.listen;
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+        let local = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        let public_url = config.dashboard.public_url.clone().unwrap_or_else(|| format!("http://{local}"));
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let auth = Auth::new(&config.auth, &public_url)?;
         let dir = config.dashboard.index_dir.clone().unwrap_or_else(std::env::temp_dir);
         let (index, writer) = Index::create(&dir)?;
-        Ok(Self { listener, bus, index, writer })
+        let is_behind_proxy = config.dashboard.is_behind_proxy;
+        let app = Arc::new(App { bus, index, auth, public_url, is_behind_proxy });
+        Ok(Self { listener, app, writer })
     }
 
     /// Where it listens.
@@ -60,15 +70,22 @@ impl Server {
 
     /// The index.
     pub fn index(&self) -> Index {
-        self.index.clone()
+        self.app.index.clone()
+    }
+
+    /// A link that logs in once within ten minutes, as an admin of everything.
+    pub fn login_link(&self) -> String {
+        format!("{}/login/once?code={}", self.app.public_url, self.app.auth.issue_once())
     }
 
     /// Serves until stopped.
     pub async fn run(self, stop: Stop) {
-        let feeding = tokio::spawn(feed(self.bus.clone(), self.index.clone(), self.writer, stop.clone()));
-        let router = Router::new();
+        let (bus, index) = (self.app.bus.clone(), self.app.index.clone());
+        let feeding = tokio::spawn(feed(bus, index, self.writer, stop.clone()));
+        let router = pages::router(&self.app, &stop).with_state(self.app);
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let served =
-            axum::serve(self.listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+            axum::serve(self.listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(%error, "serving ended");
         }

@@ -1,4 +1,7 @@
 //! The dashboard against a real nats-server.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod client;
 mod index;
+mod login;
+mod provider;
