@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -134,6 +135,24 @@ impl LocalArguments {
 }
 
 impl System {
+    /// Starts the dashboard on this port of the loopback address (0: picked by the system); gives a link that logs in once.
+    pub async fn start_dashboard(&mut self, port: u16) -> anyhow::Result<String> {
+        let nats = NatsConfig::of(Identity::Dashboard, &self.url(), &data_dir::nats_keys(&self.data));
+        let bus = Bus::connect(&nats).await?;
+        let mut config = secretscan_dashboard::Config::default();
+        config.dashboard.listen = (Ipv4Addr::LOCALHOST, port).into();
+        config.dashboard.index_dir = Some(self.data.join("scratch"));
+        let dashboard = secretscan_dashboard::Server::bind(bus.clone(), &config).await.map_err(|error| {
+            Failure::caused_by(error, "cannot start the dashboard", "choose another --dashboard-port")
+        })?;
+        let (link, stop) = (dashboard.login_link(), self.stop.clone());
+        self.services.spawn(async move {
+            dashboard.run(stop).await;
+            Ok(bus.close().await?)
+        });
+        Ok(link)
+    }
+
     /// Where its nats-server is.
     pub fn url(&self) -> String {
         self.server.url()

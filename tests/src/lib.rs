@@ -1,5 +1,6 @@
 //! The whole system in one test: every service for real, on a real nats-server.
 
+pub mod dashboard;
 pub mod faults;
 pub mod forge;
 pub mod schedules;

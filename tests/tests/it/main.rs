@@ -4,6 +4,7 @@
 mod bad_input;
 mod cluster;
 mod credentials;
+mod dashboard;
 mod deploy;
 mod faults;
 mod history;

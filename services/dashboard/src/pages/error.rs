@@ -9,6 +9,7 @@ use minijinja::context;
 use secretscan_bus::{BusError, chain};
 
 use super::render::page;
+use crate::actions::ActionError;
 use crate::auth::{Role, Visitor};
 use crate::index::IndexError;
 use crate::index::queries::QueryError;
@@ -36,20 +37,21 @@ impl PageError {
         Self::new(StatusCode::BAD_REQUEST, "That can't be done", text)
     }
 
-    pub fn needs(role: Role, visitor: &Visitor) -> Self {
-        let text = format!(
-            "This needs the role {}, and you have the role {}. Ask who runs this dashboard for it.",
-            role.as_str(),
-            visitor.actor.role.as_str()
-        );
+    fn needs(role: Role) -> Self {
+        let text = format!("This needs the role {}. Ask who runs this dashboard for it.", role.as_str());
         Self::new(StatusCode::FORBIDDEN, "Not with your role", text)
+    }
+
+    /// The status, and what to say, to say it beside the form that was sent.
+    pub fn into_parts(self) -> (StatusCode, String) {
+        (self.status, self.text)
     }
 }
 
 impl Visitor {
     /// Who may less gets a page that says what is needed.
     pub(super) fn require(&self, role: Role) -> Result<(), PageError> {
-        if self.actor.role.may(role) { Ok(()) } else { Err(PageError::needs(role, self)) }
+        if self.actor.role.may(role) { Ok(()) } else { Err(PageError::needs(role)) }
     }
 }
 
@@ -75,6 +77,22 @@ impl From<BusError> for PageError {
         tracing::warn!(error = chain(&error), "a record can't be read or written");
         let text = "NATS does not answer as it should; try again. The log of the dashboard says more.";
         Self::new(StatusCode::BAD_GATEWAY, "NATS can't be reached", text)
+    }
+}
+
+impl From<ActionError> for PageError {
+    fn from(error: ActionError) -> Self {
+        let text = chain(&error);
+        match error {
+            ActionError::Role { needed } => Self::needs(needed),
+            ActionError::Scope => Self::new(StatusCode::FORBIDDEN, "Not of your teams", text),
+            ActionError::Missing { what, .. } => Self::not_found(what),
+            ActionError::Refused(_) | ActionError::KeyUsed => Self::bad(text),
+            ActionError::Unanswered(_) => Self::new(StatusCode::BAD_GATEWAY, "No answer", text),
+            ActionError::Unlogged(_) => Self::new(StatusCode::BAD_GATEWAY, "Not in the audit log", text),
+            ActionError::Bus(error) => error.into(),
+            ActionError::Index(error) => error.into(),
+        }
     }
 }
 

@@ -109,9 +109,26 @@ impl FromRequest<Arc<App>> for Form {
     }
 }
 
+/// A page of this dashboard that a form names, to go there next: never elsewhere.
+pub(super) fn local_path(path: &str, otherwise: &str) -> String {
+    let is_here = path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.contains(['\\', '\r', '\n', '\t'])
+        && !path.starts_with("/login");
+    if is_here { path.to_owned() } else { otherwise.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forms_lead_to_pages_of_this_dashboard_only() {
+        assert_eq!(local_path("/findings?rule=a&b=c", "/"), "/findings?rule=a&b=c");
+        for elsewhere in ["", "https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil", "/login"] {
+            assert_eq!(local_path(elsewhere, "/"), "/", "{elsewhere}");
+        }
+    }
 
     #[test]
     fn a_list_is_a_url() {

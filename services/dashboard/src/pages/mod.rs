@@ -6,11 +6,16 @@
 mod assets;
 mod chart;
 mod error;
+mod findings;
 mod form;
 mod live;
 mod login;
+mod operations;
 mod overview;
 mod render;
+mod repositories;
+mod requests;
+mod schedules;
 
 use std::sync::Arc;
 
@@ -43,6 +48,25 @@ const HEADERS: [(HeaderName, &str); 6] = [
 pub(crate) fn router(app: &Arc<App>, stop: &Stop) -> Router<Arc<App>> {
     Router::new()
         .route("/", get(overview::show))
+        .route("/findings", get(findings::index))
+        .route("/findings/shared", get(findings::groups))
+        .route("/findings/triage", post(findings::decide))
+        .route("/findings/{repository}/{fingerprint}", get(findings::show))
+        .route("/requests", get(requests::index).post(requests::create))
+        .route("/requests/new", get(requests::new))
+        .route("/requests/check", get(requests::check))
+        .route("/requests/{id}", get(requests::show))
+        .route("/requests/{id}/cancel", post(requests::cancel))
+        .route("/requests/{id}/retry", post(requests::retry))
+        .route("/repositories", get(repositories::index))
+        .route("/repositories/{id}", get(repositories::show))
+        .route("/schedules", get(schedules::index).post(schedules::create))
+        .route("/schedules/check", get(schedules::check))
+        .route("/schedules/{id}/{verb}", post(schedules::change))
+        .route("/agents", get(operations::agents))
+        .route("/dead-letters", get(operations::dead_letters))
+        .route("/dead-letters/{number}/{verb}", post(operations::change_dead_letter))
+        .route("/audit", get(operations::audit))
         .route("/login", get(login::show).post(login::with_token))
         .route("/login/once", get(login::once))
         .route("/login/oidc", get(login::begin_oidc))

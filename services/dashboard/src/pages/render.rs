@@ -16,8 +16,25 @@ macro_rules! templates {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("templates/", $name)))),*] };
 }
 
-const TEMPLATES: [(&str, &str); 5] =
-    templates!["base.html", "error.html", "login.html", "overview.html", "parts.html"];
+const TEMPLATES: [(&str, &str); 17] = templates![
+    "agents.html",
+    "audit.html",
+    "base.html",
+    "dead_letters.html",
+    "error.html",
+    "finding.html",
+    "findings.html",
+    "login.html",
+    "overview.html",
+    "parts.html",
+    "repositories.html",
+    "repository.html",
+    "request.html",
+    "request_new.html",
+    "requests.html",
+    "schedules.html",
+    "shared.html",
+];
 
 fn environment() -> &'static Environment<'static> {
     static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();

@@ -9,7 +9,8 @@ use secretscan_testkit::{TestServer, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn finding(number: u32) -> Finding {
+/// A finding that is no other one's.
+pub fn finding(number: u32) -> Finding {
     serde_json::from_value(serde_json::json!({
         "fingerprint": format!("v1-{number:032x}"), "rule_id": "r", "description": "", "severity": "high",
         "secret_hash": format!("{number:032x}{number:032x}"), "path": [97],

@@ -1,56 +1,10 @@
 //! Logins, sessions, and what they protect.
 
-use std::path::Path;
-
-use data_encoding::HEXLOWER;
 use hyper::{Method, StatusCode};
-use secretscan_bus::{Bus, NatsConfig, Stop};
-use secretscan_dashboard::{Config, Server};
-use secretscan_testkit::TestServer;
-use sha2::{Digest, Sha256};
 
 use crate::client::{Answer, Visitor};
 use crate::provider::{CLIENT, Fault, Provider};
-
-/// A dashboard on a server of its own.
-struct Dashboard {
-    base: String,
-    link: String,
-    stop: Stop,
-    _server: TestServer,
-    dir: tempfile::TempDir,
-}
-
-impl Dashboard {
-    async fn start(auth: impl FnOnce(&Path) -> String) -> Self {
-        let server = TestServer::start().await.unwrap();
-        let nats = NatsConfig { url: server.url().to_owned(), name: "test".into(), ..NatsConfig::default() };
-        let bus = Bus::connect(&nats).await.unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let text = format!("[dashboard]\nlisten = '127.0.0.1:0'\n{}", auth(dir.path()));
-        let config: Config = secretscan_service::parse(&text, []).unwrap();
-        let dashboard = Server::bind(bus, &config).await.unwrap();
-        let base = format!("http://{}", dashboard.address().unwrap());
-        let (link, stop) = (dashboard.login_link(), Stop::new());
-        tokio::spawn(dashboard.run(stop.clone()));
-        Self { base, link, stop, _server: server, dir }
-    }
-
-    fn visitor(&self) -> Visitor {
-        Visitor::new(&self.base)
-    }
-}
-
-impl Drop for Dashboard {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-fn token(name: &str, role: &str, token: &str) -> String {
-    let hash = HEXLOWER.encode(&Sha256::digest(token.as_bytes()));
-    format!("[[auth.tokens]]\nname = '{name}'\nrole = '{role}'\nsha256 = '{hash}'\n")
-}
+use crate::stage::{Dashboard, token};
 
 fn leads_to(answer: &Answer, path: &str) {
     assert_eq!((answer.status, answer.location()), (StatusCode::SEE_OTHER, path), "{}", answer.body);

@@ -4,4 +4,6 @@
 mod client;
 mod index;
 mod login;
+mod pages;
 mod provider;
+mod stage;

@@ -3,7 +3,10 @@
 
 (() => {
   const topics = document.body.dataset.topics;
+  // Often enough to be in step within a second, seldom enough while thousands of records change.
+  const PAUSE_MS = 400;
   let waiting = null;
+  let last = 0;
   let isFetching = false;
   let isStale = false;
 
@@ -64,11 +67,12 @@
   };
 
   const soon = () => {
-    if (waiting) return;
+    if (waiting || document.hidden) return;
     waiting = setTimeout(() => {
       waiting = null;
+      last = Date.now();
       refresh();
-    }, 100);
+    }, Math.max(20, last + PAUSE_MS - Date.now()));
   };
 
   if (topics) {
@@ -76,6 +80,7 @@
     events.addEventListener("changed", soon);
     // What happened while the connection was away, or the page was on its way here, was told to nobody.
     events.addEventListener("open", soon);
+    document.addEventListener("visibilitychange", soon);
     window.addEventListener("pagehide", () => events.close());
   }
 
