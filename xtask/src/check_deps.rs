@@ -52,6 +52,7 @@ const TABLE: &[(&str, Imports)] = &[
             always("crates/http"),
             always("crates/service"),
             always("crates/detect"),
+            always("crates/report"),
             always("crates/rules"),
             always("crates/git"),
         ]),

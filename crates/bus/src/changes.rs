@@ -56,6 +56,23 @@ impl Bus {
         self.changes_of(EVENTS.into(), EVENT_SUBJECTS.into(), String::new(), from).await
     }
 
+    /// The place of the last event; 0 when none is kept.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server can't be asked.
+    pub async fn last_event(&self) -> Result<u64, BusError> {
+        let failed = |source| BusError::Bucket { bucket: EVENTS.into(), action: "reading", source };
+        let ask = serde_json::json!({ "last_by_subj": EVENT_SUBJECTS }).to_string();
+        let answer = self.client.request(format!("$JS.API.DIRECT.GET.{EVENTS}"), ask.into()).await;
+        let answer = answer.map_err(|error| failed(Box::new(error)))?;
+        let header = |name| answer.headers.as_ref().and_then(|headers| headers.get(name));
+        match header(async_nats::header::NATS_SEQUENCE).and_then(|place| place.as_str().parse().ok()) {
+            Some(place) => Ok(place),
+            None if answer.status == Some(async_nats::StatusCode::NOT_FOUND) => Ok(0),
+            None => Err(failed("the server's answer names no place".into())),
+        }
+    }
+
     /// What people did, from a place in the stream on: the payloads are [`crate::v1::AuditEntry`].
     ///
     /// # Errors

@@ -128,6 +128,18 @@ impl Bus {
         Ok(self.batches.get(&key.to_string()).await?.map(|record| record.value))
     }
 
+    /// Shows each batch of a request, without a consumer, so for services. One that changes meanwhile may be shown again.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn each_batch(
+        &self,
+        request: &RequestId,
+        mut seen: impl FnMut(CommitBatch),
+    ) -> Result<(), BusError> {
+        self.batches.walk(&format!("{request}.*"), |_, batch| seen(batch)).await
+    }
+
     /// The batches of a request.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 //! It holds no state of its own: lists come from a copy of the buckets ([`index`]), which is made anew at each start,
 //! single records from the buckets themselves, and what people do goes through the same doors that the commands use.
 
-mod actions;
+pub mod actions;
+pub mod api;
 pub mod auth;
 mod config;
 pub mod index;

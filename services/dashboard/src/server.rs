@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::auth::{Auth, AuthError};
 use crate::index::{Index, IndexError, feed};
 use crate::state::App;
-use crate::{Config, pages};
+use crate::{Config, api, pages};
 
 /// Why the dashboard can't start.
 #[derive(Debug, Error)]
@@ -82,7 +82,7 @@ impl Server {
     pub async fn run(self, stop: Stop) {
         let (bus, index) = (self.app.bus.clone(), self.app.index.clone());
         let feeding = tokio::spawn(feed(bus, index, self.writer, stop.clone()));
-        let router = pages::router(&self.app, &stop).with_state(self.app);
+        let router = pages::router(&self.app, &stop).merge(api::router(&stop)).with_state(self.app);
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let served =
             axum::serve(self.listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());

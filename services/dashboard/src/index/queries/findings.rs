@@ -370,6 +370,30 @@ pub async fn keys(
     Ok(rows.into_iter().map(|row| (row.repository_id, row.fingerprint)).collect())
 }
 
+/// One finding, if it is in the scope.
+///
+/// # Errors
+/// [`QueryError::Index`] when the database fails.
+pub async fn get(
+    index: &Index,
+    scope: &Scope,
+    repository: &str,
+    fingerprint: &str,
+) -> Result<Option<FindingRow>, QueryError> {
+    let mut condition = Condition::default();
+    condition.and(
+        "f.repository = ? AND f.fingerprint = ?",
+        [repository, fingerprint].map(|text| Value::from(text.to_owned())),
+    );
+    within(&mut condition, "+f.repository", scope);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM findings f LEFT JOIN repositories r ON r.id = f.repository WHERE {{}}"
+    );
+    let lane = Lane { sql, condition };
+    let rows = index.read(move |db| cursor::merge(db, &[lane], 1, FindingRow::read, |_, _| Ordering::Equal));
+    Ok(rows.await?.pop())
+}
+
 /// A secret that has open findings in several repositories.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
