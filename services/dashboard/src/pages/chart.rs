@@ -110,7 +110,7 @@ pub(super) struct Strip {
 /// When schedules run: a line each, over days that are named.
 pub(super) fn calendar(strips: &[Strip], days: &[String], says: &str) -> Value {
     const WIDE: f64 = 720.0;
-    const NAMES: f64 = 150.0;
+    const NAMES: f64 = 170.0;
     const LINE: f64 = 22.0;
     let height = LINE * strips.len() as f64 + 20.0;
     let mut svg = open(WIDE, height, says);
@@ -128,8 +128,8 @@ pub(super) fn calendar(strips: &[Strip], days: &[String], says: &str) -> Value {
     for (place, strip) in strips.iter().enumerate() {
         let y = 20.0 + (place as f64 + 0.5) * LINE;
         let mut name: String =
-            strip.name.chars().rev().take(24).collect::<Vec<_>>().into_iter().rev().collect();
-        if name.len() < strip.name.len() {
+            strip.name.chars().rev().take(22).collect::<Vec<_>>().into_iter().rev().collect();
+        if name.chars().count() < strip.name.chars().count() {
             name.insert(0, '…');
         }
         let _ = write!(

@@ -46,7 +46,7 @@ pub(super) async fn index(
         is_filtered => params.values().keys().any(|name| *name != "sort" && *name != "cursor"),
         pages => params.pages("/findings", found.next.as_deref()),
         here => params.url("/findings", cursor.as_deref()),
-        query => params.url("", None),
+        export => export(&filter),
         severities => params.all("severity"),
         rules => rule_ids(),
         repositories => repositories::names(&app, scope).await?,
@@ -73,8 +73,36 @@ async fn filter(app: &App, visitor: &Visitor, params: &Fields) -> Result<Finding
         before: None,
         after: days.map(|days| secretscan_bus::now().0 - days.saturating_mul(DAY_MS)),
         path: params.some("path"),
-        hash: params.some("secret"),
+        hash: params.some("hash"),
     })
+}
+
+/// The same findings as the API exports them.
+fn export(filter: &FindingFilter) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    let lists =
+        [("severity", &filter.severities), ("standing", &filter.standings), ("triage", &filter.triages)];
+    for (name, values) in lists {
+        if !values.is_empty() {
+            query.append_pair(name, &values.join(","));
+        }
+    }
+    let after = filter.after.map(|at| Timestamp(at).to_rfc3339());
+    let texts = [
+        ("repository", &filter.repository),
+        ("rule", &filter.rule),
+        ("author", &filter.email),
+        ("path", &filter.path),
+        ("hash", &filter.hash),
+        ("after", &after),
+    ];
+    for (name, value) in texts {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    query.append_pair("closed", if filter.include_closed { "true" } else { "false" });
+    query.finish()
 }
 
 fn rule_ids() -> Vec<String> {
@@ -184,10 +212,14 @@ pub(super) async fn decide(State(app): State<Arc<App>>, form: Form) -> Result<Re
         }
         other => return Err(PageError::bad(format!("{other:?} is nothing that can be decided."))),
     };
-    let picked: Option<Vec<_>> = fields.all("pick").iter().map(|pick| {
-        let (repository, fingerprint) = pick.split_once('.')?;
-        Some((repository.parse().ok()?, Fingerprint(fingerprint.to_owned())))
-    }).collect();
+    let picked: Option<Vec<_>> = fields
+        .all("pick")
+        .iter()
+        .map(|pick| {
+            let (repository, fingerprint) = pick.split_once('.')?;
+            Some((repository.parse().ok()?, Fingerprint(fingerprint.to_owned())))
+        })
+        .collect();
     let picked = picked.filter(|picked| !picked.is_empty());
     let picked = picked.ok_or_else(|| PageError::bad("Select at least one finding."))?;
     let actions = Actions::new(&app, &visitor.actor);
@@ -214,6 +246,18 @@ mod tests {
         assert_eq!(base.as_deref(), Some("https://github.com/acme/shop/commit/"));
         assert_eq!(commit_base("https://git.example/acme/shop"), None);
         assert_eq!(commit_base("file:///tmp/shop"), None);
+    }
+
+    #[test]
+    fn an_export_is_asked_for_as_the_api_wants_it() {
+        let filter = FindingFilter {
+            severities: vec!["high".into(), "low".into()],
+            path: Some("a b".into()),
+            after: Some(0),
+            ..FindingFilter::default()
+        };
+        let query = "severity=high%2Clow&path=a+b&after=1970-01-01T00%3A00%3A00Z&closed=false";
+        assert_eq!(export(&filter), query);
     }
 
     #[test]

@@ -125,7 +125,9 @@ mod tests {
     #[test]
     fn forms_lead_to_pages_of_this_dashboard_only() {
         assert_eq!(local_path("/findings?rule=a&b=c", "/"), "/findings?rule=a&b=c");
-        for elsewhere in ["", "https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil", "/login"] {
+        for elsewhere in
+            ["", "https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil", "/login"]
+        {
             assert_eq!(local_path(elsewhere, "/"), "/", "{elsewhere}");
         }
     }

@@ -23,14 +23,17 @@ const SHOWN_BYTES: usize = 2_000;
 
 pub(super) async fn agents(visitor: Visitor, State(app): State<Arc<App>>) -> Result<Response, PageError> {
     let found = agents::list(&app.index, &visitor.actor.scope, now()).await?;
-    let rows: Vec<Value> = found.iter().map(|agent| {
-        let says = format!("{} of {} slots are busy", agent.holds.len(), agent.slots);
-        context! {
-            chart => slots(agent.holds.len() as u64, agent.slots.into(), &says),
-            work => agent.holds.iter().map(|what| work(what)).collect::<Vec<_>>(),
-            agent => shown(agent),
-        }
-    }).collect();
+    let rows: Vec<Value> = found
+        .iter()
+        .map(|agent| {
+            let says = format!("{} of {} slots are busy", agent.holds.len(), agent.slots);
+            context! {
+                chart => slots(agent.holds.len() as u64, agent.slots.into(), &says),
+                work => agent.holds.iter().map(|what| work(what)).collect::<Vec<_>>(),
+                agent => shown(agent),
+            }
+        })
+        .collect();
     let about = context! { section => "agents", topics => "agents", rows };
     Ok(page(Some(&visitor), "agents.html", "Agents", about))
 }

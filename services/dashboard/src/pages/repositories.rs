@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use minijinja::{Value, context};
-use secretscan_model::RepositoryId;
 use rusqlite::OptionalExtension;
+use secretscan_model::RepositoryId;
 
 use super::error::PageError;
 use super::form::Params;
@@ -50,10 +50,16 @@ pub(super) async fn show(
     let row = get(&app.index, scope, &id).await?.ok_or_else(missing)?;
     let repository: RepositoryId = id.parse().map_err(|_| missing())?;
     let head = app.bus.ledger(&repository).head().await?;
-    let totals: Vec<Value> = head.totals().iter().map(|total| context! {
-        state => total.state.name(), rule_set => total.rule_set.as_str(), commits => total.commits,
-        oldest => total.oldest.0, newest => total.newest.0,
-    }).collect();
+    let totals: Vec<Value> = head
+        .totals()
+        .iter()
+        .map(|total| {
+            context! {
+                state => total.state.name(), rule_set => total.rule_set.as_str(), commits => total.commits,
+                oldest => total.oldest.0, newest => total.newest.0,
+            }
+        })
+        .collect();
     let of_it = RequestFilter { repository: Some(id.clone()), ..RequestFilter::default() };
     let about = context! {
         section => "repositories",

@@ -24,8 +24,17 @@ const ROWS: usize = 50;
 /// Batches that are named one by one.
 const BATCHES: usize = 500;
 
-const STATES: [&str; 9] =
-    ["New", "Validating", "Queued", "Scheduling", "Scheduled", "InProgress", "Completed", "Failed", "Cancelled"];
+const STATES: [&str; 9] = [
+    "New",
+    "Validating",
+    "Queued",
+    "Scheduling",
+    "Scheduled",
+    "InProgress",
+    "Completed",
+    "Failed",
+    "Cancelled",
+];
 
 pub(super) async fn index(
     visitor: Visitor,
@@ -128,7 +137,9 @@ pub(super) async fn check(
             json!({ "hint": format!("{name} is known: only what is new is scanned") })
         }
         Target::Uri(uri) => match check_uri(&uri) {
-            Ok(uri) => json!({ "hint": format!("{} is new here: all of its history is scanned", uri.name()) }),
+            Ok(uri) => {
+                json!({ "hint": format!("{} is new here: all of its history is scanned", uri.name()) })
+            }
             Err(error) => json!({ "error": error.to_string() }),
         },
     };
@@ -185,15 +196,21 @@ fn trail(scan: &RepositoryScan) -> Vec<Value> {
     let ends = scan.trail.iter().skip(1).map(|entry| entry.at.0);
     let last = if scan.state.is_terminal() { None } else { Some(now().0) };
     let ends = ends.map(Some).chain([last]);
-    scan.trail.iter().zip(ends).map(|(entry, end)| context! {
-        entry => shown(entry),
-        lasted => end.map(|end| (end - entry.at.0).max(0)),
-        tone => match entry.state.as_str() {
-            "Completed" => "good",
-            "Failed" | "Cancelled" => "bad",
-            _ => "",
-        },
-    }).collect()
+    scan.trail
+        .iter()
+        .zip(ends)
+        .map(|(entry, end)| {
+            context! {
+                entry => shown(entry),
+                lasted => end.map(|end| (end - entry.at.0).max(0)),
+                tone => match entry.state.as_str() {
+                    "Completed" => "good",
+                    "Failed" | "Cancelled" => "bad",
+                    _ => "",
+                },
+            }
+        })
+        .collect()
 }
 
 fn batches(scan: &RepositoryScan) -> Vec<Value> {

@@ -67,21 +67,27 @@ async fn shown_with(
 
 /// When the schedules run within the next days; nothing when none does.
 fn strips(rows: &[ScheduleRow]) -> Option<minijinja::Value> {
-    let start = now();
-    let end = start.0 + DAYS * DAY_MS;
-    let strips: Vec<Strip> = rows.iter().filter(|row| !row.is_paused).take(LINES).filter_map(|row| {
-        let calendar = Calendar::parse(&row.cron, &row.time_zone).ok()?;
-        let next = |at: &Timestamp| calendar.next_after(*at);
-        let times = std::iter::successors(calendar.next_after(start), next).take_while(|at| at.0 < end);
-        let mark = |at: Timestamp| {
-            let part = (at.0 - start.0) as f64 / (end - start.0) as f64;
-            (part, format!("{}: {}", row.repository, at.to_rfc3339()))
-        };
-        Some(Strip { name: row.repository.clone(), marks: times.take(MARKS).map(mark).collect() })
-    }).collect();
+    // From the beginning of today.
+    let start = now().0 - now().0.rem_euclid(DAY_MS);
+    let end = start + DAYS * DAY_MS;
+    let strips: Vec<Strip> = rows
+        .iter()
+        .filter(|row| !row.is_paused)
+        .take(LINES)
+        .filter_map(|row| {
+            let calendar = Calendar::parse(&row.cron, &row.time_zone).ok()?;
+            let next = |at: &Timestamp| calendar.next_after(*at);
+            let times = std::iter::successors(calendar.next_after(now()), next).take_while(|at| at.0 < end);
+            let mark = |at: Timestamp| {
+                let part = (at.0 - start) as f64 / (end - start) as f64;
+                (part, format!("{}: {}", row.repository, at.to_rfc3339()))
+            };
+            Some(Strip { name: row.repository.clone(), marks: times.take(MARKS).map(mark).collect() })
+        })
+        .collect();
     let runs: usize = strips.iter().map(|strip| strip.marks.len()).sum();
     let name = |day: i64| {
-        let at = jiff::Timestamp::from_millisecond(start.0 + day * DAY_MS).ok()?;
+        let at = jiff::Timestamp::from_millisecond(start + day * DAY_MS).ok()?;
         Some(at.strftime("%a %d %b").to_string())
     };
     let days: Vec<String> = (0..DAYS).filter_map(name).collect();

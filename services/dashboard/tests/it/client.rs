@@ -73,7 +73,8 @@ impl Visitor {
             };
         }
         let body = body.collect().await.unwrap().to_bytes();
-        let body = String::from_utf8_lossy(&body).into_owned();
+        // As it reads, but for what can't be in a test's own text.
+        let body = String::from_utf8_lossy(&body).replace("&#x2f;", "/");
         Answer { status: parts.status, headers: parts.headers, body }
     }
 }

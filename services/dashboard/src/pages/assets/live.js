@@ -19,14 +19,9 @@
   const swap = (page) => {
     for (const old of document.querySelectorAll("[data-live]")) {
       const next = page.getElementById(old.id);
-      if (!next || next.innerHTML === old.dataset.shown || isTouched(old)) continue;
-      if (!old.dataset.shown && next.innerHTML === old.innerHTML) {
-        old.dataset.shown = next.innerHTML;
-        continue;
-      }
+      if (!next || next.innerHTML === old.innerHTML || isTouched(old)) continue;
       const focused = old.contains(document.activeElement) ? focusKey(old) : null;
       old.innerHTML = next.innerHTML;
-      old.dataset.shown = next.innerHTML;
       if (focused) refocus(old, focused);
     }
     const said = page.querySelector("[data-say]");
