@@ -43,7 +43,8 @@ async fn a_scan_is_watched_and_a_finding_decided_about_while_another_looks_on() 
     tom.fill("#repository", path.to_str().unwrap()).await.unwrap();
     tom.sees("#repository-hint", "is new here").await;
     tom.click("form.narrow button.main").await.unwrap();
-    // No reload: what the script of the page has put down would be gone.
+    tom.sees("#trail", "New").await;
+    // No reload from here on: what is put down here would be gone.
     tom.browser.execute("window.isSame = true", []).await.unwrap();
     tom.sees("#trail", "Completed").await;
     tom.sees("#progress", "1 of 1 batches").await;

@@ -25,65 +25,63 @@ pub(super) fn bars(bars: &[Bar], classes: &[&str], says: &str) -> Value {
     let highest = bars.iter().map(|bar| bar.parts.iter().sum::<i64>()).max().unwrap_or_default();
     let top = round_up(highest);
     let mut svg = open(WIDTH, HEIGHT, says);
-    let scale = (HEIGHT - BOTTOM - TOP) / top as f64;
-    let y = |value: i64| HEIGHT - BOTTOM - value as f64 * scale;
     for value in [0, top / 2, top] {
-        let (at, text) = (y(value), number(value));
+        let at = height_of(value, top);
         let _ = write!(
             svg,
             "<line class=\"rule\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             LEFT - 5.0,
             at + 3.5,
+            number(value),
         );
     }
     let step = (WIDTH - LEFT) / bars.len().max(1) as f64;
     for (place, bar) in bars.iter().enumerate() {
         let x = LEFT + place as f64 * step;
-        let _ = write!(svg, "<g><title>{}</title>", escape(&bar.title));
-        // The whole column can be pointed at.
-        let _ = write!(
-            svg,
-            "<rect x=\"{x:.1}\" y=\"{TOP}\" width=\"{step:.1}\" height=\"{:.1}\" fill=\"transparent\"/>",
-            HEIGHT - BOTTOM - TOP
-        );
-        let mut below = 0;
-        for (part, class) in bar.parts.iter().zip(classes) {
-            if *part > 0 {
-                let _ = write!(
-                    svg,
-                    "<rect class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
-                    x + step * 0.12,
-                    y(below + part),
-                    step * 0.76,
-                    (*part as f64 * scale).max(0.8),
-                );
-            }
-            below += part;
-        }
+        column(&mut svg, bar, classes, top, (x, step));
+        // The outer ones stay within the picture.
+        let (at, anchor) = match place {
+            0 => (x, "start"),
+            _ if place + 1 == bars.len() => (WIDTH, "end"),
+            _ => (x + step / 2.0, "middle"),
+        };
         if let Some(label) = &bar.label {
-            let middle = x + step / 2.0;
-            let anchor = match place {
-                0 => "start",
-                _ if place + 1 == bars.len() => "end",
-                _ => "middle",
-            };
-            let at = match anchor {
-                "start" => x,
-                "end" => WIDTH,
-                _ => middle,
-            };
-            let _ = write!(
-                svg,
-                "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-                HEIGHT - 4.0,
-                escape(label)
-            );
+            let (y, label) = (HEIGHT - 4.0, escape(label));
+            let _ = write!(svg, "<text x=\"{at:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{label}</text>");
         }
-        svg.push_str("</g>");
     }
     svg.push_str("</svg>");
     Value::from_safe_string(svg)
+}
+
+/// Where a value is, from the upper edge.
+fn height_of(value: i64, top: i64) -> f64 {
+    HEIGHT - BOTTOM - value as f64 * (HEIGHT - BOTTOM - TOP) / top as f64
+}
+
+/// The parts of a bar, within a column that is so wide from there, all of which can be pointed at.
+fn column(svg: &mut String, bar: &Bar, classes: &[&str], top: i64, (x, width): (f64, f64)) {
+    let _ = write!(
+        svg,
+        "<g><title>{}</title><rect x=\"{x:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"transparent\"/>",
+        escape(&bar.title),
+        HEIGHT - BOTTOM - TOP
+    );
+    let mut below = 0;
+    for (part, class) in bar.parts.iter().zip(classes).filter(|(part, _)| **part > 0) {
+        let upper = height_of(below + part, top);
+        let _ = write!(
+            svg,
+            "<rect class=\"{class}\" x=\"{:.1}\" y=\"{upper:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+            x + width * 0.12,
+            width * 0.76,
+            // Few among many can be seen as well.
+            (height_of(below, top) - upper).max(0.8),
+        );
+        below += part;
+    }
+    svg.push_str("</g>");
 }
 
 /// A row of squares, so many of them filled: slots of agents.

@@ -60,6 +60,7 @@ pub(crate) fn router(app: &Arc<App>, stop: &Stop) -> Router<Arc<App>> {
         .route("/requests/{id}/retry", post(requests::retry))
         .route("/repositories", get(repositories::index))
         .route("/repositories/{id}", get(repositories::show))
+        .route("/repositories/{id}/forget", post(repositories::forget))
         .route("/schedules", get(schedules::index).post(schedules::create))
         .route("/schedules/check", get(schedules::check))
         .route("/schedules/{id}/{verb}", post(schedules::change))

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{Redirect, Response};
 use minijinja::{Value, context};
 use rusqlite::OptionalExtension;
 use secretscan_model::RepositoryId;
 
 use super::error::PageError;
-use super::form::Params;
+use super::form::{Form, Params};
 use super::render::{page, shown};
+use crate::actions::Actions;
 use crate::auth::{Scope, Visitor};
 use crate::index::queries::repositories::{get, list};
 use crate::index::queries::requests::{self, RequestFilter};
@@ -71,6 +72,22 @@ pub(super) async fn show(
         row => shown(&row),
     };
     Ok(page(Some(&visitor), "repository.html", &row.name, about))
+}
+
+/// Makes commits unknown to the ledger, so that the next request scans them again.
+pub(super) async fn forget(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+    form: Form,
+) -> Result<Redirect, PageError> {
+    let id: RepositoryId = text.parse().map_err(|_| PageError::not_found("repository"))?;
+    let commits = form.fields.words("commits");
+    let is_all = form.fields.text("all") == "1";
+    if commits.is_empty() != is_all {
+        return Err(PageError::bad("Name commits, or choose all of them: one of the two."));
+    }
+    Actions::new(&app, &form.visitor.actor).forget(&id, &commits).await?;
+    Ok(Redirect::to(&format!("/repositories/{id}")))
 }
 
 /// Some names, to choose from.

@@ -143,10 +143,13 @@ async fn every_page_shows_what_the_buckets_hold() {
     for path in [of_repository.as_str(), of_request.as_str(), of_finding.as_str()] {
         assert_eq!(eve.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
+    let forget = format!("{of_repository}/forget");
+    let csrf = eve.get("/").await.csrf();
+    let form = [("csrf", csrf.as_str()), ("all", "1")];
+    assert_eq!(eve.post(&forget, &form).await.status, StatusCode::FORBIDDEN);
     for path in ["/requests/new", "/audit", "/dead-letters"] {
         assert_eq!(eve.get(path).await.status, StatusCode::FORBIDDEN, "{path}");
     }
-    let csrf = eve.get("/").await.csrf();
     let pick = format!("{repository}.{}", finding(3).fingerprint.0);
     let form = [("csrf", csrf.as_str()), ("pick", pick.as_str()), ("state", "revoked")];
     assert_eq!(eve.post("/findings/triage", &form).await.status, StatusCode::FORBIDDEN);
