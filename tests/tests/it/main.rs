@@ -1,6 +1,7 @@
 //! End-to-end tests: real services, a real nats-server, real Git.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod api;
 mod bad_input;
 mod cluster;
 mod credentials;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::Problem;
 
-/// Larger answers get no tag, and go out as they are made.
+/// Larger answers get no tag, and go out as they are made; so do streams, which have no end.
 const MAX_TAGGED: u64 = 4 << 20;
 
 /// Tags what a GET gives with 200, by what it holds.

@@ -29,6 +29,11 @@ struct About {
 ///
 /// The data of an event is JSON as `proto/secretscan/v1/events.proto` has it, its type the subject after `secretscan.event.`, as far
 /// as that is the same for all, such as `repository-scan`. It begins now, or after the event that `Last-Event-ID` names.
+#[utoipa::path(get, path = "/events", tag = "operations",
+    params(("Last-Event-ID" = Option<u64>, Header, description = "The event to go on after")),
+    responses((status = 200, body = String, content_type = "text/event-stream"),
+        (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
 pub async fn stream(
     actor: Actor,
     State(app): State<Arc<App>>,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Problem;
-use super::extract::{Path, Query};
+use super::extract::{Path, Query, limit};
 use super::findings::FindingsQuery;
 use crate::auth::Actor;
 use crate::index::queries::{findings, repositories};
@@ -57,7 +57,7 @@ impl FormatName {
 
 /// Findings in a report format: the most severe first, at most 10,000. `limit`, `sort` and `cursor` change nothing
 #[utoipa::path(get, path = "/exports/{format}", tag = "findings",
-    params(("format" = FormatName, Path), FindingsQuery),
+    params(("format" = inline(FormatName), Path), FindingsQuery),
     responses((status = 200, description = "The report", content((String = "text/plain"), (Object = "application/json"),
             (String = "application/jsonl"), (Object = "application/sarif+json"), (String = "text/csv"),
             (String = "application/xml"), (String = "text/html"))),
@@ -70,6 +70,8 @@ pub async fn export(
     Path(format): Path<FormatName>,
     Query(query): Query<FindingsQuery>,
 ) -> Result<Response, Problem> {
+    // It changes nothing, and must be right all the same.
+    limit(query.limit())?;
     let keys = findings::keys(&app.index, &actor.scope, &query.filter()?, MAX_EXPORTED).await?;
     let read = keys.into_iter().filter_map(|(repository, fingerprint)| {
         let repository: RepositoryId = repository.parse().ok()?;

@@ -74,15 +74,15 @@ pub struct FindingsQuery {
     rule: Option<String>,
     /// Of these severities, with commas between them.
     #[serde(default, deserialize_with = "commas")]
-    #[param(style = Form, explode = false, min_items = 1)]
+    #[param(inline, style = Form, explode = false, min_items = 1)]
     severity: Vec<SeverityName>,
     /// Which stand there, with commas between them.
     #[serde(default, deserialize_with = "commas")]
-    #[param(style = Form, explode = false, min_items = 1)]
+    #[param(inline, style = Form, explode = false, min_items = 1)]
     standing: Vec<StandingName>,
     /// About which this was decided, with commas between them.
     #[serde(default, deserialize_with = "commas")]
-    #[param(style = Form, explode = false, min_items = 1)]
+    #[param(inline, style = Form, explode = false, min_items = 1)]
     triage: Vec<TriageName>,
     /// Also those that nobody has to look at: gone, or settled.
     #[serde(default)]
@@ -101,6 +101,7 @@ pub struct FindingsQuery {
     hash: Option<String>,
     /// In which order.
     #[serde(default)]
+    #[param(inline)]
     sort: FindingOrder,
     /// Rows of the page.
     #[param(minimum = 1, maximum = 500)]
@@ -110,6 +111,11 @@ pub struct FindingsQuery {
 }
 
 impl FindingsQuery {
+    /// Rows of the page, if that was said.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.limit
+    }
+
     /// As the index takes it.
     ///
     /// # Errors

@@ -19,8 +19,8 @@ mod schedules;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router, middleware};
 use secretscan_bus::Stop;
@@ -105,6 +105,7 @@ fn parts() -> (Router<Arc<App>>, OpenApi) {
         .routes(routes!(operations::alerts))
         .routes(routes!(operations::audit))
         .routes(routes!(operations::overview))
+        .routes(routes!(events::stream))
         .routes(routes!(rules::list))
         .routes(routes!(rules::get));
     let (router, api) = OpenApiRouter::with_openapi(document).nest("/api/v1", api).split_for_parts();
@@ -117,7 +118,7 @@ pub fn document() -> String {
 }
 
 /// The routes, until stopped.
-pub(crate) fn router(stop: &Stop) -> Router<Arc<App>> {
+pub fn router(stop: &Stop) -> Router<Arc<App>> {
     let (router, document) = parts();
     let document = document.to_json().unwrap_or_default();
     let shown = move || {
@@ -125,18 +126,14 @@ pub(crate) fn router(stop: &Stop) -> Router<Arc<App>> {
         async move { ([(header::CONTENT_TYPE, "application/json")], document) }
     };
     let unknown = || async { Problem::not_found("the API has no such path; see /api/v1/openapi.json") };
-    let other_method = || async {
-        let status = StatusCode::METHOD_NOT_ALLOWED;
-        (status, "this path takes other methods; see /api/v1/openapi.json").into_response()
-    };
+    let other_method = || async { Problem::method_not_allowed() };
     router
         .route("/api/v1/openapi.json", get(shown))
         .route("/api/v1/{*path}", axum::routing::any(unknown))
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn(etag::answer))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        // A stream has neither an end nor a tag.
-        .route("/api/v1/events", get(events::stream).layer(Extension(stop.clone())))
+        .layer(Extension(stop.clone()))
         .layer(middleware::map_response(protect))
 }
 

@@ -106,7 +106,8 @@ impl DeadLetterView {
 #[into_params(parameter_in = Query)]
 pub struct LettersQuery {
     /// From this number on; `next` of the page before.
-    cursor: Option<u64>,
+    #[param(minimum = 0)]
+    cursor: Option<i64>,
     /// How many.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
@@ -123,7 +124,9 @@ pub async fn dead_letters(
     Query(query): Query<LettersQuery>,
 ) -> Result<axum::Json<List<DeadLetterView>>, Problem> {
     let limit = limit(query.limit)?;
-    let mut letters = Actions::new(&app, &actor).dead_letters(query.cursor.unwrap_or(1), limit + 1).await?;
+    let from = u64::try_from(query.cursor.unwrap_or(1))
+        .map_err(|_| Problem::bad_request("cursor is the number of a dead letter"))?;
+    let mut letters = Actions::new(&app, &actor).dead_letters(from, limit + 1).await?;
     let next = letters.get(limit).map(|letter| letter.number.to_string());
     letters.truncate(limit);
     let items = letters.into_iter().map(DeadLetterView::new).collect();

@@ -51,6 +51,17 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing", detail)
     }
 
+    /// The path takes other methods.
+    pub fn method_not_allowed() -> Self {
+        let detail = "this path takes other methods: see the header Allow, and /api/v1/openapi.json";
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "The path takes other methods",
+            detail,
+        )
+    }
+
     /// The dashboard failed.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The dashboard failed", detail)

@@ -15,6 +15,9 @@ use crate::auth::Actor;
 use crate::index::queries::repositories::{self, RepositoryRow};
 use crate::state::App;
 
+/// So many commits may be named.
+const MAX_FORGOTTEN: usize = 1_000;
+
 /// Which repositories.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +141,9 @@ pub async fn forget(
 ) -> Result<axum::Json<Forgotten>, Problem> {
     if forget.all != forget.commits.is_empty() {
         return Err(Problem::bad_request("name some commits, or say all: true"));
+    }
+    if forget.commits.len() > MAX_FORGOTTEN {
+        return Err(Problem::bad_request(format!("at most {MAX_FORGOTTEN} commits; or say all: true")));
     }
     let commits = Actions::new(&app, &actor).forget(&id, &forget.commits).await?;
     Ok(axum::Json(Forgotten { commits }))

@@ -67,11 +67,12 @@ impl From<Urgency> for Priority {
 pub struct RequestsQuery {
     /// In one of these states, with commas between them.
     #[serde(default, deserialize_with = "commas")]
-    #[param(style = Form, explode = false, min_items = 1)]
+    #[param(inline, style = Form, explode = false, min_items = 1)]
     state: Vec<StateName>,
     /// Of this repository, by its id.
     repository: Option<String>,
     /// Of this priority.
+    #[param(inline)]
     priority: Option<Urgency>,
     /// Whose requester contains this.
     requester: Option<String>,

@@ -165,7 +165,7 @@ pub async fn create(
 
 /// Pause a schedule, resume it, run it now, or remove it
 #[utoipa::path(post, path = "/schedules/{id}/{change}", tag = "schedules",
-    params(("id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$"), ("change" = ScheduleChange, Path)),
+    params(("id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$"), ("change" = inline(ScheduleChange), Path)),
     responses((status = 204, description = "Done"),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),
         (status = 503, body = Problem, content_type = "application/problem+json")))]

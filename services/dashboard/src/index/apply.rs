@@ -20,14 +20,17 @@ use super::Source;
 
 /// A record that is not what its bucket should hold.
 #[derive(Debug, Error)]
-pub(super) enum BadRecord {
+pub enum BadRecord {
+    /// Its value.
     #[error("it is not the record that the bucket holds: {0}")]
     Value(#[from] serde_json::Error),
+    /// Its key.
     #[error("its key is not of the form that the bucket has")]
     Key,
 }
 
-type Applied = rusqlite::Result<Result<(), BadRecord>>;
+/// The outer error is that of the database.
+pub type Applied = rusqlite::Result<Result<(), BadRecord>>;
 
 /// Does what it can with a record, or says why it can't.
 macro_rules! readable {
@@ -49,7 +52,7 @@ fn to_text(value: &impl serde::Serialize) -> String {
 
 /// Writes records. Knows the versions of the rules, of which there are few.
 #[derive(Default)]
-pub(super) struct Applier {
+pub struct Applier {
     rule_sets: BTreeMap<String, RuleHashes>,
 }
 
@@ -117,7 +120,10 @@ fn standing_name(state: FindingState) -> &'static str {
 
 impl Applier {
     /// Writes what a change says. The outer error is that of the database.
-    pub(super) fn apply(&mut self, db: &Connection, source: Source, change: &Change) -> Applied {
+    ///
+    /// # Errors
+    /// When the database fails; within, when it can't be read.
+    pub fn apply(&mut self, db: &Connection, source: Source, change: &Change) -> Applied {
         let (key, value) = (change.key.as_str(), change.value.as_deref());
         match source {
             Source::Repositories => repository(db, key, value),

@@ -17,6 +17,7 @@ use rusqlite::{Connection, OpenFlags};
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
 
+pub use apply::{Applier, BadRecord};
 pub use feed::{Source, feed};
 
 const SCHEMA: &str = include_str!("schema.sql");

@@ -1,10 +1,14 @@
 //! The copy of the buckets.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use secretscan_bus::{Bus, NatsConfig, Stop, now};
+use secretscan_dashboard::auth::Scope;
+use secretscan_dashboard::index::queries::findings::{self, FindingFilter, FindingOrder};
 use secretscan_dashboard::index::{Index, feed};
-use secretscan_model::{Finding, RepositoryId, Timestamp, TriageState};
+use secretscan_model::lifecycle::{Look, Move};
+use secretscan_model::{Finding, Place, RepositoryId, Standing, Timestamp, TriageState};
 use secretscan_testkit::{TestServer, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -43,6 +47,39 @@ async fn the_index_follows_the_buckets_over_restarts() {
     let feeding = tokio::spawn(feed(bus.clone(), index.clone(), writer, stop.clone()));
     index.caught_up().await;
     assert_eq!(count(&index, "open", true).await, 2_500);
+
+    let filter = FindingFilter { repository: Some("r".into()), ..FindingFilter::default() };
+    let (mut seen, mut cursor) = (BTreeSet::new(), None);
+    loop {
+        let page = findings::list(&index, &Scope::All, &filter, FindingOrder::Newest, 400, cursor.as_deref())
+            .await
+            .unwrap();
+        assert!(page.rows.iter().all(|row| seen.insert(row.fingerprint.clone())), "each is shown once");
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 2_500, "though all were seen at one time");
+    assert_eq!(findings::count(&index, &Scope::All, &filter).await.unwrap().count, 2_500);
+    let none = Scope::Only(BTreeSet::new());
+    assert_eq!(findings::count(&index, &none, &filter).await.unwrap().count, 0);
+    assert!(findings::get(&index, &none, "r", &finding(7).fingerprint.0).await.unwrap().is_none());
+
+    let look = Look { at: Timestamp(2), request: "q".parse().unwrap() };
+    let moved = |place| {
+        let look = look.clone();
+        move |_: Option<&Standing>| {
+            Some(Standing { moves: vec![Move { place, look: look.clone(), before: None }] })
+        }
+    };
+    bus.move_finding(&repository, &finding(6).fingerprint, moved(Place::Tip)).await.unwrap();
+    eventually(SOON, "where it stands shows", async || {
+        let shown =
+            findings::get(&index, &Scope::All, "r", &finding(6).fingerprint.0).await.unwrap().unwrap();
+        (shown.is_at_tip && shown.standing == "open").then_some(())
+    })
+    .await;
 
     let secret = finding(7).secret();
     bus.decide(&repository, &secret, &TriageState::Revoked, "rotated", "ada").await.unwrap();

@@ -1,0 +1,203 @@
+//! The API: what it shows is what is stored, and what it does is done.
+
+use std::collections::BTreeSet;
+
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request};
+use secretscan_testkit::eventually;
+use secretscan_tests::{DEADLINE, System};
+use serde_json::{Value, json};
+
+use super::{ADMIN, Dashboard, SOON, STRANGER, VIEWER, scanned};
+
+/// Asks for a scan twice and waits until it has ended; gives the ids of the request and of the repository.
+async fn scan(dashboard: &Dashboard, uri: &str) -> (String, String) {
+    let ask = async |uri: &str, token: &str| {
+        let body = json!({ "uri": uri }).to_string();
+        dashboard.send(Method::POST, "/requests", token, &[("idempotency-key", "one")], body).await
+    };
+    let refused = ask(uri, VIEWER).await;
+    assert_eq!((refused.status, refused.json()["type"].as_str()), (403, Some("/problems/forbidden")));
+    let made = ask(uri, ADMIN).await;
+    assert_eq!(made.status, 202, "{}", made.body);
+    let id = made.json()["requestId"].as_str().unwrap().to_owned();
+    assert_eq!(ask(uri, ADMIN).await.json()["requestId"], id.as_str(), "it is asked for once");
+    let ended = eventually(DEADLINE, "the request has ended", async || {
+        let request = dashboard.get(&format!("/requests/{id}")).await;
+        (request.json()["isEnded"] == true).then(|| request.json())
+    })
+    .await;
+    assert_eq!(ended["state"], "Completed", "{ended}");
+    eventually(SOON, "a key is used once", async || (ask("/other", ADMIN).await.status == 409).then_some(()))
+        .await;
+    (id, ended["repositoryId"].as_str().unwrap().to_owned())
+}
+
+/// All rows of a list, a few at a time.
+async fn pages(dashboard: &Dashboard, list: &str) -> Vec<Value> {
+    let (mut rows, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = dashboard.get(&format!("{list}&limit=7{cursor}")).await;
+        rows.extend(page.items());
+        match page.json()["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return rows,
+        }
+    }
+}
+
+async fn findings_are_those_that_are_stored(
+    system: &System,
+    dashboard: &Dashboard,
+    repository: &str,
+) -> Vec<Value> {
+    let stored = system.findings(&repository.parse().unwrap()).await.unwrap();
+    let stored: BTreeSet<String> = stored.into_iter().map(|finding| finding.fingerprint.0).collect();
+    let mut rows = Vec::new();
+    for sort in ["severity", "newest", "oldest"] {
+        rows = eventually(SOON, "all findings show", async || {
+            let rows = pages(dashboard, &format!("/findings?sort={sort}")).await;
+            (rows.len() == stored.len()).then_some(rows)
+        })
+        .await;
+        let shown: BTreeSet<String> =
+            rows.iter().map(|row| row["fingerprint"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(shown, stored, "each once, sorted by {sort}");
+    }
+    let list = dashboard.get("/findings").await;
+    assert_eq!(list.json()["total"], json!({ "count": stored.len(), "isExact": true }));
+    let tag = list.headers["etag"].to_str().unwrap();
+    let same =
+        dashboard.send(Method::GET, "/findings", ADMIN, &[("if-none-match", tag)], String::new()).await;
+    assert_eq!((same.status, same.body.as_str()), (304, ""));
+    rows
+}
+
+async fn decisions_show(dashboard: &Dashboard, rows: &[Value]) {
+    let name =
+        |row: &Value| json!({ "repositoryId": row["repositoryId"], "fingerprint": row["fingerprint"] });
+    let path = |row: &Value| {
+        format!(
+            "/findings/{}/{}",
+            row["repositoryId"].as_str().unwrap(),
+            row["fingerprint"].as_str().unwrap()
+        )
+    };
+    let refused =
+        dashboard.post(&format!("{}/triage", path(&rows[0])), &json!({ "state": "accepted" })).await;
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    let decision = json!({ "state": "revoked", "reason": "rotated" });
+    let decided = dashboard.post(&format!("{}/triage", path(&rows[0])), &decision).await;
+    assert_eq!(decided.items()[0]["by"], "ada", "{}", decided.body);
+    let bulk = json!({ "findings": [name(&rows[1]), { "repositoryId": "none", "fingerprint": "v1-0" }],
+        "decision": { "state": "false-positive" } });
+    let several = dashboard.post("/findings/triage", &bulk).await.items();
+    assert!(several[0]["error"].is_null() && several[1]["error"].is_string(), "{several:?}");
+    eventually(SOON, "decisions show", async || {
+        let list = dashboard.get("/findings?triage=revoked,false-positive&closed=true").await;
+        (list.items().len() >= 2).then_some(())
+    })
+    .await;
+    let detail = dashboard.get(&path(&rows[0])).await.json();
+    assert_eq!((detail["triage"].as_str(), detail["isOpen"].as_bool()), (Some("revoked"), Some(false)));
+    assert_eq!(detail["decisions"][0]["reason"], "rotated");
+    assert!(
+        detail["rule"]["rotate"].is_array() && detail["places"][0]["commit"] == detail["commit"],
+        "{detail}"
+    );
+    eventually(SOON, "what was done and refused is in the audit log", async || {
+        let log = dashboard.get("/audit").await.items();
+        let has = |action: &str, who: &str, is_refused: bool| {
+            log.iter().any(|entry| {
+                entry["action"] == action && entry["who"] == who && (entry["error"] != "") == is_refused
+            })
+        };
+        (has("findings-triage", "ada", false) && has("request-create", "vic", true)).then_some(())
+    })
+    .await;
+}
+
+async fn schedules_do_as_they_are_told(dashboard: &Dashboard, repository: &str) {
+    let new = json!({ "id": "nightly", "repositoryId": repository, "cron": "0 0 1 1 *" });
+    assert_eq!(dashboard.post("/schedules", &new).await.status, 201);
+    assert_eq!(dashboard.post("/schedules", &new).await.status, 422, "there is one");
+    let wrong = json!({ "repositoryId": repository, "cron": "now and then" });
+    assert_eq!(dashboard.post("/schedules", &wrong).await.status, 422);
+    for change in ["pause", "resume", "run-now"] {
+        let changed = dashboard.post(&format!("/schedules/nightly/{change}"), &json!({})).await;
+        assert_eq!(changed.status, 204, "{change}: {}", changed.body);
+    }
+    eventually(SOON, "the schedule shows", async || {
+        let list = dashboard.get("/schedules").await.items();
+        (list.len() == 1 && list[0]["last"]["requestId"].is_string()).then_some(())
+    })
+    .await;
+    let removed = dashboard.send(Method::DELETE, "/schedules/nightly", ADMIN, &[], String::new()).await;
+    assert_eq!(removed.status, 204);
+    assert_eq!(dashboard.get("/schedules/nightly").await.status, 404);
+}
+
+/// The first event after a place.
+async fn first_event(dashboard: &Dashboard) -> String {
+    let request = Request::builder()
+        .uri(format!("http://{}/api/v1/events", dashboard.address))
+        .header("authorization", format!("Bearer {ADMIN}"))
+        .header("last-event-id", "0");
+    let response = dashboard.client.request(request.body(Full::default()).unwrap()).await.unwrap();
+    let frame = response.into_body().frame().await.unwrap().unwrap();
+    String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_shows_what_is_and_does_what_it_says() {
+    let (system, dashboard, generated) = scanned(41).await;
+    let (request, repository) = scan(&dashboard, generated.repository.path().to_str().unwrap()).await;
+    assert_eq!(dashboard.get(&format!("/requests/{request}/batches")).await.items().len(), 3);
+
+    let rows = findings_are_those_that_are_stored(&system, &dashboard, &repository).await;
+    decisions_show(&dashboard, &rows).await;
+    schedules_do_as_they_are_told(&dashboard, &repository).await;
+
+    let mut shown = String::new();
+    for format in ["text", "json", "jsonl", "sarif", "csv", "junit", "gitlab", "html"] {
+        let export = dashboard.get(&format!("/exports/{format}?closed=true")).await;
+        assert_eq!(export.status, 200, "{format}: {}", export.body);
+        shown += &export.body;
+    }
+    for list in [
+        "/requests",
+        "/repositories",
+        "/agents",
+        "/queues",
+        "/dead-letters",
+        "/alerts",
+        "/overview",
+        "/findings",
+    ] {
+        let list = dashboard.get(list).await;
+        assert_eq!(list.status, 200, "{}", list.body);
+        shown += &list.body;
+    }
+    let event = first_event(&dashboard).await;
+    assert!(event.contains("id: 1\n") && event.contains("event: repository-scan\n"), "{event}");
+    let badge = dashboard.get(&format!("/repositories/{repository}/badge.svg")).await;
+    assert!(badge.body.contains(" open</title>"), "{}", badge.body);
+    for planted in &generated.planted {
+        assert!(!shown.contains(&*String::from_utf8_lossy(planted.secret.as_bytes())), "{}", planted.rule_id);
+    }
+
+    // Who has no repository sees none, and none of what belongs to all.
+    for (path, status) in [("/findings", 200), ("/requests", 200), ("/queues", 403), ("/dead-letters", 403)] {
+        let seen = dashboard.send(Method::GET, path, STRANGER, &[], String::new()).await;
+        assert_eq!(seen.status, status, "{path}: {}", seen.body);
+        assert!(status != 200 || seen.items().is_empty(), "{path}");
+    }
+    for path in [format!("/requests/{request}"), format!("/repositories/{repository}/history")] {
+        assert_eq!(dashboard.send(Method::GET, &path, STRANGER, &[], String::new()).await.status, 404);
+    }
+    let forget = json!({ "all": true }).to_string();
+    let path = format!("/repositories/{repository}/forget");
+    assert_eq!(dashboard.send(Method::POST, &path, STRANGER, &[], forget.clone()).await.status, 403);
+    assert!(dashboard.post(&path, &json!({ "all": true })).await.json()["commits"].as_u64() > Some(100));
+    assert_eq!(dashboard.send(Method::GET, "/findings", "wrong", &[], String::new()).await.status, 401);
+}
