@@ -146,7 +146,7 @@ pub(super) async fn show(
         row.repository_id == repository.as_str() && row.fingerprint == finding.fingerprint.0
     };
     let row = all.iter().find(is_this);
-    let elsewhere: Vec<Value> = all.iter().filter(|row| !is_this(row)).map(|row| shown(row)).collect();
+    let elsewhere: Vec<Value> = all.iter().filter(|row| !is_this(row)).map(shown).collect();
     let rule = secretscan_rules::builtin().rules().iter().find(|rule| rule.id == finding.rule_id.as_str()).map(
         |rule| context! { documentation => rule.documentation.as_deref(), description => rule.description.as_str() },
     );

@@ -179,7 +179,7 @@ pub(super) async fn show(
         trail => trail(&scan),
         rows => batches(&scan),
         not_scanned => scan.found.as_ref().map(|found| shown(&found.not_scanned)),
-        found => scan.found.as_ref().map(|found| shown(found)),
+        found => scan.found.as_ref().map(shown),
     };
     Ok(page(Some(&visitor), "request.html", "Request", about))
 }
