@@ -12,13 +12,25 @@ use crate::repository::open;
 /// So many commits are asked for their authors, the last ones.
 const MAX_ASKED: usize = 10_000;
 
-/// Those who wrote these commits, by name and address as the commits say, at most so many, who wrote most first.
+/// Who wrote commits, and when, as the commits say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authorship {
+    /// Names and addresses, who wrote most first.
+    pub authors: Vec<(String, String)>,
+    /// The earliest author time, in seconds since the Unix epoch; 0 of no commits.
+    pub first: i64,
+    /// The latest one.
+    pub last: i64,
+}
+
+/// Who wrote these commits, at most so many, and when.
 ///
 /// # Errors
 /// When a commit can't be read.
-pub fn authors(repo: &Path, commits: &[CommitId], max: usize) -> Result<Vec<(String, String)>, GitError> {
+pub fn authorship(repo: &Path, commits: &[CommitId], max: usize) -> Result<Authorship, GitError> {
     let repository = open(repo)?;
     let mut counts: HashMap<(String, String), usize> = HashMap::new();
+    let mut times: Option<(i64, i64)> = None;
     for id in commits.iter().rev().take(MAX_ASKED) {
         let id = Oid::from_bytes(id.as_bytes());
         let commit =
@@ -26,8 +38,12 @@ pub fn authors(repo: &Path, commits: &[CommitId], max: usize) -> Result<Vec<(Str
         let author = commit.author();
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         *counts.entry((text(author.name_bytes()), text(author.email_bytes()))).or_default() += 1;
+        let time = author.when().seconds();
+        times = Some(times.map_or((time, time), |(first, last)| (first.min(time), last.max(time))));
     }
     let mut authors: Vec<_> = counts.into_iter().collect();
     authors.sort_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.cmp(b)));
-    Ok(authors.into_iter().take(max).map(|(author, _)| author).collect())
+    let authors = authors.into_iter().take(max).map(|(author, _)| author).collect();
+    let (first, last) = times.unwrap_or_default();
+    Ok(Authorship { authors, first, last })
 }

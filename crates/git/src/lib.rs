@@ -47,7 +47,7 @@ mod trees;
 
 pub use arrivals::{Arrival, Arrivals, arrivals};
 pub use attribution::{FindingSink, LocatedFinding, Origin};
-pub use authors::authors;
+pub use authors::{Authorship, authorship};
 pub use batch::{BatchCutter, BatchLimits, CutBatch};
 pub use checkout::Checkout;
 pub use command::ChildLimits;

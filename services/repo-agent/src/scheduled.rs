@@ -187,24 +187,27 @@ impl Agent {
                 let name = masked.map_or(name.into(), |masked| String::from_utf8_lossy(&masked).into_owned());
                 name.chars().take(MAX_CHARS).collect()
             };
-            let authors = secretscan_git::authors(mirror.path(), &new, MAX_NAMES)?;
-            let authors =
-                authors.iter().map(|(name, address)| format!("{} <{}>", shown(name), shown(address)));
-            let authors: Vec<String> = authors.collect();
+            let written = secretscan_git::authorship(mirror.path(), &new, MAX_NAMES)?;
+            let full = |(name, address): &(String, String)| format!("{} <{}>", shown(name), shown(address));
+            let authors = written.authors.iter().map(full).collect();
             let tips: HashSet<String> = new.iter().map(CommitId::to_string).collect();
             let refs = secretscan_git::refs(mirror.path())?.into_iter();
             let refs = refs.filter(|(_, id)| tips.contains(id)).take(MAX_NAMES);
-            Ok((refs.map(|(name, _)| shown(&name)).collect(), authors, new.len() as u64))
+            Ok(v1::UnknownCommits {
+                count: new.len() as u64,
+                refs: refs.map(|(name, _)| shown(&name)).collect(),
+                authors,
+                first_written: written.first,
+                last_written: written.last,
+                ..v1::UnknownCommits::default()
+            })
         });
-        let (refs, authors, count) = named.await?;
         Ok(v1::UnknownCommits {
             repository_id: repository.to_string(),
             request_id: scan.id.to_string(),
-            count,
-            refs,
-            authors,
             schedule_id: run.schedule.to_string(),
             at: now().0,
+            ..named.await?
         })
     }
 }

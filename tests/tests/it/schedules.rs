@@ -174,6 +174,11 @@ async fn a_run_tells_of_commits_that_no_push_announced_and_scans_just_those() {
     assert_eq!((told[0].count, told[0].request_id.as_str()), (3, third.id.as_str()));
     assert_eq!(told[0].refs, ["refs/heads/sneaky"]);
     assert_eq!(told[0].authors, ["Mallory <mallory@example.com>", "Trent <trent@example.com>"]);
+    let times = repository.git(&["log", "--format=%at", "main..sneaky"]).unwrap();
+    let times = String::from_utf8(times).unwrap();
+    let mut times: Vec<i64> = times.lines().map(|time| time.parse().unwrap()).collect();
+    times.sort_unstable();
+    assert_eq!((told[0].first_written, told[0].last_written), (times[0], times[2]));
     assert_eq!((&told[0].schedule_id, &told[0].repository_id), (&id.to_string(), &repository_id.to_string()));
 
     // What a push announced is no news.

@@ -55,6 +55,9 @@ pub(crate) enum Detail {
         count: u64,
         refs: Vec<String>,
         authors: Vec<String>,
+        /// When they were written, as the commits say; empty where the event does not tell.
+        first_written: String,
+        last_written: String,
         schedule_id: String,
         request_id: String,
     },
@@ -145,6 +148,10 @@ impl Reader {
     pub(crate) async fn unknown_commits(&self, event: v1::UnknownCommits) -> Result<Option<Item>, BusError> {
         let Ok(id) = event.repository_id.parse::<RepositoryId>() else { return Ok(None) };
         let Ok(request) = event.request_id.parse() else { return Ok(None) };
+        let written = |seconds: i64| match seconds {
+            0 => String::new(),
+            seconds => time(seconds.saturating_mul(1_000)),
+        };
         let some = |names: Vec<String>| names.iter().take(MAX_NAMES).map(|name| cut(name)).collect();
         Ok(Some(Item {
             kind: Occasion::UnknownCommits,
@@ -157,6 +164,8 @@ impl Reader {
                 count: event.count,
                 refs: some(event.refs),
                 authors: some(event.authors),
+                first_written: written(event.first_written),
+                last_written: written(event.last_written),
                 schedule_id: event.schedule_id,
                 request_id: event.request_id,
             },

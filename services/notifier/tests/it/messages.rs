@@ -42,6 +42,8 @@ async fn happen(stage: &Stage) {
         authors: vec!["A & B".into()],
         schedule_id: "nightly".into(),
         at: 1_700_000_000_000,
+        first_written: 1_699_000_000,
+        last_written: 1_699_000_060,
     };
     stage.publish(&format!("secretscan.event.alert.unknown-commits.{repository}"), &alert).await;
     stage.dead_letter("what is it?").await;
