@@ -222,7 +222,11 @@ fn lanes(
          ORDER BY f.first_seen {direction}, f.tie {direction}"
     );
     let mut lanes = Vec::new();
+    let kinds = kinds(db, scope, filter)?;
     for (severity, is_open) in combinations(filter) {
+        if kinds.as_ref().is_some_and(|kinds| !kinds.contains(&(severity, is_open))) {
+            continue;
+        }
         let is_before = order == FindingOrder::Severity && after.is_some_and(|(rank, ..)| severity < rank);
         if is_before {
             continue;
@@ -238,6 +242,28 @@ fn lanes(
         lanes.push((severity, Lane { sql: sql.clone(), condition }));
     }
     Ok(lanes)
+}
+
+/// The severities and whether open of which there are findings that stand so, or were decided about so, where only some are
+/// wanted: to look for what there is none of would be to look at every finding.
+fn kinds(
+    db: &Connection,
+    scope: &Scope,
+    filter: &FindingFilter,
+) -> rusqlite::Result<Option<Vec<(i64, bool)>>> {
+    if filter.standings.is_empty() && filter.triages.is_empty() {
+        return Ok(None);
+    }
+    let FindingFilter { repository, rule, standings, triages, .. } = filter.clone();
+    let counted = FindingFilter { repository, rule, standings, triages, ..FindingFilter::default() };
+    let mut condition = base(scope, &counted);
+    condition.and("f.count > 0", []);
+    let sql =
+        format!("SELECT DISTINCT f.severity, f.is_open FROM finding_counts f WHERE {}", condition.sql());
+    let mut query = db.prepare_cached(&sql)?;
+    let kinds =
+        query.query_map(params_from_iter(condition.parameters()), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    kinds.collect::<Result<_, _>>().map(Some)
 }
 
 /// The severities and whether open, for which the indexes have the order.
