@@ -95,7 +95,11 @@ fn says_outage(error: &(dyn std::error::Error + 'static)) -> bool {
     use async_nats::jetstream::object_store::{PutError, PutErrorKind};
     use async_nats::jetstream::{Error, ErrorCode};
     if let Some(error) = error.downcast_ref::<PublishError>() {
-        return matches!(error.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe);
+        // Nobody answers for a stream whose replicas are choosing a leader.
+        return matches!(
+            error.kind(),
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe | PublishErrorKind::StreamNotFound
+        );
     }
     if let Some(error) = error.downcast_ref::<RequestError>() {
         return matches!(error.kind(), RequestErrorKind::TimedOut | RequestErrorKind::NoResponders);

@@ -34,6 +34,8 @@ async fn start_services(cluster: &TestCluster, dir: &std::path::Path, stop: &Sto
         config.mirrors.dir = dir.join(format!("mirrors-{number}"));
         config.fetch.allow_local = true;
         config.batches.max_commits = 5;
+        // Each election that a slow machine draws out costs an attempt.
+        config.agent.max_attempts = 20;
         services.spawn(async move { secretscan_repo_agent::run(bus, config, token).await.unwrap() });
         let (bus, token) = (connect(cluster, "batch-agent").await, stop.clone());
         let mut config = secretscan_batch_agent::Config::default();

@@ -55,7 +55,8 @@ async fn the_api_is_as_its_document_says() {
         .args(["--exclude-checks", "positive_data_acceptance"])
         // It has no end.
         .args(["--exclude-path", "/api/v1/events"])
-        .args(["--max-examples", "3", "--seed", "1", "--workers", "2", "--generation-database", "none"])
+        // One thread: with two, Python 3.11 fails now and then as it parses (SystemError: AST constructor recursion depth).
+        .args(["--max-examples", "3", "--seed", "1", "--workers", "1", "--generation-database", "none"])
         .args([
             "--generation-with-security-parameters",
             "false",

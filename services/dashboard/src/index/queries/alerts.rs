@@ -32,6 +32,10 @@ pub struct AlertRow {
     pub refs: Vec<String>,
     /// Who wrote the commits, or who skipped the hook, as they say: some of them.
     pub people: Vec<String>,
+    /// When the first of the commits was written, as it says.
+    pub first_written: Option<String>,
+    /// When the last of them was.
+    pub last_written: Option<String>,
     /// The request that found the commits.
     pub request_id: Option<String>,
     /// The hook that was skipped.
@@ -51,6 +55,8 @@ impl AlertRow {
             count: 0,
             refs: Vec::new(),
             people: Vec::new(),
+            first_written: None,
+            last_written: None,
             request_id: None,
             hook: None,
             kind,
@@ -72,8 +78,17 @@ impl AlertRow {
     }
 
     fn of_commits(self, unknown: v1::UnknownCommits) -> Self {
-        let request_id = Some(unknown.request_id);
-        Self { count: unknown.count, refs: unknown.refs, people: unknown.authors, request_id, ..self }
+        // Events of before do not tell.
+        let written = |seconds: i64| (seconds != 0).then(|| time(seconds.saturating_mul(1_000)));
+        Self {
+            count: unknown.count,
+            refs: unknown.refs,
+            people: unknown.authors,
+            first_written: written(unknown.first_written),
+            last_written: written(unknown.last_written),
+            request_id: Some(unknown.request_id),
+            ..self
+        }
     }
 }
 
