@@ -13,25 +13,13 @@ use crate::exit::Outcome;
 use crate::lists::{self, ListFormat};
 use crate::output;
 
-const STATES: [&str; 9] = [
-    "New",
-    "Validating",
-    "Queued",
-    "Scheduling",
-    "Scheduled",
-    "InProgress",
-    "Completed",
-    "Failed",
-    "Cancelled",
-];
-
 /// List the scan requests, newest first
 #[derive(clap::Args)]
 #[command(after_help = "Example: secretscan requests --state Queued,InProgress")]
 pub struct Arguments {
     /// Only requests in these states, separated by commas
     #[arg(
-        long, value_name = "STATE", value_parser = clap::builder::PossibleValuesParser::new(STATES),
+        long, value_name = "STATE", value_parser = clap::builder::PossibleValuesParser::new(ScanState::NAMES),
         ignore_case = true, value_delimiter = ','
     )]
     state: Vec<String>,

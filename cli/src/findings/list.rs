@@ -170,7 +170,7 @@ fn row(repository: &str, record: &Record, now: Timestamp) -> [String; 8] {
     let Record { finding, whereabouts, triage, .. } = record;
     [
         finding.severity.clone(),
-        record::state_name(whereabouts.state).to_owned(),
+        whereabouts.state.name().to_owned(),
         if whereabouts.place == Place::Tip { "yes" } else { "no" }.to_owned(),
         triage.state(now).name().to_owned(),
         finding.rule_id.to_string(),

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use secretscan_bus::{Bus, BusError};
 use secretscan_model::lifecycle::whereabouts;
 use secretscan_model::{
-    Finding, FindingState, Look, Place, RepositoryId, RequestId, ScanState, Timestamp, Triage, TriageState,
-    Whereabouts,
+    Finding, Look, Place, RepositoryId, RequestId, ScanState, Timestamp, Triage, TriageState, Whereabouts,
 };
 use serde::Serialize;
 
@@ -39,16 +38,6 @@ pub async fn load(bus: &Bus, only: Option<&RepositoryId>) -> Result<Vec<Record>,
         }
     };
     Ok(bus.findings(only).await?.into_iter().map(record).collect())
-}
-
-/// The name of a state, as it is shown and asked for.
-pub fn state_name(state: FindingState) -> &'static str {
-    match state {
-        FindingState::Open => "open",
-        FindingState::OnlyInHistory => "only-in-history",
-        FindingState::Resolved => "resolved",
-        FindingState::Reopened => "reopened",
-    }
 }
 
 /// A look at the refs, as programs get it.
@@ -126,7 +115,7 @@ impl<'a> FindingView<'a> {
             path: finding.display_path().into_owned(),
             line: introduced.line,
             commit: introduced.commit.to_string(),
-            standing: state_name(whereabouts.state),
+            standing: whereabouts.state.name(),
             is_at_tip: whereabouts.place == Place::Tip,
             since: whereabouts.since.as_ref().map(LookView::new),
             first_seen: finding.seen.as_ref().map(|seen| LookView::new(&seen.first)),

@@ -103,7 +103,7 @@ fn write_text(
     field("excerpt", &introduced.excerpt)?;
     field("introduced", &format!("commit {} by {}", introduced.commit, introduced.author.name))?;
     let since = whereabouts.since.as_ref().map_or_else(String::new, |look| format!(" since {}", said(look)));
-    field("standing", &format!("{}{since}", record::state_name(whereabouts.state)))?;
+    field("standing", &format!("{}{since}", whereabouts.state.name()))?;
     field("at a tip", if whereabouts.place == Place::Tip { "yes" } else { "no" })?;
     if let Some(seen) = &finding.seen {
         field("first seen", &said(&seen.first))?;
@@ -131,7 +131,7 @@ fn write_text(
     for other in same {
         let (place, at) = (other.finding.display_path(), other.finding.introduced());
         let word = if at < introduced { "first in" } else { "also in" };
-        let state = record::state_name(other.whereabouts.state);
+        let state = other.whereabouts.state.name();
         field(
             word,
             &format!("{place}:{}, commit {}, {state}, {}", at.line, at.commit, other.finding.fingerprint.0),

@@ -50,6 +50,19 @@ pub enum ScanState {
 }
 
 impl ScanState {
+    /// The names of all states, in the order of a request's life.
+    pub const NAMES: [&str; 9] = [
+        "New",
+        "Validating",
+        "Queued",
+        "Scheduling",
+        "Scheduled",
+        "InProgress",
+        "Completed",
+        "Failed",
+        "Cancelled",
+    ];
+
     /// The name of the state, as the specification gives it.
     pub fn name(&self) -> &'static str {
         match self {

@@ -86,6 +86,18 @@ pub enum FindingState {
     Reopened,
 }
 
+impl FindingState {
+    /// The name, as it is shown and asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::OnlyInHistory => "only-in-history",
+            Self::Resolved => "resolved",
+            Self::Reopened => "reopened",
+        }
+    }
+}
+
 /// All that is known of where a finding stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whereabouts {

@@ -109,15 +109,6 @@ fn confidence_rank(confidence: &str) -> i64 {
     }
 }
 
-fn standing_name(state: FindingState) -> &'static str {
-    match state {
-        FindingState::Open => "open",
-        FindingState::OnlyInHistory => "only-in-history",
-        FindingState::Resolved => "resolved",
-        FindingState::Reopened => "reopened",
-    }
-}
-
 impl Applier {
     /// Writes what a change says. The outer error is that of the database.
     ///
@@ -404,7 +395,7 @@ impl Applier {
             Some(change) => ("resolved-by-rules", change.at.0),
             None => {
                 let since = whereabouts.since.as_ref().map_or(0, |look| look.at.0);
-                (standing_name(whereabouts.state), since)
+                (whereabouts.state.name(), since)
             }
         };
         let state = triage.state(now);

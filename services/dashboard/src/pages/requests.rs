@@ -24,18 +24,6 @@ const ROWS: usize = 50;
 /// Batches that are named one by one.
 const BATCHES: usize = 500;
 
-const STATES: [&str; 9] = [
-    "New",
-    "Validating",
-    "Queued",
-    "Scheduling",
-    "Scheduled",
-    "InProgress",
-    "Completed",
-    "Failed",
-    "Cancelled",
-];
-
 pub(super) async fn index(
     visitor: Visitor,
     State(app): State<Arc<App>>,
@@ -61,7 +49,7 @@ pub(super) async fn index(
         total => shown(&count(&app.index, scope, &filter).await?),
         is_filtered => filter != RequestFilter::default(),
         pages => params.pages("/requests", found.next.as_deref()),
-        states => STATES.to_vec(),
+        states => ScanState::NAMES.to_vec(),
         repositories => repositories::names(&app, scope).await?,
         fields => shown(&params.values()),
     };
