@@ -21,6 +21,7 @@ use hyper_util::rt::TokioExecutor;
 use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_dashboard::auth::Auth;
 use secretscan_dashboard::index::Index;
+use secretscan_dashboard::queues::Queues;
 use secretscan_dashboard::state::App;
 use secretscan_dashboard::{Config, api};
 use secretscan_testkit::TestServer;
@@ -52,7 +53,7 @@ const PEOPLE: [(&str, &str); 3] = [("all", ""), ("one team", "'team-7'"), ("half
 const GOAL: Duration = Duration::from_millis(50);
 
 /// The lists: what it is, who asks, and where.
-const LISTS: [(&str, usize, &str); 22] = [
+const LISTS: [(&str, usize, &str); 25] = [
     ("findings", 0, "/findings"),
     ("findings, newest first", 0, "/findings?sort=newest"),
     ("findings, oldest first, closed too", 0, "/findings?sort=oldest&closed=true"),
@@ -66,7 +67,10 @@ const LISTS: [(&str, usize, &str); 22] = [
     ("findings, false positives", 0, "/findings?triage=false-positive&closed=true"),
     ("findings, resolved", 0, "/findings?standing=resolved&closed=true"),
     ("findings, a path that many have", 0, "/findings?path=src"),
+    ("findings, a path that one has", 0, "/findings?path=settings-77777.toml"),
     ("findings, a path that none has", 0, "/findings?path=nowhere"),
+    ("findings, a path that none has, of a rule", 0, "/findings?path=nowhere&rule=rule-7"),
+    ("findings, accepted, of which there are none", 0, "/findings?triage=accepted&closed=true"),
     ("findings, one team", 1, "/findings"),
     ("findings, half of the teams", 2, "/findings"),
     ("secrets that repositories share", 0, "/shared-secrets"),
@@ -88,8 +92,9 @@ async fn main() -> anyhow::Result<()> {
         requests: arguments.requests,
     };
     let started = Instant::now();
+    println!("writing {size:?} into the index, which takes minutes");
     records::write(&mut writer, size)?;
-    println!("{size:?} are in the index after {:.0} s", started.elapsed().as_secs_f64());
+    println!("they are in the index after {:.0} s", started.elapsed().as_secs_f64());
     println!(
         "the index has {} MB",
         std::fs::read_dir(dir.path())?.flatten().map(|own| bytes(&own.path())).sum::<u64>() >> 20
@@ -141,7 +146,7 @@ async fn serve(bus: Bus, index: Index, repositories: u64) -> anyhow::Result<Stri
     let config: Config = secretscan_service::parse(&text, [])?;
     let public_url = "http://127.0.0.1".to_owned();
     let auth = Auth::new(&config.auth, &public_url)?;
-    let app = App { bus, index, auth, public_url, is_behind_proxy: false };
+    let app = App { bus, index, queues: Queues::default(), auth, public_url, is_behind_proxy: false };
     let router = api::router(&Stop::new()).with_state(Arc::new(app));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let base = format!("http://{}/api/v1", listener.local_addr()?);

@@ -5,7 +5,7 @@
 //! whether the creator may publish to the subject that a consumer delivers to, so who may write a bucket and read it by
 //! consumers may write anywhere. What services read, they read with gets and plain subscriptions; see [`crate::Bucket`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -251,6 +251,7 @@ impl Identity {
                 may.subscribe(&[EVENT_SUBJECTS, AUDIT_SUBJECTS]);
                 may.sort_dead_letters();
                 may.look_at(&Queue::all());
+                may.look_into(&Queue::all());
             }
             Self::Requester => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, "secretscan.event.hook-skipped.*"]);
@@ -385,6 +386,12 @@ impl Permissions {
     fn look_at(&mut self, queues: &[Queue]) {
         let info = |queue: &Queue| format!("$JS.API.CONSUMER.INFO.{}.{}", queue.stream(), queue.consumer());
         self.publish.extend(queues.iter().map(info));
+    }
+
+    /// To read what waits in queues, one by one.
+    fn look_into(&mut self, queues: &[Queue]) {
+        let streams: BTreeSet<&str> = queues.iter().map(|queue| queue.stream()).collect();
+        self.publish.extend(streams.iter().map(|stream| format!("$JS.API.STREAM.MSG.GET.{stream}")));
     }
 
     /// To read the keys of a bucket, one by one.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
+use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind, RawMessageErrorKind};
 use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use futures::{Stream, StreamExt};
+use secretscan_model::Timestamp;
 use secretscan_proto::DecodeError;
 use serde::de::DeserializeOwned;
 
@@ -195,6 +196,23 @@ impl Bus {
         let consumer = self.consumer(queue).await?;
         let info = consumer.cached_info();
         Ok(info.num_pending + info.num_ack_pending as u64)
+    }
+
+    /// When the oldest message of a queue came to it that nobody has finished; `None` when it is empty. Of queues that keep what
+    /// was read, the oldest that is kept.
+    ///
+    /// # Errors
+    /// [`BusError::Pull`] when the server can't be asked.
+    pub async fn oldest_unfinished(&self, queue: Queue) -> Result<Option<Timestamp>, BusError> {
+        let failed = |source| BusError::Pull { consumer: queue.consumer(), source };
+        let stream = self.jetstream.get_stream_no_info(queue.stream()).await;
+        let stream = stream.map_err(|error| failed(Box::new(error)))?;
+        let subject = queue.subject();
+        match stream.raw_message_builder().sequence(1).next_by_subject(subject.as_str()).send().await {
+            Ok(message) => Ok(Some(Timestamp((message.time.unix_timestamp_nanos() / 1_000_000) as i64))),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(failed(Box::new(error))),
+        }
     }
 
     /// Carries out a verdict.

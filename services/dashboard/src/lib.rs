@@ -9,6 +9,8 @@ pub mod auth;
 mod config;
 pub mod index;
 mod pages;
+pub mod queues;
+mod rotation;
 mod server;
 pub mod state;
 

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::auth::{Auth, AuthError};
 use crate::index::{Index, IndexError, feed};
+use crate::queues::Queues;
 use crate::state::App;
 use crate::{Config, api, pages};
 
@@ -56,7 +57,7 @@ impl Server {
         let dir = config.dashboard.index_dir.clone().unwrap_or_else(std::env::temp_dir);
         let (index, writer) = Index::create(&dir)?;
         let is_behind_proxy = config.dashboard.is_behind_proxy;
-        let app = Arc::new(App { bus, index, auth, public_url, is_behind_proxy });
+        let app = Arc::new(App { bus, index, queues: Queues::default(), auth, public_url, is_behind_proxy });
         Ok(Self { listener, app, writer })
     }
 

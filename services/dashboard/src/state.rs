@@ -4,6 +4,7 @@ use secretscan_bus::Bus;
 
 use crate::auth::Auth;
 use crate::index::Index;
+use crate::queues::Queues;
 
 /// Shared by the API and the pages.
 pub struct App {
@@ -11,6 +12,8 @@ pub struct App {
     pub bus: Bus,
     /// The lists.
     pub index: Index,
+    /// What waits between the services.
+    pub queues: Queues,
     /// Who may what.
     pub auth: Auth,
     /// What people type to come here: links are made of it.

@@ -1,5 +1,7 @@
 //! The pages of the dashboard in real browsers.
 
+use std::time::Instant;
+
 use secretscan_testkit::{Change, Random, RepositoryBuilder, SecretKind, SecretText};
 use secretscan_tests::dashboard::Dashboard;
 use secretscan_tests::{Size, System};
@@ -62,9 +64,12 @@ async fn a_scan_is_watched_and_a_finding_decided_about_while_another_looks_on() 
     tom.click("[data-pick]").await.unwrap();
     tom.choose("#state", "revoked").await.unwrap();
     tom.fill("#reason", "rotated").await.unwrap();
+    let decided = Instant::now();
     tom.find("#reason").await.unwrap().send_keys(Key::Enter + "").await.unwrap();
-    tom.sees("#list", "No finding is like that").await;
     vera.sees("#decisions", "revoked").await;
+    // Not asserted: the goal is a second, on a machine that does nothing else.
+    eprintln!("the other view shows the decision {} ms after it was sent", decided.elapsed().as_millis());
+    tom.sees("#list", "No finding is like that").await;
     vera.sees("#tags", "revoked").await;
     let page = vera.browser.source().await.unwrap();
     assert!(page.contains("rotated") && !page.contains(&secret.secrets[0].1), "a secret is on a page");

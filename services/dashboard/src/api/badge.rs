@@ -6,11 +6,13 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use secretscan_model::RepositoryId;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::Problem;
-use super::extract::Path;
+use super::extract::{Path, Query};
 use super::repositories::known;
-use crate::auth::Actor;
+use crate::auth::{Actor, Scope, Unauthorized};
 use crate::index::queries::Severities;
 use crate::state::App;
 
@@ -19,18 +21,30 @@ const LABEL: &str = "secrets";
 const CHARACTER: usize = 7;
 const PADDING: usize = 10;
 
+/// Who may see it without a token.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct BadgeQuery {
+    /// The key of this badge, as its repository's page shows it.
+    key: Option<String>,
+}
+
 /// A picture of how many open findings a repository has
 #[utoipa::path(get, path = "/repositories/{id}/badge.svg", tag = "repositories",
-    params(("id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,128}$")),
+    params(("id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,128}$"), BadgeQuery),
     responses((status = 200, body = String, content_type = "image/svg+xml"),
         (status = 304, description = "As If-None-Match says"),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn badge(
-    actor: Actor,
+    actor: Result<Actor, Unauthorized>,
     State(app): State<Arc<App>>,
     Path(id): Path<RepositoryId>,
-) -> Result<Response, Problem> {
-    let repository = known(&actor, &app, &id).await?;
+    Query(query): Query<BadgeQuery>,
+) -> Result<Response, Response> {
+    let has_key = query.key.is_some_and(|key| app.auth.is_badge_key(&id, &key));
+    let scope = if has_key { Scope::All } else { actor.map_err(IntoResponse::into_response)?.scope };
+    let repository = known(&scope, &app, &id).await.map_err(IntoResponse::into_response)?;
     let (text, colour) = match repository.last_scan {
         None => ("not scanned".to_owned(), "#666"),
         Some(_) => words(repository.open),

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use futures::future::try_join_all;
 use secretscan_bus::dead_letters::DeadLetter;
 use secretscan_bus::now;
-use secretscan_bus::topology::Queue;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -20,6 +18,7 @@ use crate::index::queries::agents::{self, AgentRow};
 use crate::index::queries::alerts::{self, AlertRow};
 use crate::index::queries::audit::{self, AuditFilter, AuditRow};
 use crate::index::queries::overview::{self, Overview};
+use crate::queues::QueueView;
 use crate::state::App;
 
 /// How things stand, and how they came to
@@ -41,15 +40,6 @@ pub async fn agents(
     Ok(List::whole(agents::list(&app.index, &actor.scope, now()).await?))
 }
 
-/// A queue
-#[derive(Serialize, ToSchema)]
-pub struct QueueView {
-    /// Its name.
-    name: String,
-    /// Messages that nobody has finished: waiting, and in hand.
-    unfinished: u64,
-}
-
 /// How much is in the queues between the services
 #[utoipa::path(get, path = "/queues", tag = "operations", responses(
     (status = 200, body = List<QueueView>), (status = 304, description = "As If-None-Match says"),
@@ -62,11 +52,7 @@ pub async fn queues(
     if actor.scope != Scope::All {
         return Err(ActionError::Scope.into());
     }
-    let view = async |queue: Queue| {
-        let unfinished = app.bus.unfinished(queue).await?;
-        Ok::<_, secretscan_bus::BusError>(QueueView { name: queue.consumer(), unfinished })
-    };
-    Ok(List::whole(try_join_all(Queue::all().into_iter().map(view)).await?))
+    Ok(List::whole(app.queues.read(&app.bus).await?.to_vec()))
 }
 
 /// What could not be done

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Json, Path, Query, limit};
 use super::{List, Problem};
 use crate::actions::Actions;
-use crate::auth::Actor;
+use crate::auth::{Actor, Scope};
 use crate::index::queries::repositories::{self, RepositoryRow};
 use crate::state::App;
 
@@ -51,8 +51,8 @@ pub async fn list(
 ///
 /// # Errors
 /// When there is none.
-pub async fn known(actor: &Actor, app: &App, id: &RepositoryId) -> Result<RepositoryRow, Problem> {
-    let known = repositories::get(&app.index, &actor.scope, id.as_str()).await?;
+pub async fn known(scope: &Scope, app: &App, id: &RepositoryId) -> Result<RepositoryRow, Problem> {
+    let known = repositories::get(&app.index, scope, id.as_str()).await?;
     known.ok_or_else(|| Problem::not_found(format!("there is no repository {id}")))
 }
 
@@ -66,7 +66,7 @@ pub async fn get(
     State(app): State<Arc<App>>,
     Path(id): Path<RepositoryId>,
 ) -> Result<axum::Json<RepositoryRow>, Problem> {
-    Ok(axum::Json(known(&actor, &app, &id).await?))
+    Ok(axum::Json(known(&actor.scope, &app, &id).await?))
 }
 
 /// Commits that share their state and their rules
@@ -102,7 +102,7 @@ pub async fn history(
     State(app): State<Arc<App>>,
     Path(id): Path<RepositoryId>,
 ) -> Result<axum::Json<List<TotalView>>, Problem> {
-    known(&actor, &app, &id).await?;
+    known(&actor.scope, &app, &id).await?;
     let totals = app.bus.ledger(&id).head().await?.totals();
     Ok(List::whole(totals.into_iter().map(TotalView::new).collect()))
 }

@@ -10,14 +10,7 @@ use utoipa::ToSchema;
 use super::extract::Path;
 use super::{List, Problem};
 use crate::auth::Actor;
-
-/// What to do about a secret of any kind, in this order.
-const ROTATE: [&str; 4] = [
-    "Make a new secret at the provider.",
-    "Put it where the old one is used, outside of the repository.",
-    "Revoke the old one at the provider: it stays in the history, and in every clone of it.",
-    "Look in the provider's log for uses of the old one that were not yours.",
-];
+use crate::rotation;
 
 /// A rule
 #[derive(Clone, Serialize, ToSchema)]
@@ -35,7 +28,7 @@ pub struct RuleView {
     /// Where the provider describes this kind of secret, and how to make and revoke one.
     documentation: Option<String>,
     /// What to do about a secret that it found, in this order.
-    rotate: [&'static str; 4],
+    rotate: &'static [&'static str],
 }
 
 impl RuleView {
@@ -47,7 +40,7 @@ impl RuleView {
             confidence: rule.confidence.as_str(),
             tags: rule.tags.clone(),
             documentation: rule.documentation.clone(),
-            rotate: ROTATE,
+            rotate: rotation::steps(&rule.id),
         }
     }
 }

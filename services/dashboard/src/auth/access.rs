@@ -1,6 +1,7 @@
 //! Tokens, and the repositories of teams.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -51,28 +52,29 @@ impl Tokens {
     }
 }
 
+/// The repositories of some teams together, and which state of the repositories they are of.
+type Known = HashMap<Vec<String>, (u64, Arc<BTreeSet<RepositoryId>>)>;
+
 /// Which names of repositories belong to which team.
-pub(super) struct Teams(Vec<(String, GlobSet)>);
+pub(super) struct Teams {
+    globs: Vec<(String, GlobSet)>,
+    known: Mutex<Known>,
+}
 
 impl Teams {
     pub fn new(settings: &AuthSettings) -> Result<Self, AuthError> {
-        let teams = Self(
-            settings
-                .teams
-                .iter()
-                .map(|(name, team)| {
-                    let mut globs = GlobSetBuilder::new();
-                    for pattern in &team.repositories {
-                        globs.add(GlobBuilder::new(pattern).literal_separator(true).build()?);
-                    }
-                    Ok((name.clone(), globs.build()?))
-                })
-                .collect::<Result<_, globset::Error>>()
-                .map_err(|error| AuthError::Setting {
-                    key: "auth.teams".into(),
-                    reason: error.to_string(),
-                })?,
-        );
+        let globs = settings
+            .teams
+            .iter()
+            .map(|(name, team)| {
+                let mut globs = GlobSetBuilder::new();
+                for pattern in &team.repositories {
+                    globs.add(GlobBuilder::new(pattern).literal_separator(true).build()?);
+                }
+                Ok((name.clone(), globs.build()?))
+            })
+            .collect::<Result<_, globset::Error>>()
+            .map_err(|error| AuthError::Setting { key: "auth.teams".into(), reason: error.to_string() })?;
         let of_tokens = settings.tokens.iter().flat_map(|token| &token.teams);
         let groups = settings.oidc.iter().flat_map(|oidc| oidc.groups.values());
         for team in of_tokens.chain(groups.flat_map(|group| &group.teams)) {
@@ -81,7 +83,7 @@ impl Teams {
                 return Err(AuthError::Setting { key: "teams".into(), reason });
             }
         }
-        Ok(teams)
+        Ok(Self { globs, known: Mutex::default() })
     }
 
     /// The repositories of these teams, by the names that are known now. Every one if there are no teams.
@@ -89,7 +91,14 @@ impl Teams {
         if teams.is_empty() {
             return Ok(Scope::All);
         }
-        let globs = self.0.iter().filter(|(name, _)| teams.contains(name)).map(|(_, globs)| globs.clone());
+        // Asked for before they are read: what changes meanwhile makes them old.
+        let state = index.state_of_repositories();
+        let is_current = |(of, _): &&(u64, Arc<BTreeSet<RepositoryId>>)| *of == state;
+        if let Some((_, known)) = self.known().get(teams).filter(is_current) {
+            return Ok(Scope::Only(known.clone()));
+        }
+        let globs =
+            self.globs.iter().filter(|(name, _)| teams.contains(name)).map(|(_, globs)| globs.clone());
         let globs: Vec<GlobSet> = globs.collect();
         let found = index.read(move |db| {
             let mut asked = db.prepare_cached("SELECT id, name FROM repositories")?;
@@ -100,7 +109,13 @@ impl Teams {
             .collect::<Result<Vec<_>, _>>()
         });
         let ids = found.await?.into_iter().filter_map(|(id, _)| id.parse::<RepositoryId>().ok());
-        Ok(Scope::Only(ids.collect()))
+        let ids = Arc::new(ids.collect::<BTreeSet<_>>());
+        self.known().insert(teams.to_vec(), (state, ids.clone()));
+        Ok(Scope::Only(ids))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,7 +166,7 @@ mod tests {
     fn one_star_stops_at_a_slash() {
         let teams =
             Teams::new(&settings("[auth.teams.shop]\nrepositories = ['h/acme/*', 'h/all/**']")).unwrap();
-        let is_match = |name: &str| teams.0[0].1.is_match(name);
+        let is_match = |name: &str| teams.globs[0].1.is_match(name);
         assert!(is_match("h/acme/shop") && is_match("h/all/a/b"));
         assert!(!is_match("h/acme/a/b") && !is_match("x/h/acme/shop"));
     }

@@ -16,10 +16,12 @@ mod settings;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum_extra::extract::cookie::{Key, SignedCookieJar};
+use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
 use secretscan_bus::now;
 use secretscan_model::RepositoryId;
@@ -41,6 +43,8 @@ use crate::index::{Index, IndexError};
 
 /// Keeps a login at the provider while the person is there.
 const FLOW_COOKIE: &str = "secretscan-login";
+/// Of a badge's key.
+const BADGE_KEY_BYTES: usize = 16;
 /// Less can be guessed.
 const MIN_KEY_BYTES: usize = 32;
 
@@ -73,7 +77,7 @@ pub enum Scope {
     /// Every one, and what belongs to none, such as agents and dead letters.
     All,
     /// Those of the person's teams.
-    Only(BTreeSet<RepositoryId>),
+    Only(Arc<BTreeSet<RepositoryId>>),
 }
 
 impl Scope {
@@ -260,6 +264,26 @@ impl Auth {
         let (login, next) = finished.inspect_err(|_| self.limit.failed(address, now()))?;
         let jar = jar.remove(self.cookies.cookie(FLOW_COOKIE, String::new()));
         Ok((self.cookies.with_session(jar, &Session::new(login, now())), next))
+    }
+
+    /// What the address of a repository's badge holds, so that a README can show it without a token: it opens nothing else. It
+    /// lives as long as the key of the sessions.
+    pub fn badge_key(&self, repository: &RepositoryId) -> String {
+        BASE64URL_NOPAD.encode(&self.badge_mac(repository).finalize().into_bytes()[..BADGE_KEY_BYTES])
+    }
+
+    /// Whether this is it.
+    pub fn is_badge_key(&self, repository: &RepositoryId, shown: &str) -> bool {
+        let shown = BASE64URL_NOPAD.decode(shown.as_bytes()).unwrap_or_default();
+        shown.len() == BADGE_KEY_BYTES && self.badge_mac(repository).verify_truncated_left(&shown).is_ok()
+    }
+
+    fn badge_mac(&self, repository: &RepositoryId) -> Hmac<Sha256> {
+        let key = self.cookies.key.signing();
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+        mac.update(b"badge ");
+        mac.update(repository.as_str().as_bytes());
+        mac
     }
 
     /// Ends the session of this browser.

@@ -407,7 +407,7 @@ impl Applier {
         };
         db.prepare_cached(
             "UPDATE findings SET standing = ?2, since = ?3, is_tip = ?4, triage = ?5, decided = ?6, expires = ?7, is_open = ?8 \
-             WHERE id = ?1",
+             WHERE id = ?1 AND (standing, since, is_tip, triage, decided, expires, is_open) IS NOT (?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             id,

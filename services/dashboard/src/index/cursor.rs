@@ -76,6 +76,13 @@ impl Condition {
         }
     }
 
+    /// And another one.
+    pub(super) fn with(mut self, other: &Self) -> Self {
+        self.terms.extend(other.terms.iter().cloned());
+        self.parameters.extend(other.parameters.iter().cloned());
+        self
+    }
+
     /// As it stands after WHERE.
     pub(super) fn sql(&self) -> String {
         if self.terms.is_empty() { "1".to_owned() } else { self.terms.join(" AND ") }

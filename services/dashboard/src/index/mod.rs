@@ -11,6 +11,7 @@ mod feed;
 pub mod queries;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
@@ -71,6 +72,8 @@ struct Inner {
     idle: Mutex<Vec<Connection>>,
     changed: broadcast::Sender<Changed>,
     caught_up: watch::Sender<Vec<Source>>,
+    /// Grows when records of repositories change.
+    repositories: AtomicU64,
     /// Removed when the last reader is gone.
     _dir: tempfile::TempDir,
 }
@@ -100,6 +103,7 @@ impl Index {
             idle: Mutex::default(),
             changed: broadcast::Sender::new(CHANGES),
             caught_up: watch::Sender::default(),
+            repositories: AtomicU64::default(),
             _dir: own,
         };
         Ok((Self(Arc::new(inner)), writer))
@@ -166,7 +170,15 @@ impl Index {
         let _ = caught_up.wait_for(|sources| sources.len() == Source::ALL.len()).await;
     }
 
+    /// A number that is another one when repositories came, went or changed.
+    pub(crate) fn state_of_repositories(&self) -> u64 {
+        self.0.repositories.load(Ordering::Acquire)
+    }
+
     fn tell(&self, changed: Changed) {
+        if changed.sources.contains(&Source::Repositories) {
+            self.0.repositories.fetch_add(1, Ordering::Release);
+        }
         // Nobody may be listening.
         let _ = self.0.changed.send(changed);
     }

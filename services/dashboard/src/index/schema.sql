@@ -87,7 +87,24 @@ CREATE INDEX findings_of_rule ON findings (rule, is_open, severity, first_seen, 
 CREATE INDEX findings_of_author ON findings (email, is_open, severity, first_seen, tie);
 CREATE INDEX findings_of_secret ON findings (repository, secret);
 CREATE INDEX findings_by_hash ON findings (hash, is_open, severity, first_seen, tie);
+-- Few are decided about, or gone.
+CREATE INDEX findings_by_triage ON findings (triage, is_open, severity, first_seen, tie) WHERE triage <> 'open';
+CREATE INDEX findings_by_standing ON findings (standing, is_open, severity, first_seen, tie) WHERE standing <> 'open';
 CREATE INDEX findings_that_expire ON findings (expires) WHERE expires IS NOT NULL;
+
+-- Which paths contain three characters in a row, to find those that contain a text.
+CREATE VIRTUAL TABLE finding_paths
+USING fts5(path, content = '', contentless_delete = 1, detail = none, tokenize = 'trigram');
+CREATE TRIGGER path_added AFTER INSERT ON findings BEGIN
+    INSERT INTO finding_paths (rowid, path) VALUES (NEW.id, NEW.path);
+END;
+CREATE TRIGGER path_removed AFTER DELETE ON findings BEGIN
+    DELETE FROM finding_paths WHERE rowid = OLD.id;
+END;
+CREATE TRIGGER path_changed AFTER UPDATE OF path ON findings WHEN OLD.path <> NEW.path BEGIN
+    DELETE FROM finding_paths WHERE rowid = OLD.id;
+    INSERT INTO finding_paths (rowid, path) VALUES (NEW.id, NEW.path);
+END;
 
 -- How many findings there are of each kind: counting a million of them takes longer than a page may.
 CREATE TABLE finding_counts (
@@ -100,6 +117,7 @@ CREATE TABLE finding_counts (
     count      INTEGER NOT NULL,
     PRIMARY KEY (repository, rule, severity, standing, triage, is_open)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX finding_counts_of_rule ON finding_counts (rule);
 CREATE TRIGGER finding_added AFTER INSERT ON findings BEGIN
     INSERT INTO finding_counts
     VALUES (NEW.repository, NEW.rule, NEW.severity, NEW.standing, NEW.triage, NEW.is_open, 1)
@@ -119,6 +137,28 @@ WHEN (OLD.rule, OLD.severity, OLD.standing, OLD.triage, OLD.is_open)
     INSERT INTO finding_counts
     VALUES (NEW.repository, NEW.rule, NEW.severity, NEW.standing, NEW.triage, NEW.is_open, 1)
     ON CONFLICT DO UPDATE SET count = count + 1;
+END;
+
+-- The same over all rules, of each repository, and of all of them together: of the repository ''.
+CREATE TABLE finding_totals (
+    repository TEXT NOT NULL,
+    severity   INTEGER NOT NULL,
+    standing   TEXT NOT NULL,
+    triage     TEXT NOT NULL,
+    is_open    INTEGER NOT NULL,
+    count      INTEGER NOT NULL,
+    PRIMARY KEY (repository, severity, standing, triage, is_open)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER finding_kind_counted AFTER INSERT ON finding_counts BEGIN
+    INSERT INTO finding_totals
+    VALUES (NEW.repository, NEW.severity, NEW.standing, NEW.triage, NEW.is_open, NEW.count),
+        ('', NEW.severity, NEW.standing, NEW.triage, NEW.is_open, NEW.count)
+    ON CONFLICT DO UPDATE SET count = count + excluded.count;
+END;
+CREATE TRIGGER finding_kind_recounted AFTER UPDATE OF count ON finding_counts BEGIN
+    UPDATE finding_totals SET count = count + NEW.count - OLD.count
+    WHERE repository IN (NEW.repository, '') AND severity = NEW.severity AND standing = NEW.standing
+      AND triage = NEW.triage AND is_open = NEW.is_open;
 END;
 
 -- How many findings were opened and closed on each day (days since the Unix epoch), by severity and repository.

@@ -14,6 +14,7 @@ use super::repositories;
 use crate::actions::Actions;
 use crate::auth::Visitor;
 use crate::index::queries::findings::{FindingFilter, FindingOrder, FindingRow, count, list, shared};
+use crate::rotation;
 use crate::state::App;
 
 const ROWS: usize = 50;
@@ -162,6 +163,7 @@ pub(super) async fn show(
         later => finding.later.places.len(),
         elsewhere,
         rule,
+        rotate => rotation::steps(finding.rule_id.as_str()).to_vec(),
         triage => state.name(),
         decisions => triage.decisions.iter().rev().map(|decision| shown(&decision)).collect::<Vec<_>>(),
         here => format!("/findings/{repository}/{}", finding.fingerprint.0),

@@ -10,7 +10,7 @@ use secretscan_bus::now;
 use super::chart::{Bar, bars, slots};
 use super::error::PageError;
 use super::render::{page, shown};
-use crate::auth::Visitor;
+use crate::auth::{Scope, Visitor};
 use crate::index::queries::overview::{Day, Hour, overview};
 use crate::state::App;
 
@@ -27,8 +27,14 @@ pub(super) async fn show(visitor: Visitor, State(app): State<Arc<App>>) -> Resul
             context! { chart => slots(agents.busy, agents.slots, &says), ..shown(agents) }
         })
         .collect();
+    let queues = match visitor.actor.scope {
+        Scope::All => app.queues.read(&app.bus).await?,
+        Scope::Only(_) => [].into(),
+    };
+    let waiting: Vec<Value> = queues.iter().filter(|queue| queue.unfinished > 0).map(shown).collect();
     let about = context! {
         section => "overview",
+        waiting,
         topics => "findings,triage,standings,requests,agents,events,repositories",
         findings => findings(&all.days),
         scans => scans(&all.hours),

@@ -70,6 +70,8 @@ pub(super) async fn show(
         schedules => shown(&schedules::list(&app.index, scope, Some(&id), NEWEST, None).await?.rows),
         alerts => shown(&alerts::list(&app.index, scope, Some(&id), NEWEST, None).await?.rows),
         row => shown(&row),
+        badge => format!("{}/api/v1/repositories/{id}/badge.svg?key={}", app.public_url, app.auth.badge_key(&repository)),
+        page_url => format!("{}/repositories/{id}", app.public_url),
     };
     Ok(page(Some(&visitor), "repository.html", &row.name, about))
 }

@@ -62,7 +62,7 @@ async fn the_index_follows_the_buckets_over_restarts() {
     }
     assert_eq!(seen.len(), 2_500, "though all were seen at one time");
     assert_eq!(findings::count(&index, &Scope::All, &filter).await.unwrap().count, 2_500);
-    let none = Scope::Only(BTreeSet::new());
+    let none = Scope::Only(std::sync::Arc::default());
     assert_eq!(findings::count(&index, &none, &filter).await.unwrap().count, 0);
     assert!(findings::get(&index, &none, "r", &finding(7).fingerprint.0).await.unwrap().is_none());
 

@@ -136,6 +136,8 @@ async fn every_page_shows_what_the_buckets_hold() {
     shows(&mut ada, &format!("/findings?cursor={next}"), "First page").await;
     assert_eq!(ada.get("/findings?cursor=wrong").await.status, StatusCode::BAD_REQUEST);
 
+    badge_opens_nothing_else(&dashboard, &mut ada, &of_repository).await;
+
     // Of other teams there is nothing to see, and nothing to do.
     let mut eve = dashboard.visitor();
     eve.post("/login", &[("token", "please")]).await;
@@ -169,4 +171,22 @@ async fn every_page_shows_what_the_buckets_hold() {
     stop.cancel();
     keeping.await.unwrap();
     assert!(dashboard.index.is_caught_up());
+}
+
+/// A README shows the badge to who has not logged in.
+async fn badge_opens_nothing_else(dashboard: &Dashboard, ada: &mut Visitor, of_repository: &str) {
+    let page = ada.get(of_repository).await.body;
+    let (_, rest) = page.split_once(".svg?key=").unwrap();
+    let key = rest.split(['"', ')']).next().unwrap();
+    let mut anybody = dashboard.visitor();
+    let badge = async |visitor: &mut Visitor, of: &str, key: &str| {
+        visitor.get(&format!("/api/v1{of}/badge.svg?key={key}")).await.status
+    };
+    assert_eq!(badge(&mut anybody, of_repository, key).await, StatusCode::OK);
+    assert_eq!(badge(&mut anybody, "/repositories/another", key).await, StatusCode::UNAUTHORIZED);
+    for wrong in ["", "AAAAAAAAAAAAAAAAAAAAAA", &key[..20]] {
+        assert_eq!(badge(&mut anybody, of_repository, wrong).await, StatusCode::UNAUTHORIZED, "{wrong}");
+    }
+    let other = anybody.get(&format!("/api/v1{of_repository}?key={key}")).await.status;
+    assert_eq!(other, StatusCode::UNAUTHORIZED);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request};
+use secretscan_bus::access::Identity;
 use secretscan_testkit::eventually;
 use secretscan_tests::{DEADLINE, System};
 use serde_json::{Value, json};
@@ -137,15 +138,50 @@ async fn schedules_do_as_they_are_told(dashboard: &Dashboard, repository: &str) 
     assert_eq!(dashboard.get("/schedules/nightly").await.status, 404);
 }
 
-/// The first event after a place.
-async fn first_event(dashboard: &Dashboard) -> String {
+/// The first event after one.
+async fn event_after(dashboard: &Dashboard, last: u64) -> String {
     let request = Request::builder()
         .uri(format!("http://{}/api/v1/events", dashboard.address))
         .header("authorization", format!("Bearer {ADMIN}"))
-        .header("last-event-id", "0");
+        .header("last-event-id", last.to_string());
     let response = dashboard.client.request(request.body(Full::default()).unwrap()).await.unwrap();
     let frame = response.into_body().frame().await.unwrap().unwrap();
     String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
+}
+
+async fn what_failed_is_tried_again(system: &System, dashboard: &Dashboard) {
+    let missing = format!("{}/nowhere", system.dir().display());
+    let made = dashboard.post("/requests", &json!({ "uri": missing })).await;
+    let id = made.json()["requestId"].as_str().unwrap_or_else(|| panic!("{}", made.body)).to_owned();
+    let ended = async |id: &str| {
+        eventually(DEADLINE, "the request has ended", async || {
+            let request = dashboard.get(&format!("/requests/{id}")).await.json();
+            (request["isEnded"] == true).then(|| request["state"].clone())
+        })
+        .await
+    };
+    assert_eq!(ended(&id).await, "Failed");
+    let again = dashboard.post(&format!("/requests/{id}/retry"), &json!({})).await;
+    let next = again.json()["requestId"].as_str().unwrap_or_else(|| panic!("{}", again.body)).to_owned();
+    assert_ne!(next, id, "a request of its own");
+    assert_eq!(ended(&next).await, "Failed");
+
+    // What nobody can read is kept, can't be tried again, and goes when it is dropped.
+    let client = system.client(Identity::Requester).await.unwrap();
+    client.publish("secretscan.repository-scan.new", "{\"url\": 1}".into()).await.unwrap();
+    client.flush().await.unwrap();
+    let letter = eventually(SOON, "the dead letter shows", async || {
+        let letters = dashboard.get("/dead-letters").await.items();
+        letters.into_iter().find(|letter| letter["body"].as_str().is_some_and(|body| body.contains("url")))
+    })
+    .await;
+    let path = format!("/dead-letters/{}", letter["number"]);
+    assert_eq!(letter["canRetry"], false);
+    let refused = dashboard.post(&format!("{path}/retry"), &json!({})).await;
+    assert!((400..500).contains(&refused.status), "{}", refused.body);
+    assert_eq!(dashboard.send(Method::DELETE, &path, VIEWER, &[], String::new()).await.status, 403);
+    assert_eq!(dashboard.send(Method::DELETE, &path, ADMIN, &[], String::new()).await.status, 204);
+    assert_eq!(dashboard.get(&path).await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,6 +193,8 @@ async fn the_api_shows_what_is_and_does_what_it_says() {
     let rows = findings_are_those_that_are_stored(&system, &dashboard, &repository).await;
     decisions_show(&dashboard, &rows).await;
     schedules_do_as_they_are_told(&dashboard, &repository).await;
+
+    what_failed_is_tried_again(&system, &dashboard).await;
 
     let mut shown = String::new();
     for format in ["text", "json", "jsonl", "sarif", "csv", "junit", "gitlab", "html"] {
@@ -178,8 +216,11 @@ async fn the_api_shows_what_is_and_does_what_it_says() {
         assert_eq!(list.status, 200, "{}", list.body);
         shown += &list.body;
     }
-    let event = first_event(&dashboard).await;
+    let event = event_after(&dashboard, 0).await;
     assert!(event.contains("id: 1\n") && event.contains("event: repository-scan\n"), "{event}");
+    // Who was away goes on after what he has seen last.
+    let event = event_after(&dashboard, 3).await;
+    assert!(event.contains("id: 4\n"), "{event}");
     let badge = dashboard.get(&format!("/repositories/{repository}/badge.svg")).await;
     assert!(badge.body.contains(" open</title>"), "{}", badge.body);
     for planted in &generated.planted {

@@ -1,5 +1,6 @@
 //! Canary secrets, in a repository and as Git credentials, are nowhere after a run in which everything is recorded: every
-//! message, record and file of NATS and its log, every file, log line, metric and report of the services and commands.
+//! message, record and file of NATS and its log, every file, log line, metric and report of the services and commands, every
+//! page of the dashboard.
 //!
 //! Left out is what must hold them: the credential files, and what mirrors have of the repository, its refs and its
 //! packs. (The packs in the object store are searched; they are compressed.)
@@ -7,6 +8,7 @@
 mod canary;
 mod host;
 mod notifier;
+mod pages;
 mod repository;
 mod tls;
 
@@ -267,6 +269,15 @@ impl Stage {
         self.run(&["dead-letters", "show", "1"]).await;
         let said = self.told.everything(&[&PLACES[..], &["failed-request", "dead-letter"]].concat()).await;
         self.recorded.add("what people were told", said);
+        let pages = pages::all(&self.system).await;
+        // What is not seen cannot be shown.
+        for place in PLACES {
+            let shows = |(_, page): &(String, _)| String::from_utf8_lossy(page).contains(place);
+            assert!(pages.iter().any(shows), "no page shows {place}");
+        }
+        for (path, page) in pages {
+            self.recorded.add(format!("the dashboard's page {path}"), page);
+        }
         for (service, process) in PROCESSES.iter().zip(&self.services) {
             for page in ["/metrics", "/healthz", "/readyz"] {
                 self.recorded.add(format!("{service}{page}"), process.get(page).await.unwrap().1);

@@ -7,7 +7,8 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{COUNTED, Page, QueryError, Total, containing, time, within};
+use super::ways::way;
+use super::{Page, QueryError, Total, containing, time, within, within_totals};
 use crate::auth::Scope;
 use crate::index::Index;
 use crate::index::apply::{confidence_name, severity_name, severity_rank};
@@ -215,11 +216,12 @@ fn lanes(
     order: FindingOrder,
     after: Option<Position>,
 ) -> rusqlite::Result<Vec<(i64, Lane)>> {
-    let index = narrowest(db, scope, filter)?;
+    let way = way(db, scope, filter)?;
     let (direction, step) = if order == FindingOrder::Oldest { ("ASC", ">") } else { ("DESC", "<") };
     let sql = format!(
-        "SELECT {COLUMNS} FROM findings f INDEXED BY {index} LEFT JOIN repositories r ON r.id = f.repository WHERE {{}} \
-         ORDER BY f.first_seen {direction}, f.tie {direction}"
+        "SELECT {COLUMNS} FROM findings f {} LEFT JOIN repositories r ON r.id = f.repository WHERE {{}} \
+         ORDER BY f.first_seen {direction}, f.tie {direction}",
+        way.by
     );
     let mut lanes = Vec::new();
     let kinds = kinds(db, scope, filter)?;
@@ -239,7 +241,9 @@ fn lanes(
             let position = [Value::from(first_seen), Value::from(tie)];
             condition.and(&format!("(f.first_seen, f.tie) {step} (?, ?)"), position);
         }
-        lanes.push((severity, Lane { sql: sql.clone(), condition }));
+        for lane in &way.lanes {
+            lanes.push((severity, Lane { sql: sql.clone(), condition: condition.clone().with(lane) }));
+        }
     }
     Ok(lanes)
 }
@@ -256,14 +260,25 @@ fn kinds(
     }
     let FindingFilter { repository, rule, standings, triages, .. } = filter.clone();
     let counted = FindingFilter { repository, rule, standings, triages, ..FindingFilter::default() };
-    let mut condition = base(scope, &counted);
+    let (table, mut condition) = counts(scope, &counted);
     condition.and("f.count > 0", []);
-    let sql =
-        format!("SELECT DISTINCT f.severity, f.is_open FROM finding_counts f WHERE {}", condition.sql());
+    let sql = format!("SELECT DISTINCT f.severity, f.is_open FROM {table} f WHERE {}", condition.sql());
     let mut query = db.prepare_cached(&sql)?;
     let kinds =
         query.query_map(params_from_iter(condition.parameters()), |row| Ok((row.get(0)?, row.get(1)?)))?;
     kinds.collect::<Result<_, _>>().map(Some)
+}
+
+/// The table that counts what a filter leaves which names nothing but what is counted, with the condition on it.
+fn counts(scope: &Scope, filter: &FindingFilter) -> (&'static str, Condition) {
+    let mut condition = base(scope, filter);
+    if filter.rule.is_some() {
+        return ("finding_counts", condition);
+    }
+    if filter.repository.is_none() {
+        within_totals(&mut condition, "f.repository", scope);
+    }
+    ("finding_totals", condition)
 }
 
 /// The severities and whether open, for which the indexes have the order.
@@ -297,39 +312,6 @@ fn base(scope: &Scope, filter: &FindingFilter) -> Condition {
     condition
 }
 
-/// The index to go by: that of the filter which leaves the fewest. SQLite knows no numbers of its own here.
-fn narrowest(db: &Connection, scope: &Scope, filter: &FindingFilter) -> rusqlite::Result<&'static str> {
-    if filter.hash.is_some() {
-        return Ok("findings_by_hash");
-    }
-    if filter.email.is_some() {
-        return Ok("findings_of_author");
-    }
-    let sum = |condition: &str, text: &str| {
-        let sql = format!("SELECT coalesce(sum(count), 0) FROM finding_counts WHERE {condition}");
-        db.prepare_cached(&sql)?.query_row([text], |row| row.get::<_, i64>(0))
-    };
-    match (&filter.repository, &filter.rule) {
-        (Some(repository), Some(rule)) => {
-            let of_repository = sum("repository = ?", repository)?;
-            let of_rule = sum("rule = ?", rule)?;
-            Ok(if of_rule < of_repository { "findings_of_rule" } else { "findings_of_repository" })
-        }
-        (Some(_), None) => Ok("findings_of_repository"),
-        (None, Some(_)) => Ok("findings_of_rule"),
-        (None, None) => match scope {
-            Scope::All => Ok("findings_by_severity"),
-            Scope::Only(_) => {
-                let Some(Value::Text(list)) = super::ids(scope) else { return Ok("findings_by_severity") };
-                let of_scope = sum("repository IN (SELECT value FROM json_each(?))", &list)?;
-                let all = sum("'' = ?", "")?;
-                // Sorting a twentieth is less than passing over nineteen rows for each.
-                Ok(if of_scope * 20 < all { "findings_of_repository" } else { "findings_by_severity" })
-            }
-        },
-    }
-}
-
 /// How many findings a filter leaves.
 ///
 /// # Errors
@@ -342,10 +324,10 @@ pub async fn count(index: &Index, scope: &Scope, filter: &FindingFilter) -> Resu
         && filter.path.is_none()
         && filter.hash.is_none();
     if !is_counted {
-        return Ok(Total::capped(index.read(move |db| count_rows(db, &scope, &filter)).await?));
+        return Ok(Total::capped(index.read(move |db| count_rows(db, &scope, &filter)).await?, COUNTED));
     }
     let count = index.read(move |db| {
-        let mut condition = base(&scope, &filter);
+        let (table, mut condition) = counts(&scope, &filter);
         let ranks: Vec<String> =
             filter.severities.iter().map(|name| severity_rank(name).to_string()).collect();
         if !ranks.is_empty() {
@@ -354,21 +336,28 @@ pub async fn count(index: &Index, scope: &Scope, filter: &FindingFilter) -> Resu
         if !filter.include_closed {
             condition.and("f.is_open = 1", []);
         }
-        let sql = format!("SELECT coalesce(sum(count), 0) FROM finding_counts f WHERE {}", condition.sql());
+        let sql = format!("SELECT coalesce(sum(count), 0) FROM {table} f WHERE {}", condition.sql());
         db.prepare_cached(&sql)?
             .query_row(params_from_iter(condition.parameters()), |row| row.get::<_, i64>(0))
     });
     Ok(Total { count: u64::try_from(count.await?).unwrap_or_default(), is_exact: true })
 }
 
+/// Counting one by one goes no further.
+const COUNTED: i64 = 2_000;
+
 fn count_rows(db: &Connection, scope: &Scope, filter: &FindingFilter) -> rusqlite::Result<i64> {
-    let index = narrowest(db, scope, filter)?;
+    let way = way(db, scope, filter)?;
     let mut count = 0;
-    for (severity, is_open) in combinations(filter) {
-        let mut condition = base(scope, filter);
-        condition.and("f.is_open = ? AND f.severity = ?", [Value::from(is_open), Value::from(severity)]);
+    let combinations = combinations(filter);
+    for ((severity, is_open), lane) in
+        combinations.iter().flat_map(|of| way.lanes.iter().map(move |lane| (of, lane)))
+    {
+        let mut condition = base(scope, filter).with(lane);
+        condition.and("f.is_open = ? AND f.severity = ?", [Value::from(*is_open), Value::from(*severity)]);
         let sql = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM findings f INDEXED BY {index} WHERE {} LIMIT {})",
+            "SELECT count(*) FROM (SELECT 1 FROM findings f {} WHERE {} LIMIT {})",
+            way.by,
             condition.sql(),
             COUNTED + 1 - count,
         );

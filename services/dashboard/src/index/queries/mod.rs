@@ -10,6 +10,7 @@ pub mod overview;
 pub mod repositories;
 pub mod requests;
 pub mod schedules;
+mod ways;
 
 use rusqlite::types::Value;
 use secretscan_model::{RepositoryId, Timestamp};
@@ -44,13 +45,10 @@ pub struct Total {
     pub is_exact: bool,
 }
 
-/// Counting goes no further.
-const COUNTED: i64 = 10_000;
-
 impl Total {
-    /// Of a count that stops just above [`COUNTED`].
-    fn capped(count: i64) -> Self {
-        Self { count: count.clamp(0, COUNTED).unsigned_abs(), is_exact: count <= COUNTED }
+    /// Of a count that stops just above `most`.
+    fn capped(count: i64, most: i64) -> Self {
+        Self { count: count.clamp(0, most).unsigned_abs(), is_exact: count <= most }
     }
 }
 
@@ -93,6 +91,14 @@ pub(crate) fn time(at: i64) -> String {
 fn within(condition: &mut Condition, column: &str, scope: &Scope) {
     if let Some(list) = ids(scope) {
         condition.and(&format!("{column} IN (SELECT value FROM json_each(?))"), [list]);
+    }
+}
+
+/// The same of `finding_totals`, where all repositories together stand as one.
+fn within_totals(condition: &mut Condition, column: &str, scope: &Scope) {
+    match scope {
+        Scope::All => condition.and(&format!("{column} = ''"), []),
+        Scope::Only(_) => within(condition, column, scope),
     }
 }
 

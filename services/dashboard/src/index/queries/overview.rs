@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::alerts::{self, AlertRow};
 use super::repositories;
 use super::requests::{self, Stage};
-use super::{QueryError, Severities, agents, time, within};
+use super::{QueryError, Severities, agents, time, within, within_totals};
 use crate::auth::Scope;
 use crate::index::Index;
 use crate::index::cursor::Condition;
@@ -92,7 +92,7 @@ pub async fn overview(index: &Index, scope: &Scope, now: Timestamp) -> Result<Ov
 
 fn read(db: &Connection, scope: &Scope, now: Timestamp) -> rusqlite::Result<Overview> {
     let mut condition = Condition::default();
-    within(&mut condition, "repository", scope);
+    within_totals(&mut condition, "repository", scope);
     let open = repositories::open(db, condition)?;
     let shared = "SELECT count(*) FROM secrets INDEXED BY secrets_shared WHERE repositories > 1";
     let shared_secrets = match scope {

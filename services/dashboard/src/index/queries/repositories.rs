@@ -118,11 +118,11 @@ fn open_of(db: &Connection, repository: &str) -> rusqlite::Result<Severities> {
     open(db, condition)
 }
 
-/// The open findings that a condition on their counts leaves.
+/// The open findings that a condition on `finding_totals` leaves.
 pub(super) fn open(db: &Connection, mut condition: Condition) -> rusqlite::Result<Severities> {
     condition.and("is_open = 1", []);
     let sql = format!(
-        "SELECT severity, sum(count) FROM finding_counts WHERE {} GROUP BY severity",
+        "SELECT severity, sum(count) FROM finding_totals WHERE {} GROUP BY severity",
         condition.sql()
     );
     let mut query = db.prepare_cached(&sql)?;
