@@ -94,7 +94,13 @@ async fn main() -> anyhow::Result<()> {
     let started = Instant::now();
     println!("writing {size:?} into the index, which takes minutes");
     records::write(&mut writer, size)?;
-    println!("they are in the index after {:.0} s", started.elapsed().as_secs_f64());
+    let written = started.elapsed();
+    index.make_lists(&writer)?;
+    println!(
+        "they are in the index after {:.0} s, and the lists after {:.0} s",
+        written.as_secs_f64(),
+        started.elapsed().as_secs_f64()
+    );
     println!(
         "the index has {} MB",
         std::fs::read_dir(dir.path())?.flatten().map(|own| bytes(&own.path())).sum::<u64>() >> 20

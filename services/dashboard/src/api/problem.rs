@@ -103,6 +103,9 @@ impl From<ActionError> for Problem {
 
 impl From<IndexError> for Problem {
     fn from(error: IndexError) -> Self {
+        if matches!(error, IndexError::Building) {
+            return Self::unavailable(error.to_string());
+        }
         tracing::error!(error = chain(&error), "a list can't be shown");
         Self::internal(error.to_string())
     }

@@ -55,7 +55,7 @@ impl Unauthorized {
         match self {
             Self::Nobody => StatusCode::UNAUTHORIZED,
             Self::NoCsrfToken => StatusCode::FORBIDDEN,
-            Self::Index(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Index(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 

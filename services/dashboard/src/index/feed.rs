@@ -1,5 +1,6 @@
 //! The way from the buckets to the database.
 
+use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -167,6 +168,7 @@ fn write(
 ) -> Result<(), rusqlite::Error> {
     let mut applier = Applier::default();
     let mut expired = Instant::now();
+    let mut caught_up: HashSet<Source> = HashSet::new();
     loop {
         let message = match messages.recv_timeout(EXPIRE_EVERY) {
             Ok(message) => Some(message),
@@ -174,7 +176,7 @@ fn write(
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
         };
         let transaction = connection.transaction()?;
-        let (mut changed, mut caught_up) = (Changed::default(), Vec::new());
+        let mut changed = Changed::default();
         let (began, mut next) = (Instant::now(), message);
         while let Some(message) = next.take() {
             match message {
@@ -192,7 +194,7 @@ fn write(
                         changed.requests.extend(changes.into_iter().map(|change| change.key));
                     }
                 }
-                Message::CaughtUp(source) => caught_up.push(source),
+                Message::CaughtUp(source) => drop(caught_up.insert(source)),
             }
             if began.elapsed() < COMMIT_EVERY {
                 next = messages.try_recv().ok();
@@ -205,7 +207,9 @@ fn write(
             }
         }
         transaction.commit()?;
-        caught_up.into_iter().for_each(|source| index.has_caught_up(source));
+        if caught_up.len() == Source::ALL.len() && !index.is_caught_up() {
+            index.make_lists(&connection)?;
+        }
         if changed.requests.len() > MAX_NAMED {
             changed.requests.clear();
         }

@@ -22,6 +22,7 @@ pub use apply::{Applier, BadRecord};
 pub use feed::{Source, feed};
 
 const SCHEMA: &str = include_str!("schema.sql");
+const LISTS: &str = include_str!("lists.sql");
 /// How many announcements of changes may wait for a reader that is slow.
 const CHANGES: usize = 256;
 /// Pages of the database that each reader keeps, in KiB.
@@ -49,6 +50,9 @@ pub enum IndexError {
         #[source]
         source: rusqlite::Error,
     },
+    /// It does not know all records yet.
+    #[error("the lists are being made from the records of the system; try again in a moment")]
+    Building,
     /// A query was broken off.
     #[error("a query of the index was broken off")]
     Stopped,
@@ -71,7 +75,7 @@ struct Inner {
     file: PathBuf,
     idle: Mutex<Vec<Connection>>,
     changed: broadcast::Sender<Changed>,
-    caught_up: watch::Sender<Vec<Source>>,
+    caught_up: watch::Sender<bool>,
     /// Grows when records of repositories change.
     repositories: AtomicU64,
     /// Removed when the last reader is gone.
@@ -93,8 +97,7 @@ impl Index {
         // What a crash loses is made anew anyway.
         writer
             .execute_batch(&format!(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY; \
-                 PRAGMA cache_size = -{WRITER_CACHE_KIB};"
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -{WRITER_CACHE_KIB};"
             ))
             .and_then(|()| writer.execute_batch(SCHEMA))
             .map_err(failed)?;
@@ -125,11 +128,14 @@ impl Index {
     /// The same on this thread.
     ///
     /// # Errors
-    /// [`IndexError`] when the query fails.
+    /// [`IndexError`] when the query fails, or the lists are not made yet.
     pub fn read_here<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, IndexError> {
+        if !self.is_caught_up() {
+            return Err(IndexError::Building);
+        }
         let failed = |source| IndexError::Database { action: "read", source };
         let idle = self.idle().pop();
         let connection = match idle {
@@ -160,14 +166,24 @@ impl Index {
 
     /// Whether all that the buckets held when the process started is in the database.
     pub fn is_caught_up(&self) -> bool {
-        self.0.caught_up.borrow().len() == Source::ALL.len()
+        *self.0.caught_up.borrow()
     }
 
     /// Waits until [`Self::is_caught_up`].
     pub async fn caught_up(&self) {
         let mut caught_up = self.0.caught_up.subscribe();
         // The sender lives as long as the index.
-        let _ = caught_up.wait_for(|sources| sources.len() == Source::ALL.len()).await;
+        let _ = caught_up.wait_for(|is_caught_up| *is_caught_up).await;
+    }
+
+    /// Makes the lists, once all records are in the database; from here on it can be read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn make_lists(&self, writer: &Connection) -> rusqlite::Result<()> {
+        make_lists(writer)?;
+        self.0.caught_up.send_replace(true);
+        Ok(())
     }
 
     /// A number that is another one when repositories came, went or changed.
@@ -182,14 +198,8 @@ impl Index {
         // Nobody may be listening.
         let _ = self.0.changed.send(changed);
     }
+}
 
-    fn has_caught_up(&self, source: Source) {
-        self.0.caught_up.send_if_modified(|sources| {
-            let is_news = !sources.contains(&source);
-            if is_news {
-                sources.push(source);
-            }
-            is_news
-        });
-    }
+fn make_lists(writer: &Connection) -> rusqlite::Result<()> {
+    writer.execute_batch(&format!("BEGIN; {LISTS} COMMIT;"))
 }

@@ -15,17 +15,22 @@ use crate::index::IndexError;
 use crate::index::queries::QueryError;
 use crate::state::App;
 
+/// So many seconds later a page that comes by itself is asked for again.
+const AGAIN_AFTER_S: &str = "2";
+
 /// A page that can't be shown, or something that can't be done.
 #[derive(Debug)]
 pub(super) struct PageError {
     status: StatusCode,
     title: &'static str,
     text: String,
+    /// Whether the page comes by itself in a moment.
+    is_soon: bool,
 }
 
 impl PageError {
     pub fn new(status: StatusCode, title: &'static str, text: impl Into<String>) -> Self {
-        Self { status, title, text: text.into() }
+        Self { status, title, text: text.into(), is_soon: false }
     }
 
     pub fn not_found(what: &str) -> Self {
@@ -57,6 +62,10 @@ impl Visitor {
 
 impl From<IndexError> for PageError {
     fn from(error: IndexError) -> Self {
+        if matches!(error, IndexError::Building) {
+            let text = "The dashboard has just started and reads the records of the system. This page shows as soon as it has.";
+            return Self { is_soon: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "In a moment", text) };
+        }
         tracing::error!(error = chain(&error), "a page can't be made");
         let text = "The lists of the dashboard can't be read; its log says why.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Something is broken", text)
@@ -99,7 +108,8 @@ impl From<ActionError> for PageError {
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let shown = page(None, "error.html", self.title, context! { text => self.text });
-        (self.status, shown).into_response()
+        let again = self.is_soon.then_some([("refresh", AGAIN_AFTER_S)]);
+        (self.status, again, shown).into_response()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secretscan_bus::{Bus, NatsConfig, Stop, now};
 use secretscan_dashboard::auth::Scope;
 use secretscan_dashboard::index::queries::findings::{self, FindingFilter, FindingOrder};
-use secretscan_dashboard::index::{Index, feed};
+use secretscan_dashboard::index::{Index, IndexError, feed};
 use secretscan_model::lifecycle::{Look, Move};
 use secretscan_model::{Finding, Place, RepositoryId, Standing, Timestamp, TriageState};
 use secretscan_testkit::{TestServer, eventually};
@@ -44,6 +44,8 @@ async fn the_index_follows_the_buckets_over_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let (index, writer) = Index::create(dir.path()).unwrap();
     let stop = Stop::new();
+    let unread = index.read_here(|_| Ok(()));
+    assert!(matches!(unread, Err(IndexError::Building)), "some of the records are no list of all");
     let feeding = tokio::spawn(feed(bus.clone(), index.clone(), writer, stop.clone()));
     index.caught_up().await;
     assert_eq!(count(&index, "open", true).await, 2_500);

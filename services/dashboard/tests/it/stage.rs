@@ -34,6 +34,7 @@ impl Dashboard {
         let base = format!("http://{}", dashboard.address().unwrap());
         let (link, stop, index) = (dashboard.login_link(), Stop::new(), dashboard.index());
         tokio::spawn(dashboard.run(stop.clone()));
+        index.caught_up().await;
         Self { base, link, bus, index, stop, _server: server, dir }
     }
 

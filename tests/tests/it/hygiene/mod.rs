@@ -272,8 +272,8 @@ impl Stage {
         let pages = pages::all(&self.system).await;
         // What is not seen cannot be shown.
         for place in PLACES {
-            let shows = |(_, page): &(String, _)| String::from_utf8_lossy(page).contains(place);
-            assert!(pages.iter().any(shows), "no page shows {place}");
+            let shows = |page: &hyper::body::Bytes| String::from_utf8_lossy(page).contains(place);
+            assert!(pages.iter().any(|(_, page)| shows(page)), "no page shows {place}");
         }
         for (path, page) in pages {
             self.recorded.add(format!("the dashboard's page {path}"), page);

@@ -127,11 +127,18 @@ fn containing(text: &str) -> String {
 pub(super) mod tests {
     use rusqlite::Connection;
 
-    use crate::index::Index;
     use crate::index::cursor::Lane;
+    use crate::index::{Index, make_lists};
 
     /// An empty database.
     pub fn database() -> (Connection, tempfile::TempDir) {
+        let (writer, dir) = without_lists();
+        make_lists(&writer).unwrap();
+        (writer, dir)
+    }
+
+    /// One that does not know all records yet.
+    pub fn without_lists() -> (Connection, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let (_, writer) = Index::create(dir.path()).unwrap();
         (writer, dir)

@@ -123,7 +123,7 @@ fn days(db: &Connection, scope: &Scope, now_open: Severities, now: Timestamp) ->
     let today = now.0.div_euclid(DAY_MS);
     let mut condition = Condition::default();
     condition.and("day > ?", [Value::from(today - DAYS)]);
-    within(&mut condition, "+repository", scope);
+    within_totals(&mut condition, "repository", scope);
     let sql = format!(
         "SELECT day, severity, sum(opened - closed) FROM finding_days WHERE {} GROUP BY day, severity ORDER BY day DESC",
         condition.sql()
