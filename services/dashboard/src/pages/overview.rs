@@ -31,7 +31,7 @@ pub(super) async fn show(visitor: Visitor, State(app): State<Arc<App>>) -> Resul
         Scope::All => app.queues.read(&app.bus).await?,
         Scope::Only(_) => [].into(),
     };
-    let waiting: Vec<Value> = queues.iter().filter(|queue| queue.unfinished > 0).map(shown).collect();
+    let waiting: Vec<Value> = queues.iter().filter(|queue| queue.oldest.is_some()).map(shown).collect();
     let about = context! {
         section => "overview",
         waiting,

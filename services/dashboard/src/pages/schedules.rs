@@ -27,8 +27,8 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// What the calendar shows.
 const DAYS: i64 = 7;
 const LINES: usize = 20;
-/// A schedule that runs more often fills its line all the same.
-const MARKS: usize = 200;
+/// Runs within so long after another one are shown as one: closer together they would stand on one another.
+const MARK_MS: i64 = 45 * 60 * 1_000;
 
 pub(super) async fn index(
     visitor: Visitor,
@@ -76,22 +76,22 @@ fn strips(rows: &[ScheduleRow]) -> Option<minijinja::Value> {
         .take(LINES)
         .filter_map(|row| {
             let calendar = Calendar::parse(&row.cron, &row.time_zone).ok()?;
-            let next = |at: &Timestamp| calendar.next_after(*at);
+            // Those that would stand on one another are one mark.
+            let next = |at: &Timestamp| calendar.next_after(Timestamp(at.0 + MARK_MS));
             let times = std::iter::successors(calendar.next_after(now()), next).take_while(|at| at.0 < end);
             let mark = |at: Timestamp| {
                 let part = (at.0 - start) as f64 / (end - start) as f64;
                 (part, format!("{}: {}", row.repository, at.to_rfc3339()))
             };
-            Some(Strip { name: row.repository.clone(), marks: times.take(MARKS).map(mark).collect() })
+            Some(Strip { name: row.repository.clone(), marks: times.map(mark).collect() })
         })
         .collect();
-    let runs: usize = strips.iter().map(|strip| strip.marks.len()).sum();
     let name = |day: i64| {
         let at = jiff::Timestamp::from_millisecond(start + day * DAY_MS).ok()?;
         Some(at.strftime("%a %d %b").to_string())
     };
     let days: Vec<String> = (0..DAYS).filter_map(name).collect();
-    let says = format!("{runs} runs of {} schedules within the next {DAYS} days", strips.len());
+    let says = format!("When {} schedules run within the next {DAYS} days", strips.len());
     (!strips.is_empty()).then(|| calendar(&strips, &days, &says))
 }
 
