@@ -213,7 +213,7 @@ async fn versions(bus: &Bus, head: &Head) -> Result<BTreeMap<String, RuleHashes>
 /// The most severe first, then by place.
 fn order(finding: &Finding) -> (usize, &[u8], u32, u32, &str) {
     let at = finding.introduced();
-    (severity_rank(&finding.severity), &finding.path, at.line, at.column, &finding.fingerprint.0)
+    (severity_rank(&finding.severity), &finding.path, at.line, at.column, &finding.id.0)
 }
 
 /// The smaller, the more severe.

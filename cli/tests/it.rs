@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 
 use data_encoding::BASE64;
+use secretscan_testkit::{Random, SecretKind, SecretText};
 use serde_json::Value;
 
 use crate::support::*;
@@ -179,10 +180,14 @@ fn a_baseline_hides_what_it_knows_wherever_the_line_moved() {
     assert_shown!(place.run(&with_baseline));
     place.commit("src/config.py", &format!("# moved\n\n\n    token = \"{}\"\n", canary()));
     assert_eq!(place.run(&with_baseline).code, 0);
-    place.commit("other.py", &format!("token = \"{}\"\n", canary()));
+    // The same secret in another file is known, another one is not.
+    place.commit("copy.py", &format!("token = \"{}\"\n", canary()));
+    assert_eq!(place.run(&with_baseline).code, 0);
+    let other = SecretText::new(SecretKind::GitHubToken, &mut Random::new(7));
+    place.commit("other.py", &format!("token = \"{}\"\n", other.secrets[0].1));
     let ran = place.run(&with_baseline);
     assert!(
-        ran.out.contains("1 new secret (1 critical), 1 known from the baseline, in 5 commits"),
+        ran.out.contains("1 new secret (1 critical), 2 known from the baseline, in 6 commits"),
         "{}",
         ran.out
     );
@@ -381,6 +386,21 @@ fn ignore_files() {
     place.write("seen", second["fingerprint"].as_str().unwrap());
     assert_eq!(places(&["--ignore-file", "seen", "--no-ignore-files"]), [1]);
     assert_eq!(places(&["--ignore-file", "seen"]), [0; 0]);
+    // It survives a rename, and so does what ignores by it or knows it from before.
+    let baseline = place.run(&["scan", "--format", "json", "--no-ignore-files"]).out;
+    place.write("baseline.json", &baseline);
+    place.git(&["mv", "src/a:b.txt", "renamed.txt"]);
+    place.git(&["commit", "-qm", "rename"]);
+    let fingerprints = |arguments: &[&str]| {
+        let ran = place.run(&[&["scan", "--format", "jsonl", "--no-ignore-files"], arguments].concat()).out;
+        let lines = ran.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter_map(|line| line["fingerprint"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let (renamed, known) = (fingerprints(&[]), second["fingerprint"].as_str().unwrap());
+    assert_eq!(renamed.iter().filter(|fingerprint| *fingerprint == known).count(), 2, "{renamed:?}");
+    assert_eq!(renamed.len(), 4);
+    assert_eq!(fingerprints(&["--ignore-file", "seen"]).len(), 2);
+    assert_eq!(fingerprints(&["--baseline", "baseline.json"]), [""; 0]);
     place.write("seen", "src/file\n");
     assert_shown!(place.run(&["scan", "--ignore-file", "seen"]));
 }

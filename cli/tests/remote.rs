@@ -16,7 +16,7 @@ use secretscan_bus::ledger::LedgerCache;
 use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_model::finding::LaterOccurrences;
 use secretscan_model::{
-    AgentId, Author, BatchEvent, BatchKey, BatchReport, Claim, CommitId, Finding, Fingerprint, Listing,
+    AgentId, Author, BatchEvent, BatchKey, BatchReport, Claim, CommitId, Finding, FindingId, Listing,
     NotScanned, Occurrence, Priority, RepositoryId, RepositoryUri, RequestId, Role, ScanEvent, ScanState,
     SecretHash, UriPolicy,
 };
@@ -204,7 +204,7 @@ fn finding(path: &str) -> Finding {
         blob: None,
     };
     Finding {
-        fingerprint: Fingerprint(format!("v1-{:032x}", path.len())),
+        id: FindingId(format!("v2-{:032x}.{:016x}", 7, path.len())),
         rule_id: "github-personal-access-token".parse().unwrap(),
         description: "GitHub personal access token".into(),
         severity: "critical".into(),

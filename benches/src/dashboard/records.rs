@@ -111,7 +111,7 @@ fn finding(
         decided.push((format!("r{repository}.rule-{rule}.s1-{hash}"), decision));
     }
     let record = json!({
-        "fingerprint": format!("v1-{number:032x}"), "rule_id": format!("rule-{rule}"), "description": "A key",
+        "id": format!("v2-{number:032x}.0123456789abcdef"), "rule_id": format!("rule-{rule}"), "description": "A key",
         "severity": severity, "confidence": "high", "secret_hash": hash,
         "path": format!("src/module-{}/settings-{number}.toml", pick(500)).into_bytes(),
         "occurrences": [{
@@ -121,5 +121,5 @@ fn finding(
         }],
         "seen": { "first": look, "last": look, "atTip": look },
     });
-    (format!("r{repository}.v1-{number:032x}"), record)
+    (format!("r{repository}.v2-{number:032x}.0123456789abcdef"), record)
 }

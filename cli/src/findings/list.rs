@@ -176,6 +176,6 @@ fn row(repository: &str, record: &Record, now: Timestamp) -> [String; 8] {
         finding.rule_id.to_string(),
         repository.to_owned(),
         format!("{}:{}", finding.display_path(), finding.introduced().line),
-        finding.fingerprint.0.clone(),
+        finding.id.fingerprint().to_owned(),
     ]
 }

@@ -27,7 +27,7 @@ pub async fn load(bus: &Bus, only: Option<&RepositoryId>) -> Result<Vec<Record>,
     let (mut standings, surveys) = (bus.standings(only).await?, bus.surveys().await?);
     let triages = bus.triages(only).await?;
     let record = |(repository, finding): (RepositoryId, Finding)| {
-        let standing = standings.remove(&(repository.clone(), finding.fingerprint.clone()));
+        let standing = standings.remove(&(repository.clone(), finding.id.clone()));
         let survey = surveys.get(&repository);
         let triage = triages.get(&(repository.clone(), finding.secret()));
         Record {
@@ -70,6 +70,7 @@ pub struct DecisionView<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FindingView<'a> {
+    id: &'a str,
     fingerprint: &'a str,
     repository: &'a str,
     rule_id: &'a str,
@@ -108,7 +109,8 @@ impl<'a> FindingView<'a> {
             at: lists::rfc3339(decision.at),
         });
         Self {
-            fingerprint: &finding.fingerprint.0,
+            id: &finding.id.0,
+            fingerprint: finding.id.fingerprint(),
             repository,
             rule_id: finding.rule_id.as_str(),
             severity: &finding.severity,

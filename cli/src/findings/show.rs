@@ -17,14 +17,14 @@ use crate::{output, repositories};
 /// Show a finding: where it stood when, what was decided, and other files with the same secret
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example: secretscan findings show git.example.org/team/project v1-0123456789abcdef0123456789abcdef"
+    after_help = "Example: secretscan findings show git.example.org/team/project v2-0123456789abcdef0123456789abcdef"
 )]
 pub struct ShowArguments {
     /// Its repository
     #[arg(value_name = "ID|URI|NAME")]
     repository: String,
 
-    /// Its fingerprint
+    /// Its fingerprint, or its id for one of several files
     fingerprint: String,
 
     /// How to show it
@@ -64,10 +64,17 @@ impl ShowArguments {
         let now = now();
         let repository = repositories::find(bus, &self.repository).await?;
         let records = record::load(bus, Some(&repository.id)).await?;
-        let is_asked = |record: &&Record| record.finding.fingerprint.0 == self.fingerprint;
-        let record = records.iter().find(is_asked).ok_or_else(no_finding)?;
-        let secret = record.finding.secret();
-        let is_same = |other: &&Record| !is_asked(other) && other.finding.secret() == secret;
+        let known = &self.fingerprint;
+        let is_known = |record: &&Record| {
+            let id = &record.finding.id;
+            id.0 == *known || id.fingerprint() == known
+        };
+        // Of several files, one that a branch still ends with, then the one that it came to first.
+        let order =
+            |record: &&Record| (record.whereabouts.place != Place::Tip, record.finding.introduced().clone());
+        let record = records.iter().filter(is_known).min_by_key(order).ok_or_else(no_finding)?;
+        let (id, secret) = (&record.finding.id, record.finding.secret());
+        let is_same = |other: &&Record| other.finding.id != *id && other.finding.secret() == secret;
         let mut same: Vec<&Record> = records.iter().filter(is_same).collect();
         same.sort_by_key(|other| other.finding.introduced());
         output::to_stdout(|out| match self.format {
@@ -96,7 +103,8 @@ fn write_text(
     let Record { finding, whereabouts, triage, .. } = record;
     let introduced = finding.introduced();
     let mut field = |name: &str, value: &str| writeln!(out, "{name:<11} {}", escape_for_terminal(value));
-    field("finding", &finding.fingerprint.0)?;
+    field("fingerprint", finding.id.fingerprint())?;
+    field("id", &finding.id.0)?;
     field("repository", &repository.name)?;
     field("rule", &format!("{} ({})", finding.rule_id, finding.severity))?;
     field("path", &format!("{}:{}", finding.display_path(), introduced.line))?;
@@ -132,10 +140,7 @@ fn write_text(
         let (place, at) = (other.finding.display_path(), other.finding.introduced());
         let word = if at < introduced { "first in" } else { "also in" };
         let state = other.whereabouts.state.name();
-        field(
-            word,
-            &format!("{place}:{}, commit {}, {state}, {}", at.line, at.commit, other.finding.fingerprint.0),
-        )?;
+        field(word, &format!("{place}:{}, commit {}, {state}, {}", at.line, at.commit, other.finding.id.0))?;
     }
     Ok(())
 }

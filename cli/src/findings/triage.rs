@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use secretscan_bus::Bus;
 use secretscan_bus::access::Identity;
 use secretscan_bus::triage::DecideError;
-use secretscan_model::{Fingerprint, Timestamp, TriageState};
+use secretscan_model::{Timestamp, TriageState};
 
 use super::list::TriageArgument;
 use super::no_finding;
@@ -17,14 +17,14 @@ use crate::{output, repositories};
 /// Decide about a secret, in whichever files of the repository it stands or will stand
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example: secretscan findings triage git.example.org/team/project v1-0123456789abcdef0123456789abcdef \\
+Example: secretscan findings triage git.example.org/team/project v2-0123456789abcdef0123456789abcdef \\
   --state accepted --reason 'rotated in spring' --expires 2027-04-01")]
 pub struct TriageArguments {
     /// Its repository
     #[arg(value_name = "ID|URI|NAME")]
     repository: String,
 
-    /// The fingerprint of one of its findings
+    /// Its fingerprint
     fingerprint: String,
 
     /// What is decided
@@ -64,8 +64,8 @@ impl TriageArguments {
     async fn decide(&self, bus: &Bus) -> anyhow::Result<Outcome> {
         let state = self.state()?;
         let repository = repositories::find(bus, &self.repository).await?;
-        let fingerprint = Fingerprint(self.fingerprint.clone());
-        let finding = bus.finding(&repository.id, &fingerprint).await?.ok_or_else(no_finding)?;
+        let finding =
+            bus.finding_known_as(&repository.id, &self.fingerprint).await?.ok_or_else(no_finding)?;
         let decided = bus.decide(&repository.id, &finding.secret(), &state, &self.reason, &self.by).await;
         decided.map_err(|error| match error {
             DecideError::Refused(reason) => {

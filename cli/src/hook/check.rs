@@ -172,7 +172,7 @@ fn tell_not_scanned(report: &ScanReport) {
 /// The ways out that the one who commits or pushes has, after how to remove the secret; `line` says where the comment
 /// goes, and `command` is what to run again.
 pub fn client_advice(remove: Vec<String>, line: &str, command: &str, findings: &[&Finding]) -> Vec<Advice> {
-    let fingerprint = findings.first().map_or("", |finding| finding.fingerprint.0.as_str());
+    let fingerprint = findings.first().map_or("", |finding| finding.id.fingerprint());
     let rules: BTreeSet<&str> = findings.iter().map(|finding| finding.rule_id.as_str()).collect();
     let mut rules = rules.into_iter().collect::<Vec<_>>().join(",");
     if rules.len() > COLUMNS / 2 {

@@ -19,9 +19,10 @@ async fn renamed(system: &System) -> (RepositoryId, [String; 3]) {
     let mut other = Finding { seen: seen(1_780_000_100, "r1", true), ..finding("other.tf") };
     other.secret_hash = SecretHash("11".repeat(32));
     other.severity = "low".into();
-    let fingerprints = [&old, &new, &other].map(|finding| finding.fingerprint.0.clone());
+    other.id = FindingId(format!("v2-{:032x}.{:016x}", 8, 0));
+    let ids = [&old, &new, &other].map(|finding| finding.id.0.clone());
     system.bus.record_findings(&repository, vec![old, new, other]).await.unwrap();
-    (repository, fingerprints)
+    (repository, ids)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,6 +52,14 @@ async fn findings_are_listed_decided_about_and_shown() {
     assert_shown!(system.run(&["findings", "show", repository.as_str(), &new]));
     let shown = system.run(&["findings", "show", name, &new, "--format", "json"]).json();
     assert_eq!(shown["sameSecret"][0]["path"], "old.ini");
+    // By its fingerprint it is found in either file: where a branch has it.
+    let fingerprint = new.split('.').next().unwrap();
+    assert_eq!(
+        system.run(&["findings", "show", name, fingerprint, "--format", "json"]).json()["path"],
+        "new/place.ini"
+    );
+    let ran = system.run(&["findings", "triage", name, fingerprint, "--state", "revoked"]);
+    assert_eq!((ran.code, paths(&["--triage", "revoked"]).len()), (0, 2), "{}", ran.shown());
     assert_eq!(shown["decisions"][0]["by"], "ada");
 }
 
@@ -74,5 +83,5 @@ async fn a_decision_that_makes_no_sense_is_refused() {
         let error = decide(&old, arguments);
         assert!(error.contains(expected), "{arguments:?}: {error}");
     }
-    assert!(decide("v1-unknown", &["revoked"]).contains("no finding with this fingerprint"));
+    assert!(decide("v2-unknown", &["revoked"]).contains("no finding with this fingerprint"));
 }

@@ -234,6 +234,7 @@ impl Identity {
                 for bucket in [REPOSITORIES, FINDINGS, TRIAGE] {
                     may.read(bucket);
                 }
+                may.read_few(FINDINGS);
                 may.write(TRIAGE, ">");
             }
             Self::Dashboard => {

@@ -1,7 +1,7 @@
 //! The store of findings.
 
 use futures::{StreamExt, TryStreamExt};
-use secretscan_model::{Finding, Fingerprint, RepositoryId};
+use secretscan_model::{Finding, FindingId, RepositoryId};
 use secretscan_proto::v1;
 
 use crate::requests::json;
@@ -28,7 +28,7 @@ impl Bus {
     }
 
     async fn record_finding(&self, repository: &RepositoryId, finding: Finding) -> Result<bool, BusError> {
-        let key = format!("{repository}.{}", finding.fingerprint.0);
+        let key = format!("{repository}.{}", finding.id.0);
         let mut merged = finding.clone();
         let is_new = loop {
             match self.findings.get(&key).await? {
@@ -68,7 +68,8 @@ impl Bus {
         let introduced = finding.introduced();
         let event = v1::FindingRecorded {
             repository_id: repository.to_string(),
-            fingerprint: finding.fingerprint.0.clone(),
+            finding_id: finding.id.0.clone(),
+            fingerprint: finding.id.fingerprint().to_owned(),
             rule_id: finding.rule_id.to_string(),
             severity: finding.severity.clone(),
             confidence: finding.confidence.clone(),
@@ -90,7 +91,7 @@ impl Bus {
         &self,
         repository: Option<&RepositoryId>,
     ) -> Result<Vec<(RepositoryId, Finding)>, BusError> {
-        let filter = repository.map_or_else(|| ">".to_owned(), |id| format!("{id}.*"));
+        let filter = repository.map_or_else(|| ">".to_owned(), |id| format!("{id}.>"));
         let records = self.findings.list(&filter).await?;
         Ok(records
             .into_iter()
@@ -111,7 +112,7 @@ impl Bus {
         repository: &RepositoryId,
         mut seen: impl FnMut(Finding),
     ) -> Result<(), BusError> {
-        self.findings.walk(&format!("{repository}.*"), |_, finding| seen(finding)).await
+        self.findings.walk(&format!("{repository}.>"), |_, finding| seen(finding)).await
     }
 
     /// One finding of a repository.
@@ -121,9 +122,34 @@ impl Bus {
     pub async fn finding(
         &self,
         repository: &RepositoryId,
-        fingerprint: &Fingerprint,
+        id: &FindingId,
     ) -> Result<Option<Finding>, BusError> {
-        let key = format!("{repository}.{}", fingerprint.0);
+        let key = format!("{repository}.{}", id.0);
         Ok(self.findings.get(&key).await?.map(|record| record.value))
+    }
+
+    /// One finding of a repository by its id, or one of those with a fingerprint.
+    ///
+    /// # Errors
+    /// [`BusError`] when the bucket can't be read.
+    pub async fn finding_known_as(
+        &self,
+        repository: &RepositoryId,
+        known: &str,
+    ) -> Result<Option<Finding>, BusError> {
+        // Any file will do.
+        let (id, filter) = match known.contains('.') {
+            true => (known.to_owned(), known.to_owned()),
+            false => (format!("{known}.0"), format!("{known}.*")),
+        };
+        if id.parse::<FindingId>().is_err() {
+            return Ok(None);
+        }
+        let mut found = None;
+        let mut take = |_: &str, finding| {
+            found.get_or_insert(finding);
+        };
+        self.findings.walk(&format!("{repository}.{filter}"), &mut take).await?;
+        Ok(found)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use secretscan_model::{Fingerprint, RepositoryId, Standing, Survey};
+use secretscan_model::{FindingId, RepositoryId, Standing, Survey};
 
 use crate::metrics::WriteRefusal;
 use crate::{Bus, BusError, fail};
@@ -46,9 +46,9 @@ impl Bus {
     pub async fn standing(
         &self,
         repository: &RepositoryId,
-        fingerprint: &Fingerprint,
+        id: &FindingId,
     ) -> Result<Option<Standing>, BusError> {
-        Ok(self.standings.get(&key(repository, fingerprint)).await?.map(|record| record.value))
+        Ok(self.standings.get(&key(repository, id)).await?.map(|record| record.value))
     }
 
     /// The same of all findings of one repository, or of all, by a consumer, so for people's commands.
@@ -58,9 +58,9 @@ impl Bus {
     pub async fn standings(
         &self,
         repository: Option<&RepositoryId>,
-    ) -> Result<HashMap<(RepositoryId, Fingerprint), Standing>, BusError> {
-        let records = self.standings.list(&filter(repository, "*.*")).await?;
-        let place = |key: &str| Some((key.split_once('.')?.0.parse().ok()?, fingerprint(key)?));
+    ) -> Result<HashMap<(RepositoryId, FindingId), Standing>, BusError> {
+        let records = self.standings.list(&filter(repository, "*.*.*")).await?;
+        let place = |key: &str| Some((key.split_once('.')?.0.parse().ok()?, id(key)?));
         Ok(records.into_iter().filter_map(|(key, standing)| Some((place(&key)?, standing))).collect())
     }
 
@@ -80,14 +80,14 @@ impl Bus {
     pub async fn each_standing(
         &self,
         repository: &RepositoryId,
-        mut seen: impl FnMut(Fingerprint, Standing),
+        mut seen: impl FnMut(FindingId, Standing),
     ) -> Result<(), BusError> {
         let show = |key: &str, standing| {
-            if let Some(fingerprint) = fingerprint(key) {
-                seen(fingerprint, standing);
+            if let Some(id) = id(key) {
+                seen(id, standing);
             }
         };
-        self.standings.walk(&format!("{repository}.*"), show).await
+        self.standings.walk(&format!("{repository}.>"), show).await
     }
 
     /// Changes what is recorded of a finding to what `step` makes of it, which gives `None` when it is to stay; gives whether
@@ -98,10 +98,10 @@ impl Bus {
     pub async fn move_finding(
         &self,
         repository: &RepositoryId,
-        fingerprint: &Fingerprint,
+        id: &FindingId,
         step: impl Fn(Option<&Standing>) -> Option<Standing>,
     ) -> Result<bool, BusError> {
-        let key = key(repository, fingerprint);
+        let key = key(repository, id);
         for _ in 0..MAX_RACES {
             let known = self.standings.get(&key).await?;
             let Some(next) = step(known.as_ref().map(|record| &record.value)) else { return Ok(false) };
@@ -119,8 +119,8 @@ impl Bus {
     }
 }
 
-fn key(repository: &RepositoryId, fingerprint: &Fingerprint) -> String {
-    format!("{repository}.{}", fingerprint.0)
+fn key(repository: &RepositoryId, id: &FindingId) -> String {
+    format!("{repository}.{}", id.0)
 }
 
 /// The keys below one repository, or all with so many tokens.
@@ -129,6 +129,6 @@ pub(crate) fn filter(repository: Option<&RepositoryId>, all: &str) -> String {
     repository.map_or_else(|| all.to_owned(), |id| format!("{id}.{below}"))
 }
 
-fn fingerprint(key: &str) -> Option<Fingerprint> {
-    key.split_once('.').map(|(_, fingerprint)| Fingerprint(fingerprint.to_owned()))
+fn id(key: &str) -> Option<FindingId> {
+    key.split_once('.').map(|(_, id)| FindingId(id.to_owned()))
 }

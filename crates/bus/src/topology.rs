@@ -46,9 +46,9 @@ pub const REPOSITORIES: &str = "repositories";
 pub const HISTORY: &str = "history";
 /// Bucket: what each version of the rules consists of, by version.
 pub const RULE_SETS: &str = "rule-sets";
-/// Bucket: findings by `repository.fingerprint`.
+/// Bucket: findings by `repository.fingerprint.file`.
 pub const FINDINGS: &str = "findings";
-/// Bucket: where findings stand, by `repository.fingerprint`, and the last look at all refs of a repository, by
+/// Bucket: where findings stand, by `repository.fingerprint.file`, and the last look at all refs of a repository, by
 /// `repository`.
 pub const STANDINGS: &str = "standings";
 /// Bucket: what people decided about secrets, by `repository.rule.hash`.

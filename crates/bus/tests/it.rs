@@ -545,7 +545,7 @@ async fn work_that_comes_after_a_long_rest_is_taken_at_once() {
 
 fn finding(number: u32) -> Finding {
     serde_json::from_value(serde_json::json!({
-        "fingerprint": format!("v1-{number:032x}"), "rule_id": "r", "description": "", "severity": "high",
+        "id": format!("v2-{number:032x}.0123456789abcdef"), "rule_id": "r", "description": "", "severity": "high",
         "secret_hash": "", "path": [97],
         "occurrences": [{
             "corrected_date": 1, "commit": format!("{number:040x}"), "line": 1, "column": 1, "end_line": 1,
@@ -567,7 +567,7 @@ async fn a_finding_that_was_written_before_a_crash_is_told_after_it() {
     };
     // Written, and the process is gone.
     let record = serde_json::to_vec(&finding(1)).unwrap();
-    let key = format!("r.{}", finding(1).fingerprint.0);
+    let key = format!("r.{}", finding(1).id.0);
     jetstream.get_key_value("findings").await.unwrap().put(key, record.into()).await.unwrap();
     assert_eq!(told().await, 0);
     for _ in 0..2 {
@@ -586,10 +586,16 @@ async fn all_findings_of_a_repository_are_walked_without_a_consumer() {
     bus.record_findings(&walked, (0..2_500).map(finding).collect()).await.unwrap();
     bus.record_findings(&other, (0..10).map(finding).collect()).await.unwrap();
     let mut seen = std::collections::BTreeSet::new();
-    bus.each_finding(&walked, |finding| assert!(seen.insert(finding.fingerprint))).await.unwrap();
+    bus.each_finding(&walked, |finding| assert!(seen.insert(finding.id))).await.unwrap();
     assert_eq!(seen.len(), 2_500);
-    let one = finding(7).fingerprint;
-    assert_eq!(bus.finding(&walked, &one).await.unwrap().unwrap().fingerprint, one);
+    let one = finding(7).id;
+    assert_eq!(bus.finding(&walked, &one).await.unwrap().unwrap().id, one);
+    for known in [one.0.as_str(), one.fingerprint()] {
+        assert_eq!(bus.finding_known_as(&walked, known).await.unwrap().unwrap().id, one, "{known}");
+    }
+    for unknown in ["", "*", ">", "v2-0.*", "v2-0", "v2-*.0", "a b"] {
+        assert_eq!(bus.finding_known_as(&walked, unknown).await.unwrap(), None, "{unknown}");
+    }
 }
 
 #[tokio::test]
@@ -649,7 +655,7 @@ async fn looks_that_race_are_all_counted_and_the_last_one_stays() {
     let server = TestServer::start().await.unwrap();
     let bus = bus(&server, "test").await;
     let [repository, other]: [RepositoryId; 2] = ["r", "other"].map(|id| id.parse().unwrap());
-    let fingerprint = finding(1).fingerprint;
+    let id = finding(1).id;
     let look = |at| Look { at: Timestamp(at), request: "r1".parse().unwrap() };
     let step = |at| {
         move |standing: Option<&Standing>| {
@@ -659,20 +665,18 @@ async fn looks_that_race_are_all_counted_and_the_last_one_stays() {
             (!is_known).then_some(Standing { moves })
         }
     };
-    let moved = (0..16).map(|at| bus.move_finding(&repository, &fingerprint, step(at)));
+    let moved = (0..16).map(|at| bus.move_finding(&repository, &id, step(at)));
     assert!(futures::future::try_join_all(moved).await.unwrap().into_iter().all(|moved| moved));
-    assert!(!bus.move_finding(&repository, &fingerprint, step(3)).await.unwrap(), "it comes twice");
+    assert!(!bus.move_finding(&repository, &id, step(3)).await.unwrap(), "it comes twice");
     let ended = (0..16).map(|at| bus.end_survey(&repository, Survey { look: look(at) }));
     futures::future::try_join_all(ended).await.unwrap();
     assert_eq!(bus.last_survey(&repository).await.unwrap(), Some(Survey { look: look(15) }));
 
-    let kept = bus.standing(&repository, &fingerprint).await.unwrap().unwrap();
+    let kept = bus.standing(&repository, &id).await.unwrap().unwrap();
     assert_eq!(kept.moves.len(), 16);
     let mut walked = Vec::new();
-    bus.each_standing(&repository, |fingerprint, standing| walked.push((fingerprint, standing)))
-        .await
-        .unwrap();
-    assert_eq!(walked, [(fingerprint, kept)]);
+    bus.each_standing(&repository, |id, standing| walked.push((id, standing))).await.unwrap();
+    assert_eq!(walked, [(id, kept)]);
     assert_eq!((bus.standings(None).await.unwrap().len(), bus.surveys().await.unwrap().len()), (1, 1));
     assert!(bus.standings(Some(&other)).await.unwrap().is_empty());
 }

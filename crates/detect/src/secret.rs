@@ -79,11 +79,12 @@ impl HashKey {
         Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length"))
     }
 
-    /// The identity of a finding: `v1-` and 32 hexadecimal digits, the first half of an HMAC-SHA-256 over rule id,
-    /// secret hash (as [`Secret::hash`] gives it) and path.
-    pub fn fingerprint(&self, rule: &str, secret_hash: &str, path: &[u8]) -> String {
-        let digest = self.digest(&[b"finding-v1", rule.as_bytes(), secret_hash.as_bytes(), path]);
-        format!("v1-{}", HEXLOWER.encode(&digest[..16]))
+    /// What a finding is known by: its fingerprint (`v2-` and 32 hexadecimal digits, the first half of an HMAC-SHA-256 over rule id
+    /// and secret hash, as [`Secret::hash`] gives it), a dot, and the file (16 digits of one over the path).
+    pub fn finding_id(&self, rule: &str, secret_hash: &str, path: &[u8]) -> String {
+        let secret = self.digest(&[b"finding-v2", rule.as_bytes(), secret_hash.as_bytes()]);
+        let file = self.digest(&[b"file-v2", path]);
+        format!("v2-{}.{}", HEXLOWER.encode(&secret[..16]), HEXLOWER.encode(&file[..8]))
     }
 
     /// Each part goes in with its length, so that no two lists of parts share an input.
@@ -130,9 +131,15 @@ mod tests {
         assert_eq!(secret.hash(&one).len(), 64);
         assert_eq!(secret.hash(&one), secret.hash(&one));
         assert_ne!(secret.hash(&one), secret.hash(&two));
-        let fingerprint = one.fingerprint("rule", "00", b"path");
-        assert!(fingerprint.starts_with("v1-") && fingerprint.len() == 35);
-        assert_ne!(fingerprint, one.fingerprint("rule0", "0", b"path"));
-        assert_ne!(fingerprint, one.fingerprint("rule", "00", b"other"));
+        let id = |rule: &str, hash: &str, path: &[u8]| {
+            let id = one.finding_id(rule, hash, path);
+            let (fingerprint, file) = id.split_once('.').unwrap();
+            (fingerprint.to_owned(), file.to_owned())
+        };
+        let (fingerprint, file) = id("rule", "00", b"path");
+        assert!(fingerprint.starts_with("v2-") && fingerprint.len() == 35 && file.len() == 16);
+        assert_ne!(fingerprint, id("rule0", "0", b"path").0);
+        let renamed = id("rule", "00", b"other");
+        assert!(fingerprint == renamed.0 && file != renamed.1);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use secretscan_detect::{HashKey, RawMatch, Scanner, Secret};
 use secretscan_model::finding::LaterOccurrences;
 use secretscan_model::ids::{BlobId, CommitId, RuleId};
-use secretscan_model::{Author, Finding, Fingerprint, Occurrence, SecretHash, Seen};
+use secretscan_model::{Author, Finding, FindingId, Occurrence, SecretHash, Seen};
 
 /// A finding with the secret itself, which must stay in this process.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Origin {
 pub struct FindingSink<'a> {
     scanner: &'a Scanner,
     key: &'a HashKey,
-    findings: HashMap<Fingerprint, LocatedFinding>,
+    findings: HashMap<FindingId, LocatedFinding>,
     /// What paths and names of people themselves tell. A history names each many times.
     of_paths: HashMap<Vec<u8>, OfPath>,
 }
@@ -128,7 +128,7 @@ impl<'a> FindingSink<'a> {
             email: self.shown_name(&origin.author.email),
             time: origin.author.time,
         };
-        let fingerprint = Fingerprint(self.key.fingerprint(&rule.id, &secret_hash, path));
+        let id = FindingId(self.key.finding_id(&rule.id, &secret_hash, path));
         let no_commit = || CommitId::from_bytes(&[0; 20]).expect("20 bytes are an id");
         let occurrence = Occurrence {
             corrected_date: origin.corrected_date,
@@ -142,11 +142,11 @@ impl<'a> FindingSink<'a> {
             decoded_from: found.decoded_from.clone(),
             blob,
         };
-        match self.findings.entry(fingerprint) {
+        match self.findings.entry(id) {
             Entry::Occupied(mut known) => known.get_mut().finding.add(vec![occurrence], origin.seen.clone()),
             Entry::Vacant(place) => {
                 let finding = Finding {
-                    fingerprint: place.key().clone(),
+                    id: place.key().clone(),
                     rule_id: RuleId::fit(&rule.id),
                     description: rule.description.clone(),
                     severity: rule.severity.as_str().to_owned(),
@@ -172,7 +172,7 @@ impl<'a> FindingSink<'a> {
     }
 }
 
-fn order(finding: &Finding) -> (&[u8], u32, u32, &RuleId, &Fingerprint) {
+fn order(finding: &Finding) -> (&[u8], u32, u32, &RuleId, &FindingId) {
     let at = finding.introduced();
-    (&finding.path, at.line, at.column, &finding.rule_id, &finding.fingerprint)
+    (&finding.path, at.line, at.column, &finding.rule_id, &finding.id)
 }

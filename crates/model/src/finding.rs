@@ -1,14 +1,16 @@
 //! A finding: one secret in one file path, however many commits hold it.
 //!
-//! Findings of one fingerprint form a semilattice under [`Finding::merge`]: merging is commutative, associative and
+//! Findings of one identity form a semilattice under [`Finding::merge`]: merging is commutative, associative and
 //! idempotent, so batches may report in any order and any number of times and the store ends the same.
 
 mod later;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::ids::{BlobId, CommitId, RuleId};
 use crate::lifecycle::Look;
@@ -29,11 +31,38 @@ impl fmt::Debug for SecretHash {
     }
 }
 
-/// The stable identity of a finding: a version prefix (`v1-`) and 32 hexadecimal digits, a hash of rule id, secret
-/// hash and path.
+/// The identity of a finding in its repository: the fingerprint of the secret, and the file as 16 hexadecimal digits, with a dot
+/// between. Two tokens of a key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Fingerprint(pub String);
+pub struct FindingId(pub String);
+
+impl FindingId {
+    /// The fingerprint of the secret, a hash of the rule's id and the secret's hash: a version prefix (`v2-`) and 32 hexadecimal
+    /// digits. It stays the same while lines move and files are renamed or copied.
+    pub fn fingerprint(&self) -> &str {
+        self.0.split('.').next().unwrap_or(&self.0)
+    }
+}
+
+/// A text that is not the id of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the id of a finding is v2- and 32 hexadecimal digits, a dot, and 16 more")]
+pub struct BadFindingId;
+
+impl FromStr for FindingId {
+    type Err = BadFindingId;
+
+    /// Anything that may be part of a key.
+    fn from_str(text: &str) -> Result<Self, BadFindingId> {
+        let is_token = |part: &str| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let (fingerprint, file) = text.split_once('.').ok_or(BadFindingId)?;
+        let is_id = text.len() <= 64 && is_token(fingerprint) && is_token(file);
+        if is_id { Ok(Self(text.to_owned())) } else { Err(BadFindingId) }
+    }
+}
 
 /// Who wrote a commit, as the commit says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -125,7 +154,7 @@ pub struct SecretIdentity(pub String);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The identity.
-    pub fingerprint: Fingerprint,
+    pub id: FindingId,
     /// The rule that found it.
     pub rule_id: RuleId,
     /// The rule's description.
@@ -178,7 +207,7 @@ impl Finding {
     /// it was seen.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
-        debug_assert_eq!(self.fingerprint, other.fingerprint);
+        debug_assert_eq!(self.id, other.id);
         self.later.merge(other.later);
         self.add(other.occurrences, other.seen);
         self.matched_by.extend(other.matched_by);

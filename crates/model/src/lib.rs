@@ -18,7 +18,7 @@ pub mod verification;
 
 pub use agent::{Agent, Role};
 pub use calendar::CalendarError;
-pub use finding::{Author, Finding, Fingerprint, Occurrence, SecretHash, SecretIdentity, Seen};
+pub use finding::{Author, Finding, FindingId, Occurrence, SecretHash, SecretIdentity, Seen};
 pub use ids::{
     AgentId, BatchId, BlobId, CommitId, IdError, RepositoryId, RequestId, RuleId, ScheduleId, Timestamp,
 };

@@ -11,7 +11,7 @@ use crate::document::{self, SCHEMA};
 
 /// Known findings: a JSON report of an earlier run, or one that gitleaks wrote.
 ///
-/// Ours are known by their fingerprints, which do not depend on commit and line. The fingerprints of gitleaks do, and
+/// Ours are known by their fingerprints, which do not depend on commit, line and file. The fingerprints of gitleaks do, and
 /// its rules have other names: its findings are known by path and secret where the report shows secrets, and by
 /// commit, path and line.
 #[derive(Debug, Default)]
@@ -112,7 +112,7 @@ impl Baseline {
             (Some(known), Some(repository)) => known == repository,
             (None, _) | (_, None) => true,
         };
-        let fingerprint = self.fingerprints.get(&finding.fingerprint.0);
+        let fingerprint = self.fingerprints.get(finding.id.fingerprint());
         if fingerprint.is_some_and(|repositories| repositories.iter().any(is_here)) {
             return true;
         }

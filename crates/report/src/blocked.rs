@@ -109,7 +109,7 @@ impl Blocked<'_> {
         // Whole, however narrow the terminal: it is there to be copied.
         text += &format!(
             "{INDENT}{}\n",
-            dim.apply_to(format!("fingerprint {}", for_terminal(&finding.fingerprint.0)))
+            dim.apply_to(format!("fingerprint {}", for_terminal(finding.id.fingerprint())))
         );
         text
     }

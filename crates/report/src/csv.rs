@@ -58,7 +58,7 @@ pub(crate) fn write(reports: &[Report<'_>], out: &mut dyn Write) -> io::Result<(
                 at.decoded_from.clone().unwrap_or_default(),
                 reported.secret.clone().unwrap_or_default(),
                 finding.secret_hash.0.clone(),
-                finding.fingerprint.0.clone(),
+                finding.id.fingerprint().to_owned(),
                 finding.occurrences.len().to_string(),
                 document::path_bytes(&finding.path).unwrap_or_default(),
             ];

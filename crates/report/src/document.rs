@@ -38,6 +38,9 @@ pub(crate) struct JsonFinding<'a> {
     /// The name of the repository, where there may be several.
     #[serde(skip_serializing_if = "Option::is_none")]
     repository: Option<&'a str>,
+    /// Of the secret in its file.
+    id: &'a str,
+    /// Of the secret, whichever file holds it.
     fingerprint: &'a str,
     rule_id: &'a str,
     description: &'a str,
@@ -197,7 +200,8 @@ fn json_finding<'a>(repository: Option<&'a str>, reported: &'a ReportedFinding<'
     let finding = &reported.finding;
     JsonFinding {
         repository,
-        fingerprint: &finding.fingerprint.0,
+        id: &finding.id.0,
+        fingerprint: finding.id.fingerprint(),
         rule_id: finding.rule_id.as_str(),
         description: &finding.description,
         severity: &finding.severity,

@@ -65,7 +65,7 @@ fn vulnerability(reported: &ReportedFinding<'_>) -> Value {
         description += &format!(" The secret: {secret}");
     }
     let mut vulnerability = json!({
-        "id": finding.fingerprint,
+        "id": finding.id,
         "category": "secret_detection",
         "name": name,
         "description": description,

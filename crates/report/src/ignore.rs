@@ -13,7 +13,7 @@ use secretscan_model::{CommitId, Finding, Occurrence};
 use thiserror::Error;
 
 /// How a fingerprint starts.
-const FINGERPRINT: &str = "v1-";
+const FINGERPRINT: &str = "v2-";
 /// No ignore file is larger: one in a repository of strangers may be a link to whatever never ends.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 /// How many hexadecimal digits follow.
@@ -33,7 +33,7 @@ pub enum IgnoreError {
     },
     /// A line is no entry.
     #[error(
-        "{origin}:{line}: neither a fingerprint (v1- and 32 hexadecimal digits) nor file:rule:line nor \
+        "{origin}:{line}: neither a fingerprint (v2- and 32 hexadecimal digits) nor file:rule:line nor \
          commit:file:rule:line"
     )]
     Entry {
@@ -113,7 +113,7 @@ impl IgnoreList {
     /// Whether the finding is listed: itself, or any of its places. A secret that a later change to the file leaves where
     /// it is, or moves, is the same finding.
     pub fn ignores(&self, finding: &Finding) -> bool {
-        if self.fingerprints.contains(&finding.fingerprint.0) {
+        if self.fingerprints.contains(finding.id.fingerprint()) {
             return true;
         }
         if self.places.is_empty() {
@@ -167,7 +167,7 @@ fn is_fingerprint(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use secretscan_model::finding::LaterOccurrences;
-    use secretscan_model::{Author, Fingerprint, SecretHash};
+    use secretscan_model::{Author, FindingId, SecretHash};
 
     use super::*;
 
@@ -190,7 +190,7 @@ mod tests {
             blob: None,
         };
         Finding {
-            fingerprint: Fingerprint("v1-00112233445566778899aabbccddeeff".into()),
+            id: FindingId("v2-00112233445566778899aabbccddeeff.0123456789abcdef".into()),
             rule_id: rule.parse().unwrap(),
             description: String::new(),
             severity: "high".into(),
@@ -219,13 +219,13 @@ mod tests {
         assert!(ignores(&format!("{first}:a/b.txt:ours:7")));
         assert!(ignores(&format!("{second}:a/b.txt:ours:9")));
         assert!(ignores("a/b.txt:ours:9") && ignores("./a/b.txt:theirs:7"));
-        assert!(ignores("v1-00112233445566778899aabbccddeeff"));
+        assert!(ignores("v2-00112233445566778899aabbccddeeff"));
         for other in [
             format!("{first}:a/b.txt:ours:9"),
             format!("{first}:b.txt:ours:7"),
             "a/b.txt:ours:8".into(),
             "a/b.txt:other:7".into(),
-            "v1-00000000000000000000000000000000".into(),
+            "v2-00000000000000000000000000000000".into(),
         ] {
             assert!(!ignores(&other), "{other}");
         }
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn comments_and_empty_lines_are_passed_over() {
         let text =
-            "# all\r\n\r\n  a/b.txt:ours:7  # ticket:5\r\nv1-00112233445566778899aabbccddeeff # x\n#\n";
+            "# all\r\n\r\n  a/b.txt:ours:7  # ticket:5\r\nv2-00112233445566778899aabbccddeeff # x\n#\n";
         let list = parse(text).unwrap();
         assert_eq!((list.fingerprints.len(), list.places.len()), (1, 1));
         let mut both = parse("a/b.txt:ours:8").unwrap();
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_no_entry_is_refused_with_its_line() {
-        for entry in ["file", "file:rule", "file:rule:x", ":rule:3", "file::3", "v1-123", "rule:3"] {
+        for entry in ["file", "file:rule", "file:rule:x", ":rule:3", "file::3", "v2-123", "rule:3"] {
             let error = parse(&format!("# first\n{entry}\n")).unwrap_err();
             assert!(error.to_string().starts_with("ignored:2: neither"), "{entry}: {error}");
         }

@@ -80,7 +80,7 @@ fn failure(xml: &mut Xml, reported: &ReportedFinding<'_>) -> io::Result<()> {
         text += &for_xml(&format!("commit {commit} by {} <{}> {date}", at.author.name, at.author.email));
         text.push('\n');
     }
-    text += &format!("fingerprint {}", for_xml(&finding.fingerprint.0));
+    text += &format!("fingerprint {}", for_xml(finding.id.fingerprint()));
     let (rule, severity) = (finding.rule_id.as_str(), for_xml(&finding.severity));
     let message = format!("{severity}: {}", for_xml(&finding.description));
     xml.create_element("testcase")

@@ -130,7 +130,7 @@ fn result(reported: &ReportedFinding<'_>, rule_index: usize) -> Value {
                 "endColumn": first.end_column,
             },
         } }],
-        "partialFingerprints": { "secretscanFingerprint/v1": finding.fingerprint },
+        "partialFingerprints": { "secretscanFingerprint/v2": finding.id.fingerprint() },
         "properties": properties,
     })
 }

@@ -79,9 +79,7 @@ pub struct ReportedFinding<'a> {
 impl fmt::Debug for ReportedFinding<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The excerpts may show the secret.
-        f.debug_struct("ReportedFinding")
-            .field("fingerprint", &self.finding.fingerprint)
-            .finish_non_exhaustive()
+        f.debug_struct("ReportedFinding").field("id", &self.finding.id).finish_non_exhaustive()
     }
 }
 

@@ -159,7 +159,7 @@ fn write_finding(reported: &ReportedFinding<'_>, style: TextStyle, out: &mut dyn
     if let Some(places) = more_places(finding) {
         writeln!(out, " {} {places}", fact("also in"))?;
     }
-    writeln!(out, " {} {}\n", fact("fingerprint"), for_terminal(&finding.fingerprint.0))
+    writeln!(out, " {} {}\n", fact("fingerprint"), for_terminal(finding.id.fingerprint()))
 }
 
 pub(crate) fn severity_style(severity: &str, style: TextStyle) -> Style {

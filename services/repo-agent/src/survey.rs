@@ -14,8 +14,8 @@ use secretscan_model::finding::{Seen, ShortId, ShortOccurrence};
 use secretscan_model::ledger::CommitState;
 use secretscan_model::lifecycle::{Sight, survey};
 use secretscan_model::{
-    CommitId, Finding, Fingerprint, Look, Place, RepositoryId, RepositoryScan, RequestId, ScanState,
-    Standing, Survey, Timestamp,
+    CommitId, Finding, FindingId, Look, Place, RepositoryId, RepositoryScan, RequestId, ScanState, Standing,
+    Survey, Timestamp,
 };
 
 use crate::blocking;
@@ -28,7 +28,7 @@ const MAX_ARCHIVES: usize = 16;
 
 /// What is asked about one finding.
 struct Question {
-    fingerprint: Fingerprint,
+    id: FindingId,
     seen: Option<Seen>,
     /// Whether a ref reaches one of its commits.
     is_reachable: bool,
@@ -54,7 +54,7 @@ impl Question {
         let archives = finding.path.iter().enumerate().filter(|(_, byte)| **byte == b'!').take(MAX_ARCHIVES);
         let archives = archives.map(|(end, _)| finding.path[..end].to_vec());
         Self {
-            fingerprint: finding.fingerprint.clone(),
+            id: finding.id.clone(),
             seen: finding.seen.clone(),
             is_reachable: is_cut || occurrences().any(|occurrence| is_listed(&occurrence.commit)),
             is_cut,
@@ -106,8 +106,8 @@ pub(crate) async fn survey_all(
     bus.each_finding(repository, |finding| questions.push(Question::new(&finding, &ids))).await?;
     drop(ids);
     let mut standings = HashMap::new();
-    bus.each_standing(repository, |fingerprint, standing| {
-        standings.insert(fingerprint, standing);
+    bus.each_standing(repository, |id, standing| {
+        standings.insert(id, standing);
     })
     .await?;
     let looks = questions.iter().filter_map(|question| question.seen.as_ref()).map(|seen| &seen.last);
@@ -120,12 +120,12 @@ pub(crate) async fn survey_all(
         let sight = question.sight(&at_tips, is_settled);
         survey(question.seen.as_ref(), standing, last.as_ref(), sight, &look, &is_complete)
     };
-    let is_moved = |asked: &Question| step(asked, standings.get(&asked.fingerprint)).is_some();
+    let is_moved = |asked: &Question| step(asked, standings.get(&asked.id)).is_some();
     let moved: Vec<Question> = questions.into_iter().filter(is_moved).collect();
     let step = &step;
     futures::stream::iter(moved)
         .map(|asked| async move {
-            bus.move_finding(repository, &asked.fingerprint, |standing| step(&asked, standing)).await
+            bus.move_finding(repository, &asked.id, |standing| step(&asked, standing)).await
         })
         .buffer_unordered(CONCURRENCY)
         .try_for_each(|_| std::future::ready(Ok(())))

@@ -31,7 +31,7 @@ impl Stage {
         findings.retain(|finding| finding.path == path.as_bytes());
         let [finding] = findings.try_into().unwrap();
         let bus = &self.system.bus;
-        let standing = bus.standing(repository, &finding.fingerprint).await.unwrap();
+        let standing = bus.standing(repository, &finding.id).await.unwrap();
         let survey = bus.last_survey(repository).await.unwrap();
         let is_complete = |request: &RequestId| self.complete.contains(request);
         let now = whereabouts(finding.seen.as_ref(), standing.as_ref(), survey.as_ref(), &is_complete);
@@ -70,20 +70,21 @@ async fn a_finding_is_followed_through_renames_and_rewritten_history() {
     let accepted = TriageState::Accepted { expires };
     operator.decide(&repository, &finding.secret(), &accepted, "a test system", "ada").await.unwrap();
 
-    // A rename makes a finding of its own, with the same secret, so what was decided holds for it.
+    // The fingerprint survives a rename. The new file is a finding of its own, as it must be cleaned; what was decided holds for it.
     source.push_commit("main", [Change::rename("old.ini", "new.ini")]).unwrap();
     stage.scan().await;
     assert_eq!(stage.state(&repository, "old.ini").await, (FindingState::OnlyInHistory, Place::History));
     assert_eq!(stage.state(&repository, "new.ini").await, (FindingState::Open, Place::Tip));
     let (renamed, _) = stage.at(&repository, "new.ini").await;
-    assert_ne!(renamed.fingerprint, finding.fingerprint);
+    assert_eq!(renamed.id.fingerprint(), finding.id.fingerprint());
+    assert_ne!(renamed.id, finding.id);
     let triage = stage.system.bus.triage(&repository, &renamed.secret()).await.unwrap();
     assert_eq!((triage.state(secretscan_bus::now()), triage.state(expires)), (accepted, TriageState::Open));
     let lines = format!("one line\nand another\n{text}");
     source.push_commit("main", [Change::write("new.ini", &lines)]).unwrap();
     stage.scan().await;
     let (moved, now) = stage.at(&repository, "new.ini").await;
-    assert_eq!((&moved.fingerprint, now.state), (&renamed.fingerprint, FindingState::Open));
+    assert_eq!((&moved.id, now.state), (&renamed.id, FindingState::Open));
 
     let with_secret = String::from_utf8(source.git(&["rev-parse", "main"]).unwrap()).unwrap();
     source.push_commit("main", [Change::delete("new.ini")]).unwrap();

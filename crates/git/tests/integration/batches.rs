@@ -29,7 +29,7 @@ fn scan(batch: &CutBatch, scratch: &Path) -> ScanReport {
 fn merged(reports: Vec<ScanReport>) -> Vec<LocatedFinding> {
     let mut all: BTreeMap<_, LocatedFinding> = BTreeMap::new();
     for located in reports.into_iter().flat_map(|report| report.findings) {
-        let fingerprint = located.finding.fingerprint.clone();
+        let fingerprint = located.finding.id.clone();
         let finding = match all.remove(&fingerprint) {
             Some(known) => known.finding.merge(located.finding),
             None => located.finding,

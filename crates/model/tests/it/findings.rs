@@ -8,7 +8,7 @@ use secretscan_model::lifecycle::{
     Look, MAX_DECISIONS, MAX_MOVES, Place, Sight, Standing, Survey, TriageError, survey, whereabouts,
 };
 use secretscan_model::{
-    Author, BlobId, CommitId, Finding, FindingState, Fingerprint, Occurrence, RequestId, SecretHash, Seen,
+    Author, BlobId, CommitId, Finding, FindingId, FindingState, Occurrence, RequestId, SecretHash, Seen,
     Stamp, Timestamp, Triage, TriageState,
 };
 
@@ -42,7 +42,7 @@ fn occurrence(number: u16) -> Occurrence {
 /// What one batch says.
 fn finding(occurrences: Vec<Occurrence>, seen: Seen) -> Finding {
     let mut finding = Finding {
-        fingerprint: Fingerprint("v1-0".into()),
+        id: FindingId("v2-0.0".into()),
         rule_id: "rule".parse().unwrap(),
         description: String::new(),
         severity: "high".into(),

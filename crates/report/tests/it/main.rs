@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use secretscan_model::finding::LaterOccurrences;
 use secretscan_model::{
-    Author, CommitId, Finding, Fingerprint, NotScanned, Occurrence, RuleId, SecretHash, Timestamp,
+    Author, CommitId, Finding, FindingId, NotScanned, Occurrence, RuleId, SecretHash, Timestamp,
 };
 use secretscan_report::{Format, Found, Redaction, Report, ReportedFinding, Summary, Template, TextStyle};
 
@@ -38,7 +38,7 @@ fn occurrence(commit: u8, line: u32, column: u32, excerpt: &str) -> Occurrence {
 
 fn finding(rule: &str, severity: &str, path: &[u8], occurrences: Vec<Occurrence>) -> Finding {
     Finding {
-        fingerprint: Fingerprint(format!("v1-{:016x}{:016x}", path.len(), rule.len())),
+        id: FindingId(format!("v2-{:032x}.{:016x}", rule.len(), path.len())),
         rule_id: RuleId::parse(rule).unwrap(),
         description: rule.replace("-", " "),
         severity: severity.into(),

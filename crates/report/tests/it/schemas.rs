@@ -50,7 +50,7 @@ fn sarif_refers_to_each_rule_once_and_has_ordered_regions() {
         let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
         assert_eq!(rules[index]["id"], result["ruleId"]);
         assert!(["error", "warning", "note"].contains(&result["level"].as_str().unwrap()));
-        assert!(result["partialFingerprints"]["secretscanFingerprint/v1"].is_string());
+        assert!(result["partialFingerprints"]["secretscanFingerprint/v2"].is_string());
         assert_eq!(result["baselineState"], "new");
         let location = &result["locations"][0]["physicalLocation"];
         let uri = location["artifactLocation"]["uri"].as_str().unwrap();

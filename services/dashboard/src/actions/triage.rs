@@ -2,7 +2,7 @@
 
 use secretscan_bus::now;
 use secretscan_bus::triage::DecideError;
-use secretscan_model::{Fingerprint, RepositoryId, Triage, TriageState};
+use secretscan_model::{FindingId, RepositoryId, Triage, TriageState};
 
 use super::{ActionError, Actions, Attempt, Done};
 use crate::auth::Role;
@@ -16,7 +16,7 @@ pub struct Decided {
     /// The repository.
     pub repository: RepositoryId,
     /// The finding.
-    pub fingerprint: Fingerprint,
+    pub id: FindingId,
     /// Everything that was decided about its secret, or why this was not.
     pub outcome: Result<Triage, ActionError>,
 }
@@ -29,15 +29,15 @@ impl Actions<'_> {
     pub async fn decide(
         &self,
         repository: &RepositoryId,
-        fingerprint: &Fingerprint,
+        id: &FindingId,
         state: &TriageState,
         reason: &str,
     ) -> Result<Triage, ActionError> {
-        let target = format!("{repository}.{}", fingerprint.0);
+        let target = format!("{repository}.{}", id.0);
         let attempt = Attempt::new("findings-triage", &target, Role::Triager).of(Some(repository));
         self.audited(attempt, async || {
             let missing = || ActionError::Missing { what: "finding", id: target.clone() };
-            let finding = self.app.bus.finding(repository, fingerprint).await?.ok_or_else(missing)?;
+            let finding = self.app.bus.finding(repository, id).await?.ok_or_else(missing)?;
             let secret = finding.secret();
             let before = self.app.bus.triage(repository, &secret).await?.state(now());
             let decided = self.app.bus.decide(repository, &secret, state, reason, &self.actor.name).await;
@@ -58,7 +58,7 @@ impl Actions<'_> {
     /// [`ActionError::Refused`] when they are more than [`MAX_DECIDED`].
     pub async fn decide_all(
         &self,
-        findings: Vec<(RepositoryId, Fingerprint)>,
+        findings: Vec<(RepositoryId, FindingId)>,
         state: &TriageState,
         reason: &str,
     ) -> Result<Vec<Decided>, ActionError> {
@@ -67,9 +67,9 @@ impl Actions<'_> {
             return Err(ActionError::Refused(message));
         }
         let mut decided = Vec::with_capacity(findings.len());
-        for (repository, fingerprint) in findings {
-            let outcome = self.decide(&repository, &fingerprint, state, reason).await;
-            decided.push(Decided { repository, fingerprint, outcome });
+        for (repository, id) in findings {
+            let outcome = self.decide(&repository, &id, state, reason).await;
+            decided.push(Decided { repository, id, outcome });
         }
         Ok(decided)
     }

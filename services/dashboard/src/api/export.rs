@@ -8,7 +8,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt, stream};
 use secretscan_bus::now;
-use secretscan_model::{Finding, Fingerprint, RepositoryId};
+use secretscan_model::{Finding, FindingId, RepositoryId};
 use secretscan_report::{Format, Found, Redaction, Report, ReportedFinding, Summary, TextStyle};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -73,11 +73,11 @@ pub async fn export(
     // It changes nothing, and must be right all the same.
     limit(query.limit())?;
     let keys = findings::keys(&app.index, &actor.scope, &query.filter()?, MAX_EXPORTED).await?;
-    let read = keys.into_iter().filter_map(|(repository, fingerprint)| {
+    let read = keys.into_iter().filter_map(|(repository, id)| {
         let repository: RepositoryId = repository.parse().ok()?;
         let bus = app.bus.clone();
         Some(async move {
-            let finding = bus.finding(&repository, &Fingerprint(fingerprint)).await?;
+            let finding = bus.finding(&repository, &FindingId(id)).await?;
             Ok::<_, secretscan_bus::BusError>(finding.map(|finding| (repository, finding)))
         })
     });

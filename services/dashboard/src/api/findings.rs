@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use secretscan_model::finding::BadFindingId;
 use secretscan_model::lifecycle::Decision;
-use secretscan_model::{Fingerprint, Occurrence, RepositoryId, TriageState};
+use secretscan_model::{FindingId, Occurrence, RepositoryId, TriageState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -272,22 +273,21 @@ pub struct FindingView {
 }
 
 /// A finding
-#[utoipa::path(get, path = "/findings/{repository}/{fingerprint}", tag = "findings",
+#[utoipa::path(get, path = "/findings/{repository}/{id}", tag = "findings",
     params(("repository" = String, Path, pattern = "^[A-Za-z0-9_-]{1,128}$"),
-        ("fingerprint" = String, Path, pattern = "^v1-[0-9a-f]{32}$")),
+        ("id" = String, Path, pattern = r"^v2-[0-9a-f]{32}\.[0-9a-f]{16}$")),
     responses((status = 200, body = FindingView), (status = 304, description = "As If-None-Match says"),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub async fn get(
     actor: Actor,
     State(app): State<Arc<App>>,
-    Path((repository, fingerprint)): Path<(RepositoryId, String)>,
+    Path((repository, id)): Path<(RepositoryId, String)>,
 ) -> Result<axum::Json<FindingView>, Problem> {
-    let missing = || Problem::not_found(format!("there is no finding {repository}.{fingerprint}"));
-    let row = findings::get(&app.index, &actor.scope, repository.as_str(), &fingerprint).await?;
+    let missing = || Problem::not_found(format!("there is no finding {repository}.{id}"));
+    let row = findings::get(&app.index, &actor.scope, repository.as_str(), &id).await?;
     let row = row.ok_or_else(missing)?;
     // What the index knows is a key.
-    let finding =
-        app.bus.finding(&repository, &Fingerprint(fingerprint.clone())).await?.ok_or_else(missing)?;
+    let finding = app.bus.finding(&repository, &FindingId(id.clone())).await?.ok_or_else(missing)?;
     let triage = app.bus.triage(&repository, &finding.secret()).await?;
     Ok(axum::Json(FindingView {
         rule: rules::find(&row.rule_id),
@@ -329,20 +329,16 @@ impl NewDecision {
     }
 }
 
-/// A fingerprint, which becomes part of a key.
-fn fingerprint(text: &str) -> Result<Fingerprint, Problem> {
-    let is_key = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if is_key && !text.is_empty() {
-        return Ok(Fingerprint(text.to_owned()));
-    }
-    Err(Problem::bad_request("a fingerprint is v1- and 32 hexadecimal digits"))
+/// The id of a finding, which becomes part of a key.
+fn finding_id(text: &str) -> Result<FindingId, Problem> {
+    text.parse().map_err(|error: BadFindingId| Problem::bad_request(error.to_string()))
 }
 
 /// Decide about the secret of a finding, in whichever files of its repository it stands
-#[utoipa::path(post, path = "/findings/{repository}/{fingerprint}/triage", tag = "findings",
+#[utoipa::path(post, path = "/findings/{repository}/{id}/triage", tag = "findings",
     request_body = NewDecision,
     params(("repository" = String, Path, pattern = "^[A-Za-z0-9_-]{1,128}$"),
-        ("fingerprint" = String, Path, pattern = "^v1-[0-9a-f]{32}$")),
+        ("id" = String, Path, pattern = r"^v2-[0-9a-f]{32}\.[0-9a-f]{16}$")),
     responses((status = 200, body = List<DecisionView>),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),
         (status = 503, body = Problem, content_type = "application/problem+json")))]
@@ -352,8 +348,8 @@ pub async fn decide(
     Path((repository, text)): Path<(RepositoryId, String)>,
     Json(new): Json<NewDecision>,
 ) -> Result<axum::Json<List<DecisionView>>, Problem> {
-    let (state, fingerprint) = (new.state()?, fingerprint(&text)?);
-    let triage = Actions::new(&app, &actor).decide(&repository, &fingerprint, &state, &new.reason).await?;
+    let (state, id) = (new.state()?, finding_id(&text)?);
+    let triage = Actions::new(&app, &actor).decide(&repository, &id, &state, &new.reason).await?;
     Ok(List::whole(DecisionView::list(&triage.decisions)))
 }
 
@@ -365,8 +361,8 @@ pub struct FindingName {
     #[schema(pattern = "^[A-Za-z0-9_-]{1,128}$", value_type = String)]
     repository_id: RepositoryId,
     /// The identity within it.
-    #[schema(pattern = "^v1-[0-9a-f]{32}$")]
-    fingerprint: String,
+    #[schema(pattern = r"^v2-[0-9a-f]{32}\.[0-9a-f]{16}$")]
+    id: String,
 }
 
 /// One decision about several findings
@@ -391,7 +387,7 @@ pub struct DecidedView {
 
 impl DecidedView {
     fn new(decided: Decided) -> Self {
-        let finding = FindingName { repository_id: decided.repository, fingerprint: decided.fingerprint.0 };
+        let finding = FindingName { repository_id: decided.repository, id: decided.id.0 };
         Self { finding, error: decided.outcome.err().map(|error| secretscan_bus::chain(&error)) }
     }
 }
@@ -407,8 +403,7 @@ pub async fn decide_all(
     Json(bulk): Json<BulkDecision>,
 ) -> Result<axum::Json<List<DecidedView>>, Problem> {
     let state = bulk.decision.state()?;
-    let named =
-        bulk.findings.into_iter().map(|named| Ok((named.repository_id, fingerprint(&named.fingerprint)?)));
+    let named = bulk.findings.into_iter().map(|named| Ok((named.repository_id, finding_id(&named.id)?)));
     let named: Vec<_> = named.collect::<Result<_, Problem>>()?;
     if named.is_empty() {
         return Err(Problem::bad_request("name at least one finding"));

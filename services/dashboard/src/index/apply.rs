@@ -59,7 +59,7 @@ pub struct Applier {
 /// The columns of a finding from which others follow.
 struct Facts {
     repository: String,
-    fingerprint: String,
+    finding_id: String,
     rule: String,
     secret: String,
     seen: Option<Seen>,
@@ -194,7 +194,7 @@ impl Applier {
         if scan.state == ScanState::Completed && was_complete != Some(true) {
             // What it saw counts from now on.
             let mut looked = db.prepare_cached(
-                "SELECT id FROM standing_requests JOIN findings USING (repository, fingerprint) WHERE request = ?1",
+                "SELECT id FROM standing_requests JOIN findings USING (repository, finding) WHERE request = ?1",
             )?;
             let ids: Vec<i64> = looked.query_map([key], |row| row.get(0))?.collect::<Result<_, _>>()?;
             for id in ids {
@@ -205,20 +205,20 @@ impl Applier {
     }
 
     fn finding(&self, db: &Connection, key: &str, value: Option<&[u8]>) -> Applied {
-        let Some((repository, fingerprint)) = key.split_once('.') else { return Ok(Err(BadRecord::Key)) };
+        let Some((repository, finding_id)) = key.split_once('.') else { return Ok(Err(BadRecord::Key)) };
         let Some(value) = value else {
-            db.prepare_cached("DELETE FROM findings WHERE repository = ?1 AND fingerprint = ?2")?
-                .execute([repository, fingerprint])?;
+            db.prepare_cached("DELETE FROM findings WHERE repository = ?1 AND finding = ?2")?
+                .execute([repository, finding_id])?;
             return Ok(Ok(()));
         };
         let finding: Finding = readable!(parse(value));
         let Some(introduced) = finding.occurrences.first() else { return Ok(Err(BadRecord::Key)) };
         let seen = finding.seen.as_ref();
         let mut insert = db.prepare_cached(
-            "INSERT INTO findings (repository, fingerprint, rule, severity, confidence, secret, hash, path, commit_id, line, \
+            "INSERT INTO findings (repository, finding, rule, severity, confidence, secret, hash, path, commit_id, line, \
              author, email, introduced, excerpt, occurrences, first_seen, last_seen, standing, since, is_tip, triage, is_open, \
              seen, matched_by, tie) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 'open', ?16, \
-             1, 'open', 1, ?18, ?19, ?20) ON CONFLICT (repository, fingerprint) DO UPDATE SET rule = ?3, severity = ?4, \
+             1, 'open', 1, ?18, ?19, ?20) ON CONFLICT (repository, finding) DO UPDATE SET rule = ?3, severity = ?4, \
              confidence = ?5, secret = ?6, hash = ?7, path = ?8, commit_id = ?9, line = ?10, author = ?11, email = ?12, \
              introduced = ?13, excerpt = ?14, occurrences = ?15, first_seen = ?16, last_seen = ?17, seen = ?18, \
              matched_by = ?19 RETURNING id",
@@ -226,7 +226,7 @@ impl Applier {
         let id = insert.query_row(
             params![
                 repository,
-                fingerprint,
+                finding_id,
                 finding.rule_id.as_str(),
                 severity_rank(&finding.severity),
                 confidence_rank(&finding.confidence),
@@ -253,28 +253,28 @@ impl Applier {
     }
 
     fn standing(&self, db: &Connection, key: &str, value: Option<&[u8]>) -> Applied {
-        let Some((repository, fingerprint)) = key.split_once('.') else {
+        let Some((repository, finding_id)) = key.split_once('.') else {
             return survey(db, key, value);
         };
-        db.prepare_cached("DELETE FROM standing_requests WHERE repository = ?1 AND fingerprint = ?2")?
-            .execute([repository, fingerprint])?;
+        db.prepare_cached("DELETE FROM standing_requests WHERE repository = ?1 AND finding = ?2")?
+            .execute([repository, finding_id])?;
         match value {
             Some(value) => {
                 let standing: Standing = readable!(parse(value));
                 db.prepare_cached("INSERT OR REPLACE INTO standings VALUES (?1, ?2, ?3)")?
-                    .execute(params![repository, fingerprint, to_text(&standing)])?;
+                    .execute(params![repository, finding_id, to_text(&standing)])?;
                 let mut insert =
                     db.prepare_cached("INSERT OR IGNORE INTO standing_requests VALUES (?1, ?2, ?3)")?;
                 for moved in &standing.moves {
-                    insert.execute(params![moved.look.request.as_str(), repository, fingerprint])?;
+                    insert.execute(params![moved.look.request.as_str(), repository, finding_id])?;
                 }
             }
             None => {
-                db.prepare_cached("DELETE FROM standings WHERE repository = ?1 AND fingerprint = ?2")?
-                    .execute([repository, fingerprint])?;
+                db.prepare_cached("DELETE FROM standings WHERE repository = ?1 AND finding = ?2")?
+                    .execute([repository, finding_id])?;
             }
         }
-        self.settle_where(db, "repository = ?1 AND fingerprint = ?2", [repository, fingerprint])?;
+        self.settle_where(db, "repository = ?1 AND finding = ?2", [repository, finding_id])?;
         Ok(Ok(()))
     }
 
@@ -358,13 +358,13 @@ impl Applier {
     fn settle(&self, db: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<()> {
         let facts = db
             .prepare_cached(
-                "SELECT repository, fingerprint, rule, secret, seen, matched_by FROM findings WHERE id = ?1",
+                "SELECT repository, finding, rule, secret, seen, matched_by FROM findings WHERE id = ?1",
             )?
             .query_row([id], |row| {
                 let (seen, matched_by): (Option<String>, String) = (row.get(4)?, row.get(5)?);
                 Ok(Facts {
                     repository: row.get(0)?,
-                    fingerprint: row.get(1)?,
+                    finding_id: row.get(1)?,
                     rule: row.get(2)?,
                     secret: row.get(3)?,
                     seen: seen.and_then(|seen| serde_json::from_str(&seen).ok()),
@@ -375,8 +375,8 @@ impl Applier {
             let mut found = db.prepare_cached(sql)?;
             found.query_row(parameters, |row| row.get::<_, String>(0)).optional()
         };
-        let key = [facts.repository.as_str(), facts.fingerprint.as_str()];
-        let standing = text("SELECT record FROM standings WHERE repository = ?1 AND fingerprint = ?2", key)?;
+        let key = [facts.repository.as_str(), facts.finding_id.as_str()];
+        let standing = text("SELECT record FROM standings WHERE repository = ?1 AND finding = ?2", key)?;
         let standing: Option<Standing> = standing.and_then(|record| serde_json::from_str(&record).ok());
         let secret = [facts.repository.as_str(), facts.secret.as_str()];
         let triage = text("SELECT record FROM triages WHERE repository = ?1 AND secret = ?2", secret)?;

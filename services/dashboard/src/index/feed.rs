@@ -85,7 +85,7 @@ impl Source {
         match self {
             Self::Repositories => bus.changes(topology::REPOSITORIES, "*").await,
             Self::Requests => bus.changes(topology::REQUESTS, "*").await,
-            Self::Findings => bus.changes(topology::FINDINGS, "*.*").await,
+            Self::Findings => bus.changes(topology::FINDINGS, "*.*.*").await,
             Self::Standings => bus.changes(topology::STANDINGS, ">").await,
             Self::Triage => bus.changes(topology::TRIAGE, ">").await,
             Self::Ledgers => bus.changes(topology::HISTORY, "*.head").await,

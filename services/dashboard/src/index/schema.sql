@@ -45,7 +45,8 @@ CREATE INDEX requests_by_end ON requests (is_terminal, since, state, repository)
 CREATE TABLE findings (
     id           INTEGER PRIMARY KEY,
     repository   TEXT NOT NULL,
-    fingerprint  TEXT NOT NULL,
+    -- The id of the finding in its repository.
+    finding      TEXT NOT NULL,
     rule         TEXT NOT NULL,
     -- 0 critical, 1 high, 2 medium, 3 low.
     severity     INTEGER NOT NULL,
@@ -81,22 +82,22 @@ CREATE TABLE findings (
     seen         TEXT,
     matched_by   TEXT NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX findings_by_key ON findings (repository, fingerprint);
+CREATE UNIQUE INDEX findings_by_key ON findings (repository, finding);
 CREATE INDEX findings_of_secret ON findings (repository, secret);
 CREATE INDEX findings_that_expire ON findings (expires) WHERE expires IS NOT NULL;
 
 -- What looks at all refs said of a finding, as JSON, and which requests looked.
 CREATE TABLE standings (
     repository  TEXT NOT NULL,
-    fingerprint TEXT NOT NULL,
+    finding     TEXT NOT NULL,
     record      TEXT NOT NULL,
-    PRIMARY KEY (repository, fingerprint)
+    PRIMARY KEY (repository, finding)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE standing_requests (
     request     TEXT NOT NULL,
     repository  TEXT NOT NULL,
-    fingerprint TEXT NOT NULL,
-    PRIMARY KEY (request, repository, fingerprint)
+    finding     TEXT NOT NULL,
+    PRIMARY KEY (request, repository, finding)
 ) STRICT, WITHOUT ROWID;
 
 -- The last look at all refs of a repository.

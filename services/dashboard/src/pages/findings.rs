@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::{Redirect, Response};
 use minijinja::{Value, context};
-use secretscan_model::{Finding, Fingerprint, RepositoryId, Timestamp, TriageState};
+use secretscan_model::{Finding, FindingId, RepositoryId, Timestamp, TriageState};
 
 use super::error::PageError;
 use super::form::{Fields, Form, Params, local_path};
@@ -115,25 +115,24 @@ async fn find(
     app: &App,
     visitor: &Visitor,
     repository: &str,
-    fingerprint: String,
+    id: String,
 ) -> Result<(RepositoryId, Finding), PageError> {
     let missing = || PageError::not_found("finding");
     let repository: RepositoryId = repository.parse().map_err(|_| missing())?;
     if !visitor.actor.scope.holds(&repository) {
         return Err(missing());
     }
-    let is_key = fingerprint.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    let fingerprint = Some(Fingerprint(fingerprint)).filter(|_| is_key).ok_or_else(missing)?;
-    let finding = app.bus.finding(&repository, &fingerprint).await?.ok_or_else(missing)?;
+    let id: FindingId = id.parse().map_err(|_| missing())?;
+    let finding = app.bus.finding(&repository, &id).await?.ok_or_else(missing)?;
     Ok((repository, finding))
 }
 
 pub(super) async fn show(
     visitor: Visitor,
     State(app): State<Arc<App>>,
-    Path((repository, fingerprint)): Path<(String, String)>,
+    Path((repository, id)): Path<(String, String)>,
 ) -> Result<Response, PageError> {
-    let (repository, finding) = find(&app, &visitor, &repository, fingerprint).await?;
+    let (repository, finding) = find(&app, &visitor, &repository, id).await?;
     let triage = app.bus.triage(&repository, &finding.secret()).await?;
     let record = app.bus.repository(&repository).await?.ok_or_else(|| PageError::not_found("repository"))?;
     let same = FindingFilter {
@@ -143,9 +142,7 @@ pub(super) async fn show(
     };
     let scope = &visitor.actor.scope;
     let all = list(&app.index, scope, &same, FindingOrder::Severity, ELSEWHERE, None).await?.rows;
-    let is_this = |row: &&FindingRow| {
-        row.repository_id == repository.as_str() && row.fingerprint == finding.fingerprint.0
-    };
+    let is_this = |row: &&FindingRow| row.repository_id == repository.as_str() && row.id == finding.id.0;
     let row = all.iter().find(is_this);
     let elsewhere: Vec<Value> = all.iter().filter(|row| !is_this(row)).map(shown).collect();
     let rule = secretscan_rules::builtin().rules().iter().find(|rule| rule.id == finding.rule_id.as_str()).map(
@@ -155,6 +152,7 @@ pub(super) async fn show(
     let about = context! {
         section => "findings",
         topics => TOPICS,
+        fingerprint => finding.id.fingerprint(),
         finding => shown(&finding),
         path => finding.display_path().into_owned(),
         repository => shown(&record),
@@ -166,7 +164,7 @@ pub(super) async fn show(
         rotate => rotation::steps(finding.rule_id.as_str()).to_vec(),
         triage => state.name(),
         decisions => triage.decisions.iter().rev().map(|decision| shown(&decision)).collect::<Vec<_>>(),
-        here => format!("/findings/{repository}/{}", finding.fingerprint.0),
+        here => format!("/findings/{repository}/{}", finding.id.0),
     };
     Ok(page(Some(&visitor), "finding.html", &format!("{} in {}", finding.rule_id, record.name), about))
 }
@@ -218,8 +216,8 @@ pub(super) async fn decide(State(app): State<Arc<App>>, form: Form) -> Result<Re
         .all("pick")
         .iter()
         .map(|pick| {
-            let (repository, fingerprint) = pick.split_once('.')?;
-            Some((repository.parse().ok()?, Fingerprint(fingerprint.to_owned())))
+            let (repository, id) = pick.split_once('.')?;
+            Some((repository.parse().ok()?, id.parse().ok()?))
         })
         .collect();
     let picked = picked.filter(|picked| !picked.is_empty());

@@ -51,7 +51,7 @@ pub(crate) fn router(app: &Arc<App>, stop: &Stop) -> Router<Arc<App>> {
         .route("/findings", get(findings::index))
         .route("/findings/shared", get(findings::groups))
         .route("/findings/triage", post(findings::decide))
-        .route("/findings/{repository}/{fingerprint}", get(findings::show))
+        .route("/findings/{repository}/{id}", get(findings::show))
         .route("/requests", get(requests::index).post(requests::create))
         .route("/requests/new", get(requests::new))
         .route("/requests/check", get(requests::check))

@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// A finding that is no other one's.
 pub fn finding(number: u32) -> Finding {
     serde_json::from_value(serde_json::json!({
-        "fingerprint": format!("v1-{number:032x}"), "rule_id": "r", "description": "", "severity": "high",
+        "id": format!("v2-{number:032x}.0123456789abcdef"), "rule_id": "r", "description": "", "severity": "high",
         "secret_hash": format!("{number:032x}{number:032x}"), "path": [97],
         "occurrences": [{
             "corrected_date": 1, "commit": format!("{number:040x}"), "line": 1, "column": 1, "end_line": 1,
@@ -56,7 +56,7 @@ async fn the_index_follows_the_buckets_over_restarts() {
         let page = findings::list(&index, &Scope::All, &filter, FindingOrder::Newest, 400, cursor.as_deref())
             .await
             .unwrap();
-        assert!(page.rows.iter().all(|row| seen.insert(row.fingerprint.clone())), "each is shown once");
+        assert!(page.rows.iter().all(|row| seen.insert(row.id.clone())), "each is shown once");
         cursor = page.next;
         if cursor.is_none() {
             break;
@@ -66,7 +66,7 @@ async fn the_index_follows_the_buckets_over_restarts() {
     assert_eq!(findings::count(&index, &Scope::All, &filter).await.unwrap().count, 2_500);
     let none = Scope::Only(std::sync::Arc::default());
     assert_eq!(findings::count(&index, &none, &filter).await.unwrap().count, 0);
-    assert!(findings::get(&index, &none, "r", &finding(7).fingerprint.0).await.unwrap().is_none());
+    assert!(findings::get(&index, &none, "r", &finding(7).id.0).await.unwrap().is_none());
 
     let look = Look { at: Timestamp(2), request: "q".parse().unwrap() };
     let moved = |place| {
@@ -75,10 +75,9 @@ async fn the_index_follows_the_buckets_over_restarts() {
             Some(Standing { moves: vec![Move { place, look: look.clone(), before: None }] })
         }
     };
-    bus.move_finding(&repository, &finding(6).fingerprint, moved(Place::Tip)).await.unwrap();
+    bus.move_finding(&repository, &finding(6).id, moved(Place::Tip)).await.unwrap();
     eventually(SOON, "where it stands shows", async || {
-        let shown =
-            findings::get(&index, &Scope::All, "r", &finding(6).fingerprint.0).await.unwrap().unwrap();
+        let shown = findings::get(&index, &Scope::All, "r", &finding(6).id.0).await.unwrap().unwrap();
         (shown.is_at_tip && shown.standing == "open").then_some(())
     })
     .await;

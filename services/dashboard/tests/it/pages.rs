@@ -108,7 +108,7 @@ async fn every_page_shows_what_the_buckets_hold() {
     })
     .await;
     let (of_repository, of_request) = (format!("/repositories/{repository}"), format!("/requests/{request}"));
-    let of_finding = format!("/findings/{repository}/{}", finding(3).fingerprint.0);
+    let of_finding = format!("/findings/{repository}/{}", finding(3).id.0);
     for (path, text) in [
         ("/", "open findings"),
         ("/findings?severity=high&repository=github.com/acme/shop&path=a&sort=newest", "Next page"),
@@ -152,7 +152,7 @@ async fn every_page_shows_what_the_buckets_hold() {
     for path in ["/requests/new", "/audit", "/dead-letters"] {
         assert_eq!(eve.get(path).await.status, StatusCode::FORBIDDEN, "{path}");
     }
-    let pick = format!("{repository}.{}", finding(3).fingerprint.0);
+    let pick = format!("{repository}.{}", finding(3).id.0);
     let form = [("csrf", csrf.as_str()), ("pick", pick.as_str()), ("state", "revoked")];
     assert_eq!(eve.post("/findings/triage", &form).await.status, StatusCode::FORBIDDEN);
 

@@ -3,7 +3,7 @@
 use secretscan_bus::dead_letters::{DeadLetter, Retry};
 use secretscan_bus::{Bus, BusError, now, v1};
 use secretscan_detect::Severity;
-use secretscan_model::{Fingerprint, RepositoryId, RepositoryUri, UriPolicy};
+use secretscan_model::{FindingId, RepositoryId, RepositoryUri, UriPolicy};
 use serde::Serialize;
 
 use crate::Outside;
@@ -103,7 +103,7 @@ impl Reader {
         if !event.is_new {
             return Ok(None);
         }
-        let known = self.bus.finding(&id, &Fingerprint(event.fingerprint.clone())).await?;
+        let known = self.bus.finding(&id, &FindingId(event.finding_id.clone())).await?;
         // Decided about for another file of the repository, such as before it was renamed.
         if let Some(known) = &known
             && self.bus.triage(&id, &known.secret()).await?.state(now()).is_settled()
@@ -125,7 +125,7 @@ impl Reader {
             author: introduced.map_or_else(String::new, |occurrence| cut(&occurrence.author.name)),
             excerpt: introduced.map_or_else(String::new, |occurrence| cut(&occurrence.excerpt)),
         };
-        let key = format!("finding.{id}.{}", event.fingerprint);
+        let key = format!("finding.{id}.{}", event.finding_id);
         let repository = self.name(&id).await?;
         Ok(Some(Item { kind: Occasion::Finding, key, repository, link: None, at: time(at_ms), detail }))
     }

@@ -164,7 +164,7 @@ impl Counts {
     /// Takes note of a finding, if it is in one of the commits that count.
     pub(crate) fn add(&mut self, finding: &Finding, target: &Target) {
         let is_in = finding.occurrences.iter().any(|occurrence| target.counted.contains(&occurrence.commit));
-        if is_in && self.seen.insert(finding.fingerprint.0.clone()) {
+        if is_in && self.seen.insert(finding.id.0.clone()) {
             *self.by_severity.entry(Severity::of(&finding.severity)).or_default() += 1;
         }
     }

@@ -48,7 +48,7 @@ pub(crate) fn push(name: &str, commits: &[u32]) -> (Push, v1::PushContent) {
 /// A finding in a commit.
 pub(crate) fn finding(number: u32, severity: &str, commit_number: u32) -> Finding {
     serde_json::from_value(serde_json::json!({
-        "fingerprint": format!("v1-{number:032x}"), "rule_id": "github-token", "description": "GitHub token",
+        "id": format!("v2-{number:032x}.0123456789abcdef"), "rule_id": "github-token", "description": "GitHub token",
         "severity": severity, "confidence": "high", "secret_hash": format!("{number:032x}").repeat(2), "path": b"src/<a>.txt",
         "occurrences": [{
             "corrected_date": 1, "commit": commit(commit_number), "line": 7, "column": 1, "end_line": 7,

@@ -53,7 +53,7 @@ async fn findings_are_those_that_are_stored(
     repository: &str,
 ) -> Vec<Value> {
     let stored = system.findings(&repository.parse().unwrap()).await.unwrap();
-    let stored: BTreeSet<String> = stored.into_iter().map(|finding| finding.fingerprint.0).collect();
+    let stored: BTreeSet<String> = stored.into_iter().map(|finding| finding.id.0).collect();
     let mut rows = Vec::new();
     for sort in ["severity", "newest", "oldest"] {
         rows = eventually(SOON, "all findings show", async || {
@@ -61,8 +61,7 @@ async fn findings_are_those_that_are_stored(
             (rows.len() == stored.len()).then_some(rows)
         })
         .await;
-        let shown: BTreeSet<String> =
-            rows.iter().map(|row| row["fingerprint"].as_str().unwrap().to_owned()).collect();
+        let shown: BTreeSet<String> = rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
         assert_eq!(shown, stored, "each once, sorted by {sort}");
     }
     let list = dashboard.get("/findings").await;
@@ -75,14 +74,9 @@ async fn findings_are_those_that_are_stored(
 }
 
 async fn decisions_show(dashboard: &Dashboard, rows: &[Value]) {
-    let name =
-        |row: &Value| json!({ "repositoryId": row["repositoryId"], "fingerprint": row["fingerprint"] });
+    let name = |row: &Value| json!({ "repositoryId": row["repositoryId"], "id": row["id"] });
     let path = |row: &Value| {
-        format!(
-            "/findings/{}/{}",
-            row["repositoryId"].as_str().unwrap(),
-            row["fingerprint"].as_str().unwrap()
-        )
+        format!("/findings/{}/{}", row["repositoryId"].as_str().unwrap(), row["id"].as_str().unwrap())
     };
     let refused =
         dashboard.post(&format!("{}/triage", path(&rows[0])), &json!({ "state": "accepted" })).await;
@@ -90,7 +84,7 @@ async fn decisions_show(dashboard: &Dashboard, rows: &[Value]) {
     let decision = json!({ "state": "revoked", "reason": "rotated" });
     let decided = dashboard.post(&format!("{}/triage", path(&rows[0])), &decision).await;
     assert_eq!(decided.items()[0]["by"], "ada", "{}", decided.body);
-    let bulk = json!({ "findings": [name(&rows[1]), { "repositoryId": "none", "fingerprint": "v1-0" }],
+    let bulk = json!({ "findings": [name(&rows[1]), { "repositoryId": "none", "id": "v2-0.0" }],
         "decision": { "state": "false-positive" } });
     let several = dashboard.post("/findings/triage", &bulk).await.items();
     assert!(several[0]["error"].is_null() && several[1]["error"].is_string(), "{several:?}");

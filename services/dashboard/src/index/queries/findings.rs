@@ -4,6 +4,7 @@ use std::cmp::{Ordering, Reverse};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
+use secretscan_model::FindingId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -72,7 +73,9 @@ pub struct FindingRow {
     pub repository_id: String,
     /// The name of its repository.
     pub repository: String,
-    /// The identity within the repository.
+    /// The identity within the repository: of a secret in a file.
+    pub id: String,
+    /// What the secret is known by, whichever file holds it.
     pub fingerprint: String,
     /// The rule.
     pub rule_id: String,
@@ -119,17 +122,19 @@ pub struct FindingRow {
 /// What the order goes by: the rank of the severity, when it was seen first, and the tie.
 type Position = (i64, i64, i64);
 
-const COLUMNS: &str = "f.repository, coalesce(r.name, f.repository), f.fingerprint, f.rule, f.severity, f.confidence, f.secret, \
+const COLUMNS: &str = "f.repository, coalesce(r.name, f.repository), f.finding, f.rule, f.severity, f.confidence, f.secret, \
                        f.hash, f.path, f.commit_id, f.line, f.author, f.email, f.introduced, f.excerpt, f.occurrences, \
                        f.first_seen, f.standing, f.is_tip, f.triage, f.expires, f.is_open, f.tie";
 
 impl FindingRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let (severity, first_seen): (i64, i64) = (row.get(4)?, row.get(16)?);
+        let id: String = row.get(2)?;
         Ok(Self {
             repository_id: row.get(0)?,
             repository: row.get(1)?,
-            fingerprint: row.get(2)?,
+            fingerprint: FindingId(id.clone()).fingerprint().to_owned(),
+            id,
             rule_id: row.get(3)?,
             severity: severity_name(severity),
             confidence: confidence_name(row.get(5)?),
@@ -370,7 +375,7 @@ fn count_rows(db: &Connection, scope: &Scope, filter: &FindingFilter) -> rusqlit
     Ok(count)
 }
 
-/// The fingerprints of what a filter leaves, by repository, in the order of the database, for exports: at most so many.
+/// The ids of what a filter leaves, by repository, in the order of the database, for exports: at most so many.
 ///
 /// # Errors
 /// [`QueryError::Index`] when the database fails.
@@ -382,7 +387,7 @@ pub async fn keys(
 ) -> Result<Vec<(String, String)>, QueryError> {
     let (scope, filter) = (scope.clone(), filter.clone());
     let rows = index.read(move |db| rows(db, &scope, &filter, FindingOrder::Severity, limit, None)).await?;
-    Ok(rows.into_iter().map(|row| (row.repository_id, row.fingerprint)).collect())
+    Ok(rows.into_iter().map(|row| (row.repository_id, row.id)).collect())
 }
 
 /// One finding, if it is in the scope.
@@ -393,13 +398,11 @@ pub async fn get(
     index: &Index,
     scope: &Scope,
     repository: &str,
-    fingerprint: &str,
+    id: &str,
 ) -> Result<Option<FindingRow>, QueryError> {
     let mut condition = Condition::default();
-    condition.and(
-        "f.repository = ? AND f.fingerprint = ?",
-        [repository, fingerprint].map(|text| Value::from(text.to_owned())),
-    );
+    condition
+        .and("f.repository = ? AND f.finding = ?", [repository, id].map(|text| Value::from(text.to_owned())));
     within(&mut condition, "+f.repository", scope);
     let sql = format!(
         "SELECT {COLUMNS} FROM findings f LEFT JOIN repositories r ON r.id = f.repository WHERE {{}}"

@@ -44,12 +44,12 @@ fn findings_are_read_in_the_order_of_an_index() {
 /// A change of the bucket of findings, or what takes one away.
 fn change(number: u32, record: Option<Json>) -> Change {
     let value = record.map(|record| serde_json::to_vec(&record).unwrap().into());
-    Change { key: format!("r.v1-{number:032x}"), value, place: u64::from(number) }
+    Change { key: format!("r.v2-{number:032x}.0123456789abcdef"), value, place: u64::from(number) }
 }
 
 fn finding(number: u32, rule: &str, path: &str) -> Change {
     let record = json!({
-        "fingerprint": format!("v1-{number:032x}"), "rule_id": rule, "description": "", "severity": "high",
+        "id": format!("v2-{number:032x}.0123456789abcdef"), "rule_id": rule, "description": "", "severity": "high",
         "secret_hash": format!("{number:064x}"), "path": path.as_bytes(), "matched_by": ["one"],
         "occurrences": [{
             "corrected_date": 1, "commit": format!("{number:040x}"), "line": 1, "column": 1, "end_line": 1,
