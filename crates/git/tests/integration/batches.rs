@@ -98,9 +98,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn findings_do_not_depend_on_the_batches(plan in plan(), max_commits in 1..5usize, max_bytes in 1..200u64) {
+    fn findings_do_not_depend_on_the_batches(
+        plan in plan(),
+        max_commits in 1..5usize,
+        max_bytes in 1..200u64,
+        (format, _) in prop::sample::select(&FORMATS[..]),
+    ) {
         let dir = tempdir().unwrap();
-        let repo = build(&plan).write(dir.path());
+        let repo = build(&plan).write_as(format, dir.path());
         let expected = naive(&repo);
         let batches = cut(&repo, limits(max_commits, max_bytes), dir.path());
         prop_assert!(batches.iter().all(|batch| batch.commits.len() <= max_commits));
