@@ -278,5 +278,10 @@ mod tests {
             Wire::decode(&*Manifest { commits, introductions, ..Manifest::default() }.encode()).unwrap();
         wire.introductions[0].path_bytes = 4;
         assert!(matches!(Manifest::decode(&wire.encode_to_vec()), Err(GitError::Corrupt { .. })));
+        wire.introductions[0].path_bytes = 3;
+        assert!(Manifest::decode(&wire.encode_to_vec()).is_ok());
+        wire.blobs[0] = vec![1; 32];
+        let mixed = Manifest::decode(&wire.encode_to_vec()).unwrap_err();
+        assert!(mixed.to_string().contains("different lengths"), "{mixed}");
     }
 }
