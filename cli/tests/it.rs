@@ -347,9 +347,9 @@ fn rules_list() {
     assert!(place.run(&["rules", "list"]).out.lines().count() > 40);
 }
 
-/// A repository whose one commit has words that the rule `own` finds, on the lines 1 and 3 of a file, and its id.
+/// A repository whose one commit has words that the rule `own` finds, on the lines 1 and 3 of a file, and its id, of SHA-256.
 fn with_words() -> (Place, String) {
-    let place = Place::repository();
+    let place = Place::repository_of("sha256");
     place.write(".secretscan.toml", &rule("own"));
     place.commit("src/a:b.txt", "secretword-abcdefgh\n\nsecretword-hgfedcba\n");
     let head = fs::read_to_string(place.path().join(".git/refs/heads/main")).unwrap();

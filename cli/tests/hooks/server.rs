@@ -7,15 +7,21 @@ use std::process::Stdio;
 use secretscan_testkit::HttpRemote;
 
 use crate::support::{Place, Ran};
-use crate::{RULE, leak, secretscan};
+use crate::{RULE, assert_stopped, leak, secretscan};
 
 /// A repository with a hook that is pushed to, and one with a clean commit.
 fn pair(options: &[&str]) -> (Place, Place) {
+    pair_of("sha1", options)
+}
+
+/// The same with ids of this object format.
+fn pair_of(format: &str, options: &[&str]) -> (Place, Place) {
     let server = Place::empty();
-    server.git(&["init", "--quiet", "--bare", "--initial-branch=main"]);
+    let format_option = format!("--object-format={format}");
+    server.git(&["init", "--quiet", "--bare", "--initial-branch=main", &format_option]);
     let ran = server.install(options);
     assert_eq!(ran.code, 0, "{}", ran.shown());
-    let place = Place::repository();
+    let place = Place::repository_of(format);
     place.git(&["remote", "add", "origin", server.path().to_str().unwrap()]);
     place.commit("README", "hello\n");
     (server, place)
@@ -61,6 +67,19 @@ fn a_push_by_path_is_scanned_in_quarantine() {
     place.commit("h", &leak());
     let refused = place.try_git(&["push", "--quiet", "origin", "topic"]);
     assert!(refused.code == 1 && refused.err.contains("h:2:10"), "{}", refused.shown());
+}
+
+#[test]
+fn all_hooks_work_with_sha256_ids() {
+    let (server, place) = pair_of("sha256", &[]);
+    push(&server, &place);
+    place.install(&["--pre-commit", "--pre-push"]);
+    assert_stopped(&place.try_git(&["push", "--quiet", "origin", "topic"]), "f:2:10");
+    place.stage("g", &leak());
+    assert_stopped(&place.try_git(&["commit", "--quiet", "--message", "change"]), "g:2:10");
+    place.stage("g", "clean\n");
+    let clean = place.try_git(&["commit", "--quiet", "--message", "change"]);
+    assert_eq!((clean.code, clean.err.as_str()), (0, ""), "{}", clean.shown());
 }
 
 #[tokio::test(flavor = "multi_thread")]

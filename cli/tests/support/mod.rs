@@ -22,8 +22,13 @@ impl Place {
     }
 
     pub fn repository() -> Self {
+        Self::repository_of("sha1")
+    }
+
+    /// One with ids of this object format.
+    pub fn repository_of(format: &str) -> Self {
         let place = Self::empty();
-        place.git(&["init", "--quiet", "--initial-branch=main"]);
+        place.git(&["init", "--quiet", "--initial-branch=main", &format!("--object-format={format}")]);
         place
     }
 

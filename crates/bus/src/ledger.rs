@@ -236,6 +236,10 @@ impl Ledger<'_> {
             let Some(segment) = self.cached_segment(&part.key, cache).await? else { return Ok(()) };
             ids.extend_from_slice(&segment);
         }
+        // A segment has ids of one object format. Both are there where a repository was replaced while it was scanned.
+        if ids.iter().any(|id| !id.is_of_format_of(&ids[0])) {
+            return Ok(());
+        }
         let ids = sorted(&ids);
         self.delete_left(&mut head).await?;
         let key = derived_key();

@@ -11,7 +11,7 @@ use secretscan_model::lifecycle::Push;
 use crate::command::ChildLimits;
 use crate::error::GitError;
 use crate::history::{CommitEntry, rev_list};
-use crate::repository::{open, refs};
+use crate::repository::{oid, open, refs};
 
 /// What one push brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,9 +113,9 @@ fn range(
     let walk = || -> Result<Vec<Oid>, git2::Error> {
         let mut walk = repository.revwalk()?;
         walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME)?;
-        walk.push(Oid::from_str(&tip.to_string())?)?;
+        walk.push(oid(repository, tip.as_bytes())?)?;
         for id in known {
-            walk.hide(Oid::from_str(&id.to_string())?)?;
+            walk.hide(oid(repository, id.as_bytes())?)?;
         }
         walk.take(max).collect()
     };
@@ -129,15 +129,13 @@ fn commit_id(id: &Oid) -> Result<CommitId, GitError> {
 
 /// The commit that an id leads to, or why it leads to none.
 fn tip_of(repository: &Repository, id: &CommitId) -> Result<Result<CommitId, String>, GitError> {
-    let Ok(oid) = Oid::from_str(&id.to_string()) else {
-        return Ok(Err("it is no id of a commit".into()));
-    };
     let failed = |error: git2::Error| match error.code() {
         ErrorCode::NotFound => Ok(Err("the host does not have it any more".to_owned())),
         ErrorCode::Peel | ErrorCode::InvalidSpec => Ok(Err("it leads to no commit".to_owned())),
         _ => Err(GitError::libgit2("read objects")(error)),
     };
-    match repository.find_object(oid, None).and_then(|object| object.peel(ObjectType::Commit)) {
+    let object = oid(repository, id.as_bytes()).and_then(|id| repository.find_object(id, None));
+    match object.and_then(|object| object.peel(ObjectType::Commit)) {
         Ok(commit) => commit_id(&commit.id()).map(Ok),
         Err(error) => failed(error),
     }

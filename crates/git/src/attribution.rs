@@ -129,6 +129,7 @@ impl<'a> FindingSink<'a> {
             time: origin.author.time,
         };
         let id = FindingId(self.key.finding_id(&rule.id, &secret_hash, path));
+        // As long as in a repository with SHA-1 ids everywhere: it stands for none, and nobody is shown it.
         let no_commit = || CommitId::from_bytes(&[0; 20]).expect("20 bytes are an id");
         let occurrence = Occurrence {
             corrected_date: origin.corrected_date,

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use git2::Oid;
 use secretscan_model::ids::CommitId;
 
 use crate::error::GitError;
-use crate::repository::open;
+use crate::repository::{oid, open};
 
 /// So many commits are asked for their authors, the last ones.
 const MAX_ASKED: usize = 10_000;
@@ -32,7 +31,7 @@ pub fn authorship(repo: &Path, commits: &[CommitId], max: usize) -> Result<Autho
     let mut counts: HashMap<(String, String), usize> = HashMap::new();
     let mut times: Option<(i64, i64)> = None;
     for id in commits.iter().rev().take(MAX_ASKED) {
-        let id = Oid::from_bytes(id.as_bytes());
+        let id = oid(&repository, id.as_bytes());
         let commit =
             id.and_then(|id| repository.find_commit(id)).map_err(GitError::libgit2("read commits"))?;
         let author = commit.author();

@@ -98,8 +98,8 @@ impl<'t> Comparison<'t> {
             EntryKind::Blob if self.trees.id(entry.object).is_null() => {}
             EntryKind::Blob => {
                 let path = self.paths.share(&self.prefix);
-                let blob =
-                    BlobId::from_bytes(self.trees.id(entry.object).as_bytes()).expect("20 bytes are an id");
+                let blob = BlobId::from_bytes(self.trees.id(entry.object).as_bytes())
+                    .expect("an object id has 20 or 32 bytes");
                 self.introduced.push((path, blob));
             }
         }

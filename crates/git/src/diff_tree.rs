@@ -86,6 +86,7 @@ fn once_each(
     const COMMAND: &str = "rev-list";
     let commit_place =
         u32::try_from(place).map_err(|_| GitError::TooManyFiles { limit: u32::MAX as usize })?;
+    let id_len = hex_len(&commit);
     let mut command = git_in(git_dir);
     command.args(["rev-list", "--objects", "--filter=object:type=blob", &commit.to_string()]);
     command.args(["--not", &format!("{commit}^@"), "--"]);
@@ -99,7 +100,8 @@ fn once_each(
             for line in output.split(b'\n') {
                 let line = line.map_err(|source| GitError::Spawn { command: COMMAND, source })?;
                 // The commit itself has no path; what follows a line feed in a path is no id.
-                let Some((id, path)) = line.split_at_checked(40).filter(|(_, path)| path.starts_with(b" "))
+                let Some((id, path)) =
+                    line.split_at_checked(id_len).filter(|(_, path)| path.starts_with(b" "))
                 else {
                     continue;
                 };
@@ -154,7 +156,7 @@ impl<R: Read> RawDiff<R> {
         part: &mut Introduced,
     ) -> Result<(), GitError> {
         // Commits come in input order and, with `--always`, every one; what git can't read it leaves out silently.
-        let mut started = 0;
+        let (mut started, id_len) = (0, commits.first().map_or(0, hex_len));
         while self.next_token()? {
             if self.token.first() != Some(&b':') {
                 let id: CommitId = std::str::from_utf8(&self.token)
@@ -174,7 +176,7 @@ impl<R: Read> RawDiff<R> {
             }
             let place = started.checked_sub(1).ok_or_else(|| self.unexpected())?;
             let commit = u32::try_from(first + place).map_err(|_| self.unexpected())?;
-            if let Some((path, blob)) = self.change()? {
+            if let Some((path, blob)) = self.change(id_len)? {
                 part.introductions.push(Introduction { commit, path, blob });
             }
         }
@@ -185,8 +187,8 @@ impl<R: Read> RawDiff<R> {
     }
 
     /// Takes the token as a change and reads its path.
-    fn change(&mut self) -> Result<Option<Change>, GitError> {
-        let introduced = new_blob(&self.token).ok_or_else(|| self.unexpected())?;
+    fn change(&mut self, id_len: usize) -> Result<Option<Change>, GitError> {
+        let introduced = new_blob(&self.token, id_len).ok_or_else(|| self.unexpected())?;
         if !self.next_token()? {
             return Err(self.unexpected());
         }
@@ -207,16 +209,20 @@ impl<R: Read> RawDiff<R> {
     }
 }
 
+/// How many digits the ids of a repository have that has this commit.
+fn hex_len(commit: &CommitId) -> usize {
+    2 * commit.as_bytes().len()
+}
+
 /// Reads `:modes ids status`, with one colon, old mode and old id for each parent. `Some(None)`: the new side is no
 /// blob, or a parent has the same blob there (only the mode changed).
-fn new_blob(change: &[u8]) -> Option<Option<BlobId>> {
+fn new_blob(change: &[u8], id_len: usize) -> Option<Option<BlobId>> {
     const MODE: usize = 6;
-    const ID: usize = 40;
     let parents = change.iter().take_while(|b| **b == b':').count();
     let (modes, rest) = change[parents..].split_at_checked((parents + 1) * (MODE + 1))?;
-    let (ids, _status) = rest.split_at_checked((parents + 1) * (ID + 1))?;
+    let (ids, _status) = rest.split_at_checked((parents + 1) * (id_len + 1))?;
     let mode = modes.get(parents * (MODE + 1)..)?;
-    let mut ids = ids.chunks_exact(ID + 1).map(|id| &id[..ID]);
+    let mut ids = ids.chunks_exact(id_len + 1).map(|id| &id[..id_len]);
     let new = ids.next_back()?;
     // Regular files are 100644 and 100755 (and in old histories 100664), symbolic links 120000.
     let is_blob = mode.starts_with(b"100") || mode == b"120000 ";
@@ -234,8 +240,14 @@ mod tests {
 
     #[test]
     fn changes_are_told_apart() {
-        let (a, b, zero) = ("a".repeat(40), "b".repeat(40), "0".repeat(40));
-        let blob = |text: &str| new_blob(text.as_bytes());
+        for id_len in [40, 64] {
+            changes_are_told_apart_by(id_len);
+        }
+    }
+
+    fn changes_are_told_apart_by(id_len: usize) {
+        let (a, b, zero) = ("a".repeat(id_len), "b".repeat(id_len), "0".repeat(id_len));
+        let blob = |text: &str| new_blob(text.as_bytes(), id_len);
         let id: BlobId = b.parse().unwrap();
         assert_eq!(blob(&format!(":000000 100644 {zero} {b} A")), Some(Some(id)));
         assert_eq!(blob(&format!(":100644 100755 {b} {b} M")), Some(None), "only the mode");

@@ -15,8 +15,6 @@ pub enum GitError {
         path.display()
     )]
     NotOwned { path: PathBuf },
-    #[error("the repository at {} uses the object format {format}; only sha1 is supported", path.display())]
-    UnsupportedObjectFormat { path: PathBuf, format: String },
     #[error("the ref {name:?} does not exist or leads to no commit")]
     UnknownRef { name: String },
     #[error("{range:?} is not a range of commits: {reason}")]

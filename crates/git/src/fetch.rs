@@ -94,8 +94,8 @@ pub enum FetchError {
     TooMuchMemory { limit: u64 },
     #[error("stopped on request")]
     Stopped,
-    #[error("the repository does not use the object format sha1, which is the only one supported")]
-    UnsupportedObjectFormat,
+    #[error("the repository has another object format than its mirror")]
+    OtherObjectFormat,
     #[error("what the host sent, or the mirror, is damaged: {stderr}")]
     Corrupt { stderr: String },
     #[error("git fetch failed: {stderr}")]
@@ -108,7 +108,8 @@ impl FetchError {
     /// Whether trying again later may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Stopped | Self::Io { .. } => true,
+            // A mirror of the other format was made anew, so the repository was replaced at that moment.
+            Self::Unreachable { .. } | Self::OtherObjectFormat | Self::Stopped | Self::Io { .. } => true,
             // A host that falls silent is unreachable: who is out of time was sent something all the time.
             Self::TimedOut { .. }
             | Self::TooMuchMemory { .. }
@@ -118,7 +119,6 @@ impl FetchError {
             | Self::Redirected { .. }
             | Self::NotOwned { .. }
             | Self::TooLarge { .. }
-            | Self::UnsupportedObjectFormat
             | Self::Corrupt { .. }
             | Self::Git { .. } => false,
         }
@@ -416,8 +416,8 @@ fn classify(all: &str, stderr: String, limits: &FetchLimits) -> FetchError {
     let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
     if is_out_of_memory(all) {
         FetchError::TooMuchMemory { limit: limits.max_memory_bytes }
-    } else if says(&["mismatched algorithms", "unsupported object format", "unknown object format"]) {
-        FetchError::UnsupportedObjectFormat
+    } else if says(&["mismatched algorithms", "does not support this repository's object format"]) {
+        FetchError::OtherObjectFormat
     } else if says(&["returned error: 30", "unable to update url base from redirection"]) {
         FetchError::Redirected { stderr }
     } else if says(&[
@@ -571,8 +571,13 @@ mod tests {
         assert!(matches!(of("fatal: bad object refs/heads/main"), FetchError::Corrupt { .. }));
         let moved = "fatal: unable to access 'https://h/r/': The requested URL returned error: 301";
         assert!(matches!(of(moved), FetchError::Redirected { .. }));
-        let format = "fatal: mismatched algorithms: client sha1; server sha256";
-        assert!(matches!(of(format), FetchError::UnsupportedObjectFormat));
+        // The second one by the first version of the protocol.
+        for format in [
+            "fatal: mismatched algorithms: client sha1; server sha256",
+            "fatal: Server does not support this repository's object format",
+        ] {
+            assert!(matches!(of(format), FetchError::OtherObjectFormat));
+        }
         assert!(matches!(of("fatal: something else"), FetchError::Git { .. }));
     }
 }

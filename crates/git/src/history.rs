@@ -8,7 +8,7 @@ use secretscan_model::ids::CommitId;
 
 use crate::command::{ChildLimits, git_in, pipe};
 use crate::error::GitError;
-use crate::repository::open;
+use crate::repository::{open, parse_oid};
 
 /// Later than any honest clock, and far enough from the largest number for a long row of descendants.
 const MAX_DATE: u64 = 1 << 40;
@@ -37,7 +37,7 @@ pub struct CommitEntry {
 /// An empty repository has none.
 ///
 /// # Errors
-/// [`GitError::UnknownRef`] when a named ref does not exist, [`GitError::UnsupportedObjectFormat`] for SHA-256.
+/// [`GitError::UnknownRef`] when a named ref does not exist.
 pub fn list(repo: &Path, refs: &Refs, limits: &ChildLimits<'_>) -> Result<Vec<CommitEntry>, GitError> {
     let repository = open(repo)?;
     match refs {
@@ -53,7 +53,7 @@ pub fn list(repo: &Path, refs: &Refs, limits: &ChildLimits<'_>) -> Result<Vec<Co
 pub(crate) fn resolve(repository: &git2::Repository, name: &str) -> Result<String, GitError> {
     let unknown = || GitError::UnknownRef { name: name.to_owned() };
     if name.parse::<CommitId>().is_ok() {
-        let id = git2::Oid::from_str(name).map_err(|_| unknown())?;
+        let id = parse_oid(repository, name).ok_or_else(unknown)?;
         return repository.find_commit(id).map(|commit| commit.id().to_string()).map_err(|_| unknown());
     }
     let reference = repository.resolve_reference_from_short_name(name).map_err(|_| unknown())?;

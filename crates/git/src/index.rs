@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::path::Path;
 
-use gix_hash::{Kind, oid};
+use gix_hash::{Kind as IdKind, oid};
 use gix_index::State;
 use gix_index::decode::Options;
 use gix_index::entry::{Flags, Mode};
@@ -21,9 +21,7 @@ use crate::error::GitError;
 const HEADER: usize = 12;
 /// Times, device and inode, mode, user, group and size, the id, flags: before the path.
 const MODE: Range<usize> = 24..28;
-const ID: Range<usize> = 40..60;
-const FLAGS: Range<usize> = 60..62;
-const MORE_FLAGS: Range<usize> = 62..64;
+const ID: usize = 40;
 /// What the flags tell: there are more; the side of a merge; the length of the path, the greatest for all that are longer.
 const EXTENDED: u16 = 0x4000;
 const STAGE: u16 = 0x3000;
@@ -46,11 +44,13 @@ enum Entries {
     Gix,
 }
 
-/// Of each entry the mode (4 bytes), the id (20), whether it is settled (1) and the path.
+/// Of each entry the mode (4 bytes), the id, whether it is settled (1) and the path.
 struct Compact {
     bytes: Vec<u8>,
     /// Where each begins, and where the last one ends.
     starts: Vec<u32>,
+    /// Of an id, in bytes.
+    id_len: usize,
 }
 
 /// One entry.
@@ -65,28 +65,28 @@ pub(crate) struct IndexEntry<'a> {
 }
 
 impl Index {
-    /// The index in this file. Where there is none, nothing is staged.
+    /// The index in this file, with ids of this kind. Where there is none, nothing is staged.
     ///
     /// # Errors
     /// When it can't be read, is damaged, or has a form that is not known.
-    pub fn read(path: &Path) -> Result<Self, GitError> {
+    pub fn read(path: &Path, ids: IdKind) -> Result<Self, GitError> {
         let failed = |detail: String| GitError::Index { path: path.to_owned(), detail };
         let ours = match File::open(path) {
-            Ok(file) => read_ours(file),
+            Ok(file) => read_ours(file, ids),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(Self { entries: Entries::Gix, state: State::new(Kind::Sha1) });
+                return Ok(Self { entries: Entries::Gix, state: State::new(ids) });
             }
             Err(error) => Err(error),
         };
         match ours {
             Ok(Some(index)) => Ok(index),
-            Ok(None) => Self::read_gix(path).map_err(failed),
+            Ok(None) => Self::read_gix(path, ids).map_err(failed),
             Err(error) => Err(failed(error.to_string())),
         }
     }
 
-    fn read_gix(path: &Path) -> Result<Self, String> {
-        let file = gix_index::File::at(path, Kind::Sha1, true, Options::default());
+    fn read_gix(path: &Path, ids: IdKind) -> Result<Self, String> {
+        let file = gix_index::File::at(path, ids, true, Options::default());
         let file = file.map_err(|error| error.to_string())?;
         Ok(Self { entries: Entries::Gix, state: file.into_parts().0 })
     }
@@ -142,7 +142,7 @@ impl Compact {
     fn entry(&self, number: usize) -> IndexEntry<'_> {
         let entry = &self.bytes[self.starts[number] as usize..self.starts[number + 1] as usize];
         let (mode, rest) = entry.split_first_chunk().expect("an entry has a mode");
-        let (id, rest) = rest.split_at(ID.len());
+        let (id, rest) = rest.split_at(self.id_len);
         let (is_settled, path) = rest.split_first().expect("an entry is settled or not");
         IndexEntry {
             path,
@@ -154,7 +154,7 @@ impl Compact {
 }
 
 /// `None` when it is for gix-index to read, from the beginning.
-fn read_ours(mut file: impl Read) -> io::Result<Option<Index>> {
+fn read_ours(mut file: impl Read, ids: IdKind) -> io::Result<Option<Index>> {
     let mut part = Vec::new();
     read_more(&mut file, &mut part)?;
     let Some((head, count)) = part.first_chunk::<HEADER>().and_then(|header| header.split_last_chunk())
@@ -168,11 +168,12 @@ fn read_ours(mut file: impl Read) -> io::Result<Option<Index>> {
     // The same index without entries, once what follows the entries is there too.
     let mut rest = [head, &[0; 4]].concat();
     part.drain(..HEADER);
-    let mut compact = Compact { bytes: Vec::new(), starts: vec![0] };
+    let id_len = ids.len_in_bytes();
+    let mut compact = Compact { bytes: Vec::new(), starts: vec![0], id_len };
     while left > 0 {
         let mut at = 0;
         while left > 0
-            && let Some((entry, next)) = entry_at(&part, at)
+            && let Some((entry, next)) = entry_at(&part, at, id_len)
         {
             if compact.push(entry).is_none() {
                 return Ok(None);
@@ -187,7 +188,7 @@ fn read_ours(mut file: impl Read) -> io::Result<Option<Index>> {
     rest.append(&mut part);
     file.read_to_end(&mut rest)?;
     // Two extensions say where in the file entries are. Without entries nobody asks.
-    let state = State::from_bytes(&rest, State::new(Kind::Sha1).timestamp(), Kind::Sha1, Options::default());
+    let state = State::from_bytes(&rest, State::new(ids).timestamp(), ids, Options::default());
     Ok(match state {
         Ok((state, _)) if state.link().is_none() => Some(Index { entries: Entries::Ours(compact), state }),
         _ => None,
@@ -209,13 +210,14 @@ fn read_more(file: &mut impl Read, part: &mut Vec<u8>) -> io::Result<usize> {
 }
 
 /// The entry that begins here, and where the next one does. `None` where it does not end, or has flags that are not known.
-fn entry_at(bytes: &[u8], start: usize) -> Option<(IndexEntry<'_>, usize)> {
+fn entry_at(bytes: &[u8], start: usize, id_len: usize) -> Option<(IndexEntry<'_>, usize)> {
     let entry = bytes.get(start..)?;
-    let number = |at: Range<usize>| Some(u16::from_be_bytes(entry.get(at)?.try_into().ok()?));
-    let flags = number(FLAGS)?;
+    let number = |at: usize| Some(u16::from_be_bytes(*entry.get(at..)?.first_chunk()?));
+    let id_end = ID + id_len;
+    let flags = number(id_end)?;
     let (more, path) = match flags & EXTENDED {
-        0 => (0, FLAGS.end),
-        _ => (number(MORE_FLAGS)?, MORE_FLAGS.end),
+        0 => (0, id_end + 2),
+        _ => (number(id_end + 2)?, id_end + 4),
     };
     if more & !(INTENT_TO_ADD | SKIP_WORKTREE) != 0 {
         return None;
@@ -227,7 +229,7 @@ fn entry_at(bytes: &[u8], start: usize) -> Option<(IndexEntry<'_>, usize)> {
     let mode = u32::from_be_bytes(entry.get(MODE)?.try_into().ok()?);
     let found = IndexEntry {
         path: entry.get(path..path_end)?,
-        id: oid::try_from_bytes(entry.get(ID)?).ok()?,
+        id: oid::try_from_bytes(entry.get(ID..id_end)?).ok()?,
         mode: Mode::from_bits_truncate(mode),
         is_settled: more & INTENT_TO_ADD == 0 && flags & STAGE == 0,
     };
@@ -245,21 +247,20 @@ mod tests {
 
     use super::*;
 
-    const BLOB: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
-
     /// An index with an entry of every kind, in the version that is asked for or a later one that it needs, `long` among its paths.
-    fn index(version: &str, long: &str) -> Vec<u8> {
+    fn index(ids: IdKind, version: &str, long: &str) -> Vec<u8> {
         let dir = tempdir().unwrap();
         let git = |arguments: &[&str], input: &str| {
             run_git(dir.path(), arguments, input.as_bytes()).unwrap();
         };
-        git(&["init", "-q"], "");
+        git(&["init", "-q", &format!("--object-format={ids}")], "");
         fs::write(dir.path().join("intended"), "").unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
         git(&["add", "file"], "");
+        let blob = ids.empty_blob();
         let info = format!(
-            "100644 {BLOB} 0\ta/b\n100755 {BLOB} 0\ta/run\n120000 {BLOB} 0\tlink\n160000 {BLOB} 0\tsub\n\
-             100644 {BLOB} 1\tmerge\n100644 {BLOB} 3\tmerge\n100644 {BLOB} 0\t{long}\n100644 {BLOB} 0\tunseen\n"
+            "100644 {blob} 0\ta/b\n100755 {blob} 0\ta/run\n120000 {blob} 0\tlink\n160000 {blob} 0\tsub\n\
+             100644 {blob} 1\tmerge\n100644 {blob} 3\tmerge\n100644 {blob} 0\t{long}\n100644 {blob} 0\tunseen\n"
         );
         git(&["update-index", "--index-version", version], "");
         git(&["update-index", "--index-info"], &info);
@@ -271,7 +272,7 @@ mod tests {
     }
 
     fn ours(file: &[u8]) -> Option<Index> {
-        read_ours(file).unwrap()
+        read_ours(file, IdKind::Sha1).unwrap()
     }
 
     fn entries(index: &Index) -> Vec<IndexEntry<'_>> {
@@ -282,15 +283,17 @@ mod tests {
     fn entries_are_those_that_gix_reads() {
         let dir = tempdir().unwrap();
         let path = dir.path().join("index");
-        for (version, count) in [("2", 9), ("3", 10)] {
-            let file = index(version, &"d/f".repeat(1_364));
+        let forms = [("2", 9), ("3", 10)];
+        for (ids, (version, count)) in IdKind::all().iter().flat_map(|ids| forms.map(|form| (*ids, form))) {
+            let file = index(ids, version, &"d/f".repeat(1_364));
             fs::write(&path, &file).unwrap();
-            let (ours, theirs) = (ours(&file).unwrap(), Index::read_gix(&path).unwrap());
+            let ours = read_ours(&*file, ids).unwrap().unwrap();
+            let theirs = Index::read_gix(&path, ids).unwrap();
             assert_eq!(ours.len(), count);
             assert_eq!(entries(&ours), entries(&theirs));
             assert_eq!(ours.cached_tree(), theirs.cached_tree());
         }
-        assert!(ours(&index("4", "long")).is_none());
+        assert!(ours(&index(IdKind::Sha1, "4", "long")).is_none());
     }
 
     /// gix-index calls them damaged.
@@ -298,7 +301,7 @@ mod tests {
     fn paths_may_be_longer_than_the_flags_can_say() {
         for len in [4_094, 4_095, 4_096, 5_000] {
             let long = "f".repeat(len);
-            let index = ours(&index("3", &long)).unwrap();
+            let index = ours(&index(IdKind::Sha1, "3", &long)).unwrap();
             let paths: Vec<&[u8]> = entries(&index).iter().map(|entry| entry.path).collect();
             assert!(
                 paths.is_sorted()
@@ -310,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_damaged_index_is_never_read_past_its_end() {
-        let file = index("3", "long");
+        let file = index(IdKind::Sha1, "3", "long");
         for len in 0..file.len() {
             if let Some(index) = ours(&file[..len]) {
                 assert_eq!(entries(&index).len(), 10);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
+use gix_hash::{Kind as IdKind, ObjectId};
 use prost::Message;
 use secretscan_model::ids::{BlobId, CommitId, Timestamp};
 use secretscan_model::lifecycle::Look;
@@ -110,6 +111,12 @@ impl Manifest {
         Self { commits, introductions, cut_off, ..Self::default() }
     }
 
+    /// What the ids are; in an empty one there are none.
+    pub fn ids(&self) -> IdKind {
+        let first = self.commits.first().map(|commit| ObjectId::from_bytes_or_panic(commit.id.as_bytes()));
+        first.map_or(IdKind::Sha1, |id| id.kind())
+    }
+
     /// As bytes: a protobuf message.
     pub fn encode(&self) -> Vec<u8> {
         let mut blobs = Vec::new();
@@ -155,6 +162,11 @@ impl Manifest {
         let wire = Wire::decode(bytes).map_err(|e| GitError::corrupt(format!("the manifest: {e}")))?;
         if wire.version != VERSION {
             return Err(GitError::corrupt(format!("the manifest has the unknown version {}", wire.version)));
+        }
+        let mut lengths = wire.commits.iter().map(|c| c.id.len()).chain(wire.blobs.iter().map(Vec::len));
+        let length = lengths.next();
+        if lengths.any(|other| Some(other) != length) {
+            return Err(GitError::corrupt("the manifest has ids of different lengths"));
         }
         let bad_id = |_| GitError::corrupt("the manifest has an id of a wrong length");
         let commits = wire
@@ -266,5 +278,10 @@ mod tests {
             Wire::decode(&*Manifest { commits, introductions, ..Manifest::default() }.encode()).unwrap();
         wire.introductions[0].path_bytes = 4;
         assert!(matches!(Manifest::decode(&wire.encode_to_vec()), Err(GitError::Corrupt { .. })));
+        wire.introductions[0].path_bytes = 3;
+        assert!(Manifest::decode(&wire.encode_to_vec()).is_ok());
+        wire.blobs[0] = vec![1; 32];
+        let mixed = Manifest::decode(&wire.encode_to_vec()).unwrap_err();
+        assert!(mixed.to_string().contains("different lengths"), "{mixed}");
     }
 }

@@ -21,7 +21,8 @@ use crate::error::GitError;
 use crate::fetch::{
     ALL_REFS, Bounds, FetchError, FetchProgress, Order, check_uri, command, disk_usage, local_path, run,
 };
-use crate::repository::open;
+use crate::remote_refs::{list, remote_ids};
+use crate::repository::{oid, open};
 use crate::said::OwnWords;
 
 /// With more packs than this a mirror is repacked: every fetch that brings something adds one, and each costs time at
@@ -64,7 +65,8 @@ impl MirrorCache {
         Self { dir: dir.into(), max_bytes }
     }
 
-    /// Brings the mirror of a repository up to date, or makes it. A mirror that proves damaged is made anew, once.
+    /// Brings the mirror of a repository up to date, or makes it. A mirror that proves damaged is made anew, once, and so is
+    /// one whose repository has another object format by now.
     ///
     /// Waits while another process fetches the same repository.
     ///
@@ -95,8 +97,8 @@ impl MirrorCache {
         let updated = if path.exists() { Some(fetch.update(&path)) } else { None };
         match updated {
             Some(Ok(())) => {}
-            Some(Err(FetchError::Corrupt { stderr })) => {
-                tracing::warn!(repo = %repository, stderr, "the mirror is damaged and is made anew");
+            Some(Err(error @ (FetchError::Corrupt { .. } | FetchError::OtherObjectFormat))) => {
+                tracing::warn!(repo = %repository, %error, "the mirror is of no use and is made anew");
                 remove(&path)?;
                 fetch.create(&path, &self.path(repository, "new"))?;
             }
@@ -255,11 +257,12 @@ impl Fetch<'_> {
         }
     }
 
-    /// Makes a mirror under another name and renames it once it is complete.
+    /// Makes a mirror under another name and renames it once it is complete. Its object format is that of the repository.
     fn create(&mut self, mirror: &Path, new: &Path) -> Result<(), FetchError> {
         remove(new)?;
+        let ids = remote_ids(&list(self.order, &self.bounds)?);
         let mut init = git();
-        init.args(["init", "-q", "--bare", "--template=", "--object-format=sha1", "--"]).arg(new);
+        init.args(["init", "-q", "--bare", "--template=", &format!("--object-format={ids}"), "--"]).arg(new);
         output(init, "init").map_err(|error| FetchError::Git { stderr: error.to_string() })?;
         let made = self
             .run(new, &[ALL_REFS.to_owned()])
@@ -318,10 +321,8 @@ pub(crate) fn at_either_name(
 /// configuration, so it is made here with it. A file in the directory says so to the command.
 pub(crate) fn trust(uri: &str, dir: &Path, command: &mut Command) -> Result<(), FetchError> {
     let Some(source) = local_path(uri) else { return Ok(()) };
-    match open(source) {
-        Err(GitError::NotOwned { path }) => return Err(FetchError::NotOwned { path }),
-        Err(GitError::UnsupportedObjectFormat { .. }) => return Err(FetchError::UnsupportedObjectFormat),
-        _ => {}
+    if let Err(GitError::NotOwned { path }) = open(source) {
+        return Err(FetchError::NotOwned { path });
     }
     let trusted = dir.join("trusted-source");
     fs::write(&trusted, "[safe]\n\tdirectory = *\n").map_err(FetchError::io("write", &trusted))?;
@@ -335,10 +336,11 @@ fn missing(repository: &Path, wanted: &[CommitId]) -> Vec<String> {
         return Vec::new();
     }
     let repository = open(repository).ok();
-    let objects = repository.as_ref().and_then(|repository| repository.odb().ok());
+    let opened = repository.as_ref().and_then(|repository| Some((repository, repository.odb().ok()?)));
     let has = |id: &CommitId| {
-        let id = git2::Oid::from_bytes(id.as_bytes());
-        objects.as_ref().zip(id.ok()).is_some_and(|(objects, id)| objects.exists(id))
+        opened.as_ref().is_some_and(|(repository, objects)| {
+            oid(repository, id.as_bytes()).is_ok_and(|id| objects.exists(id))
+        })
     };
     let missing: BTreeSet<&CommitId> = wanted.iter().filter(|id| !has(id)).collect();
     missing.into_iter().map(CommitId::to_string).collect()

@@ -1,4 +1,4 @@
-//! Numbers that stand for objects: of 4 bytes instead of 20.
+//! Numbers that stand for objects: of 4 bytes instead of 20 or 32.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use git2::{ObjectType, Repository};
-use gix_hash::{ObjectId, oid};
+use gix_hash::{Kind as IdKind, ObjectId, oid};
 use gix_object::Kind;
 
 use crate::command::ChildLimits;
 use crate::error::GitError;
 use crate::parallel;
-use crate::repository::open;
+use crate::repository::{self, ids_of, open};
 use crate::scan::ScanOptions;
 use crate::traversal::{Base, ContentLimits, Object, PackReader, Visit, Wants};
 use crate::trees::{TreeGatherer, Trees};
@@ -30,6 +30,8 @@ const MAX_ALTERNATES: usize = 5;
 /// Where objects are.
 pub(crate) struct ObjectStore {
     packs: Arc<[PackReader]>,
+    /// What the ids are.
+    ids: IdKind,
     /// The Git directory to read the rest from by id: loose objects, and packs without an index.
     git_dir: Option<PathBuf>,
     is_shallow: bool,
@@ -50,7 +52,7 @@ impl ObjectStore {
             }
             level.end = dirs.len();
         }
-        let mut packs = Vec::new();
+        let (mut packs, ids) = (Vec::new(), ids_of(repository));
         for dir in dirs {
             let Ok(files) = fs::read_dir(dir.join("pack")) else { continue };
             let mut paths: Vec<PathBuf> = files.filter_map(|file| Some(file.ok()?.path())).collect();
@@ -59,16 +61,16 @@ impl ObjectStore {
             });
             paths.sort();
             for path in paths {
-                packs.push(PackReader::open(&path)?);
+                packs.push(PackReader::open(&path, ids)?);
             }
         }
         let git_dir = Some(repository.path().to_path_buf());
-        Ok(Self { packs: packs.into(), git_dir, is_shallow: repository.is_shallow() })
+        Ok(Self { packs: packs.into(), ids, git_dir, is_shallow: repository.is_shallow() })
     }
 
     /// One pack, and nothing besides.
     pub fn of_pack(pack: PackReader) -> Self {
-        Self { packs: [pack].into(), git_dir: None, is_shallow: false }
+        Self { ids: pack.ids(), packs: [pack].into(), git_dir: None, is_shallow: false }
     }
 
     /// Visits each of these objects once, and returns for each that is not visited the reason. A pack by itself must have
@@ -152,7 +154,7 @@ impl ObjectStore {
     /// For who goes through the packs anyway; `None` where commits have not the parents that they name.
     pub fn tree_gatherer(&self, max_memory_bytes: u64) -> Option<TreeGatherer> {
         let max_bytes = MAX_TREE_BYTES.min(max_memory_bytes / 4);
-        (!self.is_shallow).then(|| TreeGatherer::new(self.packs.clone(), max_bytes))
+        (!self.is_shallow).then(|| TreeGatherer::new(self.packs.clone(), self.ids, max_bytes))
     }
 
     /// Whether an object is in one of the packs, which were gone through, and is no file.
@@ -184,7 +186,7 @@ pub(crate) fn read(
     max_bytes: u64,
 ) -> Result<(ObjectType, Vec<u8>), String> {
     let read = || {
-        let id = git2::Oid::from_bytes(id)?;
+        let id = repository::oid(repository, id)?;
         let odb = repository.odb()?;
         let (size, _) = odb.read_header(id)?;
         if size as u64 > max_bytes {

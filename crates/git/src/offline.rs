@@ -12,7 +12,7 @@ use crate::history::{CommitEntry, resolve, rev_list};
 use crate::introductions::Asked;
 use crate::manifest::Manifest;
 use crate::objects::ObjectStore;
-use crate::repository::discover;
+use crate::repository::{discover, parse_oid};
 use crate::scan::{Scan, ScanOptions, ScanReport};
 use crate::texts::scan_refs;
 use crate::trees::Trees;
@@ -128,8 +128,8 @@ fn parse_range(repository: &Repository, range: &str) -> Result<Vec<String>, GitE
     };
     let ends: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
     let is_commit = |end: &String| {
-        let id = git2::Oid::from_str(end.trim_start_matches('^'));
-        id.and_then(|id| repository.find_object(id, None)?.peel_to_commit()).is_ok()
+        let id = parse_oid(repository, end.trim_start_matches('^'));
+        id.is_some_and(|id| repository.find_object(id, None).and_then(|o| o.peel_to_commit()).is_ok())
     };
     if ends.is_empty() || !ends.iter().all(is_commit) {
         return Err(bad("it names no commit".to_owned()));

@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use gix_hash::Kind;
+use gix_hash::Kind as IdKind;
 use gix_pack::data::Entry;
 use gix_zlib::{Decompress, FlushDecompress, Status};
 
-/// No header is longer: a size and a distance of ten bytes each, or a size and an id.
-const MAX_HEADER: u64 = 32;
+/// No header is longer: a size of ten bytes, and a distance of ten bytes or an id of 32.
+const MAX_HEADER: u64 = 48;
 /// So much is read at once of an object: most are shorter.
 const PIECE: u64 = 64 << 10;
 /// The same where headers are read, one after the other.
@@ -22,13 +22,14 @@ const HEADER_PIECE: u64 = 256 << 10;
 /// The file of a pack, open.
 pub(crate) struct PackFile {
     file: File,
+    ids: IdKind,
     end: u64,
 }
 
 impl PackFile {
-    /// Opens a pack whose last object ends at `end` at the latest.
-    pub fn open(path: &Path, end: u64) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, end })
+    /// Opens a pack with ids of this kind, whose last object ends at `end` at the latest.
+    pub fn open(path: &Path, ids: IdKind, end: u64) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)?, ids, end })
     }
 
     /// Where its objects end.
@@ -74,7 +75,7 @@ impl<'a> Headers<'a> {
         }
         let held = &self.piece[..(self.held.end - self.held.start) as usize];
         let header = held.get((offset - self.held.start) as usize..).unwrap_or_default();
-        Entry::from_bytes(header, offset, Kind::Sha1).map_err(invalid)
+        Entry::from_bytes(header, offset, self.file.ids).map_err(invalid)
     }
 }
 
@@ -95,7 +96,7 @@ impl Inflater {
             let piece = file.read(next, PIECE.min(stored.end - next), &mut self.piece)?;
             let mut input = piece;
             if next == stored.start {
-                let header = Entry::from_bytes(piece, next, Kind::Sha1).map_err(invalid)?;
+                let header = Entry::from_bytes(piece, next, file.ids).map_err(invalid)?;
                 input = piece.get((header.data_offset - next) as usize..).unwrap_or_default();
             }
             let (read, written) = (self.state.total_in(), self.state.total_out() as usize);

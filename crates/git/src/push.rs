@@ -14,7 +14,7 @@ use crate::error::GitError;
 use crate::history::rev_list;
 use crate::objects::ObjectStore;
 use crate::offline::{child_limits, manifest_of, note_shallow};
-use crate::repository::{discover, open, refs};
+use crate::repository::{self, discover, ids_of, open, parse_oid, refs};
 use crate::scan::{Scan, ScanOptions, ScanReport};
 use crate::texts::RefScan;
 
@@ -93,7 +93,7 @@ impl Push {
         scan.add_batch(manifest_of(&repository, commits, trees.as_ref(), options)?, &objects, &|_| true)?;
         let mut of_refs = RefScan::new(&repository, scanner, options);
         for pushed in &self.refs {
-            let id = oid(&pushed.id)?;
+            let id = oid(&repository, &pushed.id)?;
             of_refs.add(&mut scan, pushed.name.as_bytes(), id);
         }
         Ok(scan.finish())
@@ -109,7 +109,7 @@ impl Push {
     /// For `git rev-list`, which dies of an id that it does not know.
     fn revisions(&self, repository: &Repository) -> Result<Vec<String>, GitError> {
         let objects = repository.odb().map_err(GitError::libgit2("read objects"))?;
-        let has = |id: &&String| Oid::from_str(id).is_ok_and(|id| objects.exists(id));
+        let has = |id: &&String| parse_oid(repository, id).is_some_and(|id| objects.exists(id));
         let known = self.known.iter().filter(has).map(|id| format!("^{id}"));
         Ok(self.refs.iter().map(|pushed| pushed.id.to_string()).chain(known).collect())
     }
@@ -140,10 +140,10 @@ impl Push {
         if self.refs.iter().any(|other| finding.path == other.name.as_bytes()) {
             return Ok(false);
         }
-        let object = repository.find_object(oid(&pushed.id)?, None);
+        let object = repository.find_object(oid(repository, &pushed.id)?, None);
         let Ok(tip) = object.and_then(|object| object.peel_to_commit()) else { return Ok(false) };
         for occurrence in &finding.occurrences {
-            let commit = oid(&occurrence.commit)?;
+            let commit = oid(repository, &occurrence.commit)?;
             let walked = || GitError::libgit2(format!("walk the history of {}", pushed.name));
             if tip.id() == commit || repository.graph_descendant_of(tip.id(), commit).map_err(walked())? {
                 return Ok(true);
@@ -161,8 +161,8 @@ impl Push {
     }
 }
 
-fn oid(id: &CommitId) -> Result<Oid, GitError> {
-    Oid::from_bytes(id.as_bytes()).map_err(GitError::libgit2(format!("read the id {id}")))
+fn oid(repository: &Repository, id: &CommitId) -> Result<Oid, GitError> {
+    repository::oid(repository, id.as_bytes()).map_err(GitError::libgit2(format!("read the id {id}")))
 }
 
 /// The configured remote with this name, or else with this URL.
@@ -200,7 +200,11 @@ fn view(repository: &Repository, quarantine: &[PathBuf]) -> Result<TempDir, GitE
     write("HEAD", b"ref: refs/heads/none\n")?;
     write("refs/none", b"")?;
     fs::remove_file(dir.path().join("refs/none")).map_err(GitError::io("remove from", dir.path()))?;
-    write("config", b"[core]\n\trepositoryformatversion = 0\n\tbare = true\n")?;
+    let ids = ids_of(repository);
+    let config = format!(
+        "[core]\n\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tobjectFormat = {ids}\n"
+    );
+    write("config", config.as_bytes())?;
     write("objects/info/alternates", &alternates)?;
     if let Ok(shallow) = fs::read(repository.commondir().join("shallow")) {
         write("shallow", &shallow)?;

@@ -3,11 +3,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use git2::{ErrorCode, Repository, RepositoryOpenFlags};
+use git2::{ErrorClass, ErrorCode, ObjectFormat, Oid, Repository, RepositoryOpenFlags};
+use gix_hash::Kind as IdKind;
 
 use secretscan_model::NotScanned;
+use secretscan_model::ids::CommitId;
 
-use crate::command::{git, output};
+use crate::command::output;
 use crate::error::GitError;
 
 /// Opens the repository at exactly this path: a Git directory, or a working tree's top.
@@ -29,20 +31,40 @@ pub(crate) fn git_dir(path: &Path) -> Result<PathBuf, GitError> {
 fn explain(path: &Path, error: git2::Error) -> GitError {
     let path = path.to_path_buf();
     match error.code() {
-        ErrorCode::NotFound => return GitError::NotARepository { path },
-        ErrorCode::Owner => return GitError::NotOwned { path },
-        _ => {}
+        ErrorCode::NotFound => GitError::NotARepository { path },
+        ErrorCode::Owner => GitError::NotOwned { path },
+        _ => GitError::Libgit2 { doing: format!("open the repository at {}", path.display()), source: error },
     }
-    // libgit2 names no cause when it does not know the object format, so ask git.
-    let mut command = git();
-    command.arg("-C").arg(&path).args(["rev-parse", "--show-object-format"]);
-    if let Ok(format) = output(command, "rev-parse") {
-        let format = String::from_utf8_lossy(format.trim_ascii()).into_owned();
-        if format != "sha1" {
-            return GitError::UnsupportedObjectFormat { path, format };
-        }
+}
+
+/// What the ids of a repository are.
+pub(crate) fn ids_of(repository: &Repository) -> IdKind {
+    id_kind(repository.object_format())
+}
+
+/// The same kind of ids as gix calls it.
+pub(crate) fn id_kind(format: ObjectFormat) -> IdKind {
+    match format {
+        ObjectFormat::Sha1 => IdKind::Sha1,
+        ObjectFormat::Sha256 => IdKind::Sha256,
     }
-    GitError::Libgit2 { doing: format!("open the repository at {}", path.display()), source: error }
+}
+
+/// An id as libgit2 takes it, which this repository may have. One of the other object format it has not, and libgit2, asked for
+/// it, would write past the end of its memory.
+#[expect(clippy::disallowed_methods, reason = "the one place, which compares the formats")]
+pub(crate) fn oid(repository: &Repository, id: &[u8]) -> Result<Oid, git2::Error> {
+    let oid = Oid::from_bytes(id)?;
+    if oid.object_format() != repository.object_format() {
+        let told = format!("{oid} has not the object format of the repository");
+        return Err(git2::Error::new(ErrorCode::NotFound, ErrorClass::Odb, told));
+    }
+    Ok(oid)
+}
+
+/// The same of an id that a text gives in full.
+pub(crate) fn parse_oid(repository: &Repository, text: &str) -> Option<Oid> {
+    oid(repository, text.parse::<CommitId>().ok()?.as_bytes()).ok()
 }
 
 /// Refs that lead to no commit, and so to nothing that a history has: to trees and single files.

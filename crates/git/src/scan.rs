@@ -72,7 +72,7 @@ pub fn scan_archive(
     let (manifest, pack) = unpack(archive, dir.path())?;
     let mut scan = Scan::new(scanner, key, *options);
     let add = || {
-        let reader = PackReader::open(&pack)?;
+        let reader = PackReader::open(&pack, manifest.ids())?;
         reader.verify()?;
         scan.add_batch(manifest, &ObjectStore::of_pack(reader), admitted)
     };
@@ -231,7 +231,8 @@ impl<'a> Scan<'a> {
                 for (path, text) in texts_of_commit(object.content) {
                     let matches = self.scanner.scan(text);
                     if !matches.is_empty() {
-                        let id = CommitId::from_bytes(object.id.as_bytes()).expect("20 bytes are an id");
+                        let id = CommitId::from_bytes(object.id.as_bytes())
+                            .expect("an object id has 20 or 32 bytes");
                         texts.lock().expect("no scan panicked").push((id, path, matches));
                     }
                 }
@@ -394,7 +395,7 @@ fn authors(
     let authors = Mutex::new(HashMap::new());
     objects.for_each(wanted, options, &|object, _: Option<Base<'_, ()>>| {
         if object.kind == Kind::Commit {
-            let id = CommitId::from_bytes(object.id.as_bytes()).expect("20 bytes are an id");
+            let id = CommitId::from_bytes(object.id.as_bytes()).expect("an object id has 20 or 32 bytes");
             authors.lock().expect("no visit panicked").insert(id, author(object.content));
         }
     })?;

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use git2::{ErrorCode, ObjectType, Odb, OdbObject, Oid, Repository};
-use gix_hash::{Kind, ObjectId, oid};
+use git2::{ErrorCode, ObjectFormat, ObjectType, Odb, OdbObject, Oid, Repository};
+use gix_hash::{ObjectId, oid};
 use gix_index::entry::Mode;
 use gix_index::extension::Tree as CachedTree;
 use gix_object::TreeRefIter;
@@ -24,7 +24,7 @@ use crate::introductions::Change;
 use crate::loose::each;
 use crate::objects::read;
 use crate::parallel;
-use crate::repository::{discover, open};
+use crate::repository::{self, discover, id_kind, ids_of, open};
 use crate::scan::{Scan, ScanOptions, ScanReport};
 
 /// So many entries are compared in the time that it takes to start a thread.
@@ -51,7 +51,7 @@ impl Staged {
         // Git does not check the hashes of what it reads from its own repository either, and it takes long.
         git2::opts::strict_hash_verification(false);
         let path = index.map_or_else(|| repository.path().join("index"), Path::to_path_buf);
-        let blobs = compare(&repository, &Index::read(&path)?, options)?;
+        let blobs = compare(&repository, &Index::read(&path, ids_of(&repository))?, options)?;
         Ok(Self { repository, blobs })
     }
 
@@ -88,7 +88,7 @@ fn compare(
     options: &ScanOptions<'_>,
 ) -> Result<Vec<Change>, GitError> {
     let objects = &odb(repository)?;
-    let mut comparison = Comparison { objects, index, todo: Vec::new(), found: Vec::new() };
+    let mut comparison = Comparison { repository, objects, index, todo: Vec::new(), found: Vec::new() };
     comparison.add_directory(Vec::new(), 0..index.len(), head_tree(repository)?, index.cached_tree());
     // What is worth it is shared out among threads.
     while let Some(todo) = comparison.todo.pop() {
@@ -104,8 +104,9 @@ fn compare(
         // Of one that is open, libgit2 lets one thread read at a time.
         let repository = open(git_dir)?;
         Ok(move |todo: &Todo<'_>| {
-            let objects = &odb(&repository)?;
-            let mut comparison = Comparison { objects, index, todo: vec![todo.clone()], found: Vec::new() };
+            let (repository, objects) = (&repository, &odb(&repository)?);
+            let mut comparison =
+                Comparison { repository, objects, index, todo: vec![todo.clone()], found: Vec::new() };
             while let Some(todo) = comparison.todo.pop() {
                 comparison.step(todo)?;
             }
@@ -149,6 +150,7 @@ impl Todo<'_> {
 }
 
 struct Comparison<'a> {
+    repository: &'a Repository,
     objects: &'a Odb<'a>,
     index: &'a Index,
     todo: Vec<Todo<'a>>,
@@ -243,7 +245,7 @@ impl<'a> Comparison<'a> {
 
     fn read(&self, tree: Option<ObjectId>) -> Result<Option<OdbObject<'a>>, GitError> {
         let read = |id: ObjectId| {
-            let object = Oid::from_bytes(id.as_bytes()).and_then(|id| self.objects.read(id));
+            let object = repository::oid(self.repository, id.as_bytes()).and_then(|id| self.objects.read(id));
             let object = object.map_err(GitError::libgit2("read a tree"))?;
             let is_tree = object.kind() == ObjectType::Tree;
             if is_tree { Ok(object) } else { Err(damaged(&object.id())) }
@@ -263,8 +265,9 @@ impl<'a> TreeEntries<'a> {
     /// Of no tree there are none.
     fn of(tree: Option<&'a OdbObject<'_>>) -> Self {
         let bytes = tree.map_or(&[][..], OdbObject::data);
-        let rest = TreeRefIter::from_bytes(bytes, Kind::Sha1).peekable();
-        Self { tree: tree.map(OdbObject::id), rest }
+        let tree = tree.map(OdbObject::id);
+        let format = tree.map_or(ObjectFormat::Sha1, |id| id.object_format());
+        Self { tree, rest: TreeRefIter::from_bytes(bytes, id_kind(format)).peekable() }
     }
 
     fn file(&mut self, name: &[u8]) -> Result<Option<ObjectId>, GitError> {

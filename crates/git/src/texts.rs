@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use git2::{ObjectType, Repository};
+use git2::{ObjectType, Oid, Repository};
 use secretscan_detect::Scanner;
 use secretscan_model::Author;
 use secretscan_model::ids::CommitId;
@@ -11,6 +11,7 @@ use crate::attribution::Origin;
 use crate::command::{git_in, output};
 use crate::error::GitError;
 use crate::objects::read;
+use crate::repository::parse_oid;
 use crate::scan::{Scan, ScanOptions};
 
 /// Stands for the path of commit messages. No tree can have it.
@@ -82,8 +83,8 @@ pub(crate) fn scan_refs(
         let (Some(kind), Some(id), Some(name)) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
-        if let Some(id) = git2::Oid::from_str(&String::from_utf8_lossy(id)).ok().filter(|_| kind != b"commit")
-        {
+        let id = parse_oid(repository, &String::from_utf8_lossy(id));
+        if let Some(id) = id.filter(|_| kind != b"commit") {
             of_refs.add(scan, name, id);
         }
     }
@@ -95,7 +96,7 @@ pub(crate) struct RefScan<'a> {
     repository: &'a Repository,
     scanner: &'a Scanner,
     max_bytes: u64,
-    seen: HashSet<git2::Oid>,
+    seen: HashSet<Oid>,
 }
 
 impl<'a> RefScan<'a> {
@@ -104,7 +105,7 @@ impl<'a> RefScan<'a> {
     }
 
     /// The ref of this name has this id. Nothing comes of a commit.
-    pub fn add(&mut self, scan: &mut Scan<'_>, name: &[u8], id: git2::Oid) {
+    pub fn add(&mut self, scan: &mut Scan<'_>, name: &[u8], id: Oid) {
         let mut next = Some(id);
         // A tag may point to a tag.
         while let Some(id) = next.filter(|id| self.seen.insert(*id)) {
@@ -127,14 +128,14 @@ impl<'a> RefScan<'a> {
     }
 
     /// Scans the message; gives what the tag points to, unless it is a commit.
-    fn add_tag(&self, scan: &mut Scan<'_>, name: &[u8], tag: &[u8]) -> Option<git2::Oid> {
+    fn add_tag(&self, scan: &mut Scan<'_>, name: &[u8], tag: &[u8]) -> Option<Oid> {
         let (_, message) = split(tag);
         let target = String::from_utf8_lossy(field(tag, b"object ")).into_owned();
         let commit = target.parse::<CommitId>().ok().filter(|_| field(tag, b"type ") == b"commit");
         let author = person(field(tag, b"tagger "));
         let origin = Origin::of_commit(author.time, commit, author);
         scan.add_text(name, &self.scanner.scan(message), &origin);
-        git2::Oid::from_str(&target).ok().filter(|_| commit.is_none())
+        parse_oid(self.repository, &target).filter(|_| commit.is_none())
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use gix_hash::{ObjectId, oid};
+use gix_hash::{Kind as IdKind, ObjectId, oid};
 use gix_object::Kind;
 use gix_pack::data;
 use gix_pack::data::entry::Header;
@@ -42,6 +42,8 @@ pub(crate) struct ContentLimits {
 /// A pack and its index, open.
 pub(crate) struct PackReader {
     path: PathBuf,
+    /// What its ids are, which its file does not tell.
+    ids: IdKind,
     pack: PackFile,
     idx: gix_pack::index::File,
     name: String,
@@ -72,27 +74,31 @@ pub(crate) type Wants<'a> = dyn Fn(&oid, Kind) -> bool + 'a;
 pub(crate) type Visit<'a, S> = dyn Fn(Object<'_>, Option<Base<'_, S>>) -> S + Sync + 'a;
 
 impl PackReader {
-    /// Opens `path`, which ends with `.pack`, and the index beside it.
-    pub fn open(path: &Path) -> Result<Self, GitError> {
+    /// Opens `path`, which ends with `.pack`, and the index beside it, with ids of this kind.
+    pub fn open(path: &Path, ids: IdKind) -> Result<Self, GitError> {
         let name = path.display().to_string();
-        let hash = gix_hash::Kind::Sha1;
         let damaged = |e: &dyn std::fmt::Display| GitError::damaged_pack(&name, e.to_string());
-        let mapped = data::File::at(path, hash).map_err(|e| damaged(&e))?;
-        let idx = gix_pack::index::File::at(path.with_extension("idx"), hash).map_err(|e| damaged(&e))?;
+        let mapped = data::File::at(path, ids).map_err(|e| damaged(&e))?;
+        let idx = gix_pack::index::File::at(path.with_extension("idx"), ids).map_err(|e| damaged(&e))?;
         if idx.pack_checksum() != mapped.checksum() || idx.num_objects() != mapped.num_objects() {
             return Err(damaged(&"the index belongs to another pack"));
         }
-        let pack = PackFile::open(path, mapped.pack_end() as u64).map_err(GitError::io("open", path))?;
-        Ok(Self { path: path.to_path_buf(), pack, idx, name, kinds: OnceLock::new() })
+        let pack = PackFile::open(path, ids, mapped.pack_end() as u64).map_err(GitError::io("open", path))?;
+        Ok(Self { path: path.to_path_buf(), ids, pack, idx, name, kinds: OnceLock::new() })
     }
 
     /// Verifies the checksums of both files.
     pub fn verify(&self) -> Result<(), GitError> {
         let interrupted = AtomicBool::new(false);
         let damaged = |e: &dyn std::fmt::Display| GitError::damaged_pack(&self.name, e.to_string());
-        let mapped = data::File::at(&self.path, gix_hash::Kind::Sha1).map_err(|e| damaged(&e))?;
+        let mapped = data::File::at(&self.path, self.ids).map_err(|e| damaged(&e))?;
         mapped.verify_checksum(&mut Discard, &interrupted).map_err(|e| damaged(&e))?;
         self.idx.verify_checksum(&mut Discard, &interrupted).map_err(|e| damaged(&e)).map(drop)
+    }
+
+    /// What its ids are.
+    pub fn ids(&self) -> IdKind {
+        self.ids
     }
 
     /// Whether it has an object.

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use gix_hash::oid;
+use gix_hash::{Kind as IdKind, oid};
 
 /// One entry in so many ends a piece.
 const PIECE: u64 = 8;
@@ -39,8 +39,8 @@ impl<I> TreeEntry<'_, I> {
 }
 
 impl<'a> TreeEntry<'a, &'a oid> {
-    /// Takes the next entry; `None`: it is nothing that Git writes today.
-    fn take(rest: &mut &'a [u8]) -> Option<Self> {
+    /// Takes the next entry, with an id of so many bytes; `None`: it is nothing that Git writes today.
+    fn take(rest: &mut &'a [u8], id_len: usize) -> Option<Self> {
         let mode = rest.iter().take(7).position(|byte| *byte == b' ')?;
         let kind = match &rest[..mode] {
             b"40000" => EntryKind::Tree,
@@ -50,8 +50,8 @@ impl<'a> TreeEntry<'a, &'a oid> {
         };
         let after = &rest[mode + 1..];
         let (name, after) = after.split_at(memchr::memchr(0, after)?);
-        let id = after.get(1..21)?;
-        *rest = &after[21..];
+        let id;
+        (id, *rest) = after[1..].split_at_checked(id_len)?;
         let is_name = !name.is_empty() && memchr::memchr(b'/', name).is_none();
         is_name.then(|| Self { kind, name, object: oid::from_bytes_unchecked(id) })
     }
@@ -61,18 +61,19 @@ impl<'a> TreeEntry<'a, &'a oid> {
 #[derive(Clone, Copy)]
 pub(crate) struct Piece<'a> {
     bytes: &'a [u8],
+    id_len: usize,
     /// The same for equal pieces.
     pub hash: u64,
 }
 
 impl<'a> Piece<'a> {
     /// Cuts a tree; `None` for what Git does not write. The name of the last entry alone decides where a piece ends.
-    pub fn all(tree: &'a [u8]) -> Option<Vec<Self>> {
-        let mut pieces = Vec::new();
+    pub fn all(tree: &'a [u8], ids: IdKind) -> Option<Vec<Self>> {
+        let (mut pieces, id_len) = (Vec::new(), ids.len_in_bytes());
         let (mut rest, mut start, mut hash) = (tree, 0, 0_u64);
         let mut before: Option<TreeEntry<'_, _>> = None;
         while !rest.is_empty() {
-            let entry = TreeEntry::take(&mut rest)?;
+            let entry = TreeEntry::take(&mut rest, id_len)?;
             if before.is_some_and(|before| before.order(&entry) != Ordering::Less) {
                 return None;
             }
@@ -82,7 +83,7 @@ impl<'a> Piece<'a> {
             hash = (hash.rotate_left(7) ^ of_id ^ of_name).wrapping_mul(MIX);
             if of_name & (PIECE - 1) == 0 || rest.is_empty() {
                 let end = tree.len() - rest.len();
-                pieces.push(Self { bytes: &tree[start..end], hash });
+                pieces.push(Self { bytes: &tree[start..end], id_len, hash });
                 (start, hash) = (end, 0);
             }
         }
@@ -92,7 +93,7 @@ impl<'a> Piece<'a> {
     /// Its entries.
     pub fn entries(self) -> impl Iterator<Item = TreeEntry<'a, &'a oid>> {
         let mut rest = self.bytes;
-        std::iter::from_fn(move || TreeEntry::take(&mut rest))
+        std::iter::from_fn(move || TreeEntry::take(&mut rest, self.id_len))
     }
 }
 
@@ -112,8 +113,9 @@ fn hash_of_name(name: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn tree(entries: &[(&str, &str)]) -> Vec<u8> {
-        let entry = |(mode, name): &(&str, &str)| [format!("{mode} {name}\0").as_bytes(), &[1; 20]].concat();
+    fn tree(entries: &[(&str, &str)], ids: IdKind) -> Vec<u8> {
+        let id = vec![1; ids.len_in_bytes()];
+        let entry = |(mode, name): &(&str, &str)| [format!("{mode} {name}\0").as_bytes(), &id].concat();
         entries.iter().flat_map(entry).collect()
     }
 
@@ -122,7 +124,11 @@ mod tests {
         let names: Vec<String> = (100..400).map(|n| format!("file{n}_test.go")).collect();
         let mut entries: Vec<(&str, &str)> = names.iter().map(|name| ("100644", name.as_str())).collect();
         let hashes = |entries: &[(&str, &str)]| -> Vec<u64> {
-            Piece::all(&tree(entries)).unwrap().iter().map(|piece| piece.hash).collect()
+            Piece::all(&tree(entries, IdKind::Sha1), IdKind::Sha1)
+                .unwrap()
+                .iter()
+                .map(|piece| piece.hash)
+                .collect()
         };
         let all = hashes(&entries);
         assert!((20..80).contains(&all.len()), "{}", all.len());
@@ -137,10 +143,14 @@ mod tests {
     #[test]
     fn trees_that_git_does_not_write_are_left_out() {
         let good = [("40000", "a-b"), ("100644", "a.c"), ("40000", "a"), ("160000", "a0")];
-        let whole = tree(&good);
-        let pieces = Piece::all(&whole).unwrap();
-        assert_eq!(pieces.iter().map(|piece| piece.entries().count()).sum::<usize>(), 4);
-        assert!(Piece::all(b"").is_some_and(|pieces| pieces.is_empty()));
+        for ids in [IdKind::Sha1, IdKind::Sha256] {
+            let whole = tree(&good, ids);
+            let pieces = Piece::all(&whole, ids).unwrap();
+            assert_eq!(pieces.iter().map(|piece| piece.entries().count()).sum::<usize>(), 4);
+            assert!(Piece::all(b"", ids).is_some_and(|pieces| pieces.is_empty()));
+            let cut = (1..whole.len()).filter(|len| Piece::all(&whole[..*len], ids).is_some());
+            assert_eq!(cut.count(), 3, "cut between entries");
+        }
         for bad in [
             &[("040000", "a")][..],
             &[("100600", "a")],
@@ -150,9 +160,7 @@ mod tests {
             &[("100644", "a"), ("100755", "a")],
             &[("40000", "a"), ("100644", "a.c")],
         ] {
-            assert!(Piece::all(&tree(bad)).is_none(), "{bad:?}");
+            assert!(Piece::all(&tree(bad, IdKind::Sha1), IdKind::Sha1).is_none(), "{bad:?}");
         }
-        let cut = (1..whole.len()).filter(|len| Piece::all(&whole[..*len]).is_some());
-        assert_eq!(cut.count(), 3, "cut between entries");
     }
 }

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use gix_hash::{ObjectId, oid};
+use gix_hash::{Kind as IdKind, ObjectId, oid};
 use gix_object::Kind;
 
 use crate::numbers::{Numbers, in_packs};
@@ -33,14 +33,15 @@ impl Commit {
 /// Gathers the trees and commits in packs, on several threads.
 pub(crate) struct TreeGatherer {
     packs: Arc<[PackReader]>,
+    ids: IdKind,
     trees: Mutex<Trees>,
     max_bytes: u64,
 }
 
 impl TreeGatherer {
     /// One that takes up to so many bytes, about; what is more is left out.
-    pub fn new(packs: Arc<[PackReader]>, max_bytes: u64) -> Self {
-        Self { trees: Mutex::new(Trees::new(packs.clone())), packs, max_bytes }
+    pub fn new(packs: Arc<[PackReader]>, ids: IdKind, max_bytes: u64) -> Self {
+        Self { trees: Mutex::new(Trees::new(packs.clone())), packs, ids, max_bytes }
     }
 
     /// Adds an object if it is a commit or a tree, and such as Git writes them.
@@ -55,7 +56,9 @@ impl TreeGatherer {
     }
 
     fn add_tree(&self, id: &oid, content: &[u8]) {
-        let (Some(number), Some(pieces)) = (in_packs(&self.packs, id), Piece::all(content)) else { return };
+        let (Some(number), Some(pieces)) = (in_packs(&self.packs, id), Piece::all(content, self.ids)) else {
+            return;
+        };
         let is_shared = pieces.len() > 1;
         let known: Vec<Option<u32>> = if is_shared {
             let trees = self.trees.lock().expect("no visit panicked");

@@ -65,6 +65,11 @@ macro_rules! object_id {
                 self.0.as_bytes()
             }
 
+            /// Whether both ids are of one object format, as all of a repository are.
+            pub fn is_of_format_of(&self, other: &Self) -> bool {
+                self.as_bytes().len() == other.as_bytes().len()
+            }
+
             /// From 20 or 32 raw bytes.
             ///
             /// # Errors

@@ -336,6 +336,11 @@ impl KnownCommits {
         self.ids[*start..*end].binary_search_by(|known| known.as_bytes().cmp(id.as_bytes())).is_ok()
     }
 
+    /// Whether all are of the object format of this commit.
+    pub fn are_of_format_of(&self, id: &CommitId) -> bool {
+        self.ids.iter().all(|known| known.is_of_format_of(id))
+    }
+
     /// How many commits the ledger knows.
     pub fn len(&self) -> usize {
         self.ids.len()
@@ -372,6 +377,10 @@ mod tests {
         assert!([id(0, 0), id(7, 1), id(7, 3), id(255, 1)].iter().all(|id| known.contains(id)));
         assert!(![id(0, 1), id(7, 2), id(8, 1), id(255, 0)].iter().any(|id| known.contains(id)));
         assert!(!KnownCommits::default().contains(&id(0, 0)));
+
+        let long = CommitId::from_bytes(&[7; 32]).unwrap();
+        assert!(known.are_of_format_of(&id(9, 9)) && !known.are_of_format_of(&long));
+        assert!(KnownCommits::default().are_of_format_of(&long));
     }
 
     #[test]

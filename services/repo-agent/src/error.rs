@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use secretscan_bus::{BusError, Class};
 use secretscan_git::{FetchError, GitError};
+use secretscan_model::RepositoryId;
 use thiserror::Error;
 
 /// What can go wrong while a request is worked on.
@@ -21,6 +22,11 @@ pub(crate) enum WorkError {
     Thread(#[from] tokio::task::JoinError),
     #[error("the request was accepted without a repository")]
     NoRepository,
+    #[error(
+        "its commits have another object format than those that were scanned before; if it was converted or replaced on \
+         purpose, run: secretscan history forget {repository} --all, and ask for a scan again"
+    )]
+    OtherObjectFormat { repository: RepositoryId },
     #[error("no batch-agent with the rules {version} has started yet, so it is not known what has changed")]
     UnknownRules { version: String },
     #[error("it took longer than {limit:?}")]
@@ -53,6 +59,7 @@ impl WorkError {
             | Self::Scratch(_)
             | Self::Thread(_)
             | Self::NoRepository
+            | Self::OtherObjectFormat { .. }
             | Self::UnknownRules { .. }
             | Self::LeaseLost
             | Self::Stopped => None,
@@ -62,9 +69,11 @@ impl WorkError {
     pub(crate) fn class(&self) -> Class {
         match self {
             Self::Fetch(error) if error.is_transient() => Class::Transient,
-            Self::Fetch(_) | Self::NoRepository | Self::UnknownRules { .. } | Self::TimedOut { .. } => {
-                Class::Permanent
-            }
+            Self::Fetch(_)
+            | Self::NoRepository
+            | Self::OtherObjectFormat { .. }
+            | Self::UnknownRules { .. }
+            | Self::TimedOut { .. } => Class::Permanent,
             Self::Git(error) => class_of_git(error),
             Self::Bus(error) => error.class(),
             Self::Scratch(_) | Self::Thread(_) | Self::Stopped => Class::Transient,
@@ -75,8 +84,7 @@ impl WorkError {
 
 fn class_of_git(error: &GitError) -> Class {
     match error {
-        GitError::UnsupportedObjectFormat { .. }
-        | GitError::UnknownRef { .. }
+        GitError::UnknownRef { .. }
         | GitError::BadRange { .. }
         | GitError::TooMuchMemory { .. }
         | GitError::TooMuchDisk { .. }
@@ -107,8 +115,7 @@ pub(crate) fn is_damage(error: &GitError) -> bool {
         | GitError::Output { .. }
         | GitError::Corrupt { .. }
         | GitError::DamagedPack { .. } => true,
-        GitError::UnsupportedObjectFormat { .. }
-        | GitError::UnknownRef { .. }
+        GitError::UnknownRef { .. }
         | GitError::BadRange { .. }
         | GitError::NotOwned { .. }
         | GitError::Index { .. }

@@ -327,6 +327,9 @@ impl Agent {
         let ledger = self.bus.ledger(repository);
         let head = if scan.scheduled.is_some() { Some(ledger.head().await?) } else { None };
         let known = ledger.known().await?;
+        if commits.first().is_some_and(|commit| !known.are_of_format_of(&commit.id)) {
+            return Err(WorkError::OtherObjectFormat { repository: repository.clone() });
+        }
         let look = match scan.lists_everything() {
             true => survey::survey_all(&self.bus, scan, repository, mirror, &commits).await?,
             false => survey::look(&self.bus, scan, repository).await?,

@@ -2,9 +2,11 @@
 
 use secretscan_bus::access::Identity;
 use secretscan_model::ledger::CommitState;
-use secretscan_model::{Listing, RepositoryId, ScanState};
+use secretscan_model::{Listing, RepositoryId, RepositoryScan, ScanState};
 use secretscan_proto::v1;
-use secretscan_testkit::{eventually, generate};
+use secretscan_testkit::{
+    Change, HttpRemote, Random, RepositoryBuilder, SecretKind, SecretText, eventually, generate,
+};
 use secretscan_tests::{DEADLINE, Size, System, expected, keys};
 
 async fn verify(system: &System, repository: &RepositoryId) -> Listing {
@@ -85,6 +87,76 @@ async fn commits_that_were_forgotten_are_scanned_again_and_no_other() {
     assert_eq!((again.found.clone().unwrap().unknown, again.totals().commits), (7, 7));
     assert_eq!(verify(&system, &repository).await.unknown, 0);
     assert_eq!(keys(&system.findings(&repository).await.unwrap()), expected(&system.key(), &path));
+    system.drained().await;
+    system.stop_services().await.unwrap();
+}
+
+fn with_secret(path: &str, seed: u64) -> Change {
+    Change::write(path, SecretText::new(SecretKind::StripeKey, &mut Random::new(seed)).text)
+}
+
+async fn scan(system: &System, uri: &str) -> RepositoryScan {
+    let (id, _) = system.request(uri).await.unwrap();
+    system.ended(&id).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_with_sha256_ids_is_scanned_like_all_others() {
+    let mut system = System::start(Size::default()).await.unwrap();
+    let mut builder = RepositoryBuilder::new_sha256().unwrap();
+    let leak = builder.commit("main", [with_secret("a", 1)]);
+    builder.commit("main", [Change::write("a", "clean\n")]);
+    let mut repository = builder.build().unwrap();
+    let path = repository.path();
+    let remote = HttpRemote::serve(&path).await.unwrap();
+    let uri = remote.url();
+    let (id, repository_id) = system.request(&uri).await.unwrap();
+    let first = system.ended(&id).await;
+    assert_eq!((&first.state, first.totals().commits), (&ScanState::Completed, 2), "{:?}", first.trail);
+    let findings = system.findings(&repository_id).await.unwrap();
+    assert_eq!(findings[0].introduced().commit, repository.id(leak));
+    assert_eq!(verify(&system, &repository_id).await.unknown, 0);
+
+    // One commit more, and one that a host tells of.
+    let before = repository.push_commit("main", [with_secret("b", 2)]).unwrap();
+    assert_eq!(verify(&system, &repository_id).await.unknown, 1);
+    assert_eq!(scan(&system, &uri).await.totals().commits, 1);
+    let after = repository.push_commit("main", [with_secret("c", 3)]).unwrap();
+    let pushed = v1::PushedRef {
+        name: "refs/heads/main".into(),
+        before: before.to_string(),
+        after: after.to_string(),
+    };
+    let push = v1::PushReceived {
+        source: "host".into(),
+        delivery: "1".into(),
+        uri: uri.clone(),
+        refs: vec![pushed],
+        ..Default::default()
+    };
+    system.connect(Identity::Webhook).await.unwrap().receive_push(&push).await.unwrap();
+    eventually(DEADLINE, "the push is scanned", async || {
+        let head = system.bus.ledger(&repository_id).head().await.ok()?;
+        (head.count(CommitState::Scanned) == 4).then_some(())
+    })
+    .await;
+    system.drained().await;
+    assert_eq!(verify(&system, &repository_id).await.unknown, 0);
+    assert_eq!(keys(&system.findings(&repository_id).await.unwrap()), expected(&system.key(), &path));
+
+    // Another repository in its place, with ids of the other format, is not taken for the same one.
+    let mut builder = RepositoryBuilder::new().unwrap();
+    builder.commit("main", [Change::write("a", "clean\n")]);
+    let other = builder.build().unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    std::fs::rename(other.path(), &path).unwrap();
+    let refused = scan(&system, &uri).await;
+    let ScanState::Failed { reason } = &refused.state else { panic!("{:?}", refused.trail) };
+    assert!(reason.contains(&format!("history forget {repository_id} --all")), "{reason}");
+    let all = v1::ForgetCommits { repository_id: repository_id.to_string(), all: true, ..Default::default() };
+    assert_eq!(system.bus.forget_commits(&all).await.unwrap().commits, 4);
+    let scanned = scan(&system, &uri).await;
+    assert_eq!((&scanned.state, scanned.totals().commits), (&ScanState::Completed, 1), "{:?}", scanned.trail);
     system.drained().await;
     system.stop_services().await.unwrap();
 }

@@ -98,9 +98,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn findings_do_not_depend_on_the_batches(plan in plan(), max_commits in 1..5usize, max_bytes in 1..200u64) {
+    fn findings_do_not_depend_on_the_batches(
+        plan in plan(),
+        max_commits in 1..5usize,
+        max_bytes in 1..200u64,
+        (format, _) in prop::sample::select(&FORMATS[..]),
+    ) {
         let dir = tempdir().unwrap();
-        let repo = build(&plan).write(dir.path());
+        let repo = build(&plan).write_as(format, dir.path());
         let expected = naive(&repo);
         let batches = cut(&repo, limits(max_commits, max_bytes), dir.path());
         prop_assert!(batches.iter().all(|batch| batch.commits.len() <= max_commits));
@@ -116,13 +121,17 @@ proptest! {
 
 /// Ten commits, each with a new version of a file that holds a token of its own.
 fn ten_versions(dir: &Path) -> std::path::PathBuf {
+    ten_versions_as("sha1", dir)
+}
+
+fn ten_versions_as(format: &str, dir: &Path) -> std::path::PathBuf {
     let mut repo = Builder::new();
     let mut last = None;
     for n in 0..10 {
         let text = format!("{}\n{}\n", "filler ".repeat(300), token(n));
         last = Some(repo.commit(n as i64, last.as_slice(), &files(&[("file", &text)])));
     }
-    repo.write(dir)
+    repo.write_as(format, dir)
 }
 
 #[test]
@@ -213,8 +222,14 @@ fn a_blob_over_the_limit_is_named() {
 
 #[test]
 fn a_damaged_archive_is_an_error() {
+    for (format, _) in FORMATS {
+        check_damaged_archives(format);
+    }
+}
+
+fn check_damaged_archives(format: &str) {
     let dir = tempdir().unwrap();
-    let repo = ten_versions(dir.path());
+    let repo = ten_versions_as(format, dir.path());
     let batches = cut(&repo, BatchLimits::default(), dir.path());
     let good = fs::read(batches[0].archive.path()).unwrap();
     let path = dir.path().join("damaged");

@@ -9,7 +9,9 @@ use secretscan_git::{Selection, scan_history};
 use tempfile::tempdir;
 
 use crate::batches::naive;
-use crate::support::{Builder, FILE, git, git_text, git_with_input, key, options, scanner, token, told};
+use crate::support::{
+    Builder, FILE, FORMATS, git, git_text, git_with_input, key, options, scanner, token, told,
+};
 
 /// How a version of the file is made of the one before it.
 #[derive(Clone, Debug)]
@@ -82,6 +84,7 @@ proptest! {
         versions in prop::collection::vec(prop::collection::vec(edit(), 1..4), 4..24),
         depth in 1..60usize,
         late in 0..4usize,
+        (format, _) in prop::sample::select(&FORMATS[..]),
     ) {
         let dir = tempdir().unwrap();
         let mut builder = Builder::new();
@@ -93,7 +96,7 @@ proptest! {
             let time = i64::try_from(n).unwrap();
             parent = vec![builder.commit(time, &parent, &BTreeMap::from([file(0), file(1)]))];
         }
-        let repo = builder.write(dir.path());
+        let repo = builder.write_as(format, dir.path());
         let expected = naive(&repo);
         let found = || {
             let report = scan_history(&repo, &Selection::All, &scanner(), &key(), &options(dir.path()));

@@ -10,6 +10,12 @@ use crate::support::*;
 /// Branches, an evil merge, an octopus, an orphan, a rename, a copy, a revert, an empty commit, a mode change, a
 /// submodule, a symbolic link, odd paths, a file that becomes a directory, and clocks that run backwards.
 fn odd_history() -> Builder {
+    odd_history_of(20)
+}
+
+/// The same for a repository whose ids have so many bytes.
+fn odd_history_of(id_len: usize) -> Builder {
+    let submodule = "12".repeat(id_len);
     let mut repo = Builder::new();
     let base = files(&[("a", "1"), ("dir/b", "2"), ("dir.c", "3"), ("keep", "k")]);
     let c1 = repo.commit(1_000, &[], &base);
@@ -29,7 +35,7 @@ fn odd_history() -> Builder {
         (b"new\nline\t\"quoted\"", FILE, b"n"),
         (b":100644 looks like a change", FILE, b"l"),
         (b"\xff\xfe", FILE, b"not utf-8"),
-        (b"sub", SUBMODULE, b"1234567890123456789012345678901234567890"),
+        (b"sub", SUBMODULE, submodule.as_bytes()),
     ]);
     let odd = repo.commit(2_500, &[empty], &odd);
     // A link becomes a file with the same bytes, a submodule a file, a file a directory.
@@ -60,8 +66,10 @@ fn check_introductions(repo: &Path) {
 
 #[test]
 fn introductions_are_what_the_definition_says() {
-    let dir = tempdir().unwrap();
-    check_introductions(&odd_history().write(dir.path()));
+    for (format, id_len) in FORMATS {
+        let dir = tempdir().unwrap();
+        check_introductions(&odd_history_of(id_len).write_as(format, dir.path()));
+    }
 }
 
 #[test]
@@ -83,18 +91,23 @@ fn commits_are_ordered_by_corrected_date() {
 
 #[test]
 fn named_refs_limit_the_history() {
-    let dir = tempdir().unwrap();
-    let repo = odd_history().write(dir.path());
+    for (format, id_len) in FORMATS {
+        let dir = tempdir().unwrap();
+        named_refs_limit(&odd_history_of(id_len).write_as(format, dir.path()));
+    }
+}
+
+fn named_refs_limit(repo: &Path) {
     let named = |names: &[&str]| {
-        list(&repo, &Refs::Named(names.iter().map(|name| (*name).to_owned()).collect()), &CHILDREN)
+        list(repo, &Refs::Named(names.iter().map(|name| (*name).to_owned()).collect()), &CHILDREN)
     };
     assert_eq!(ids(&named(&["c2"]).unwrap()), ids(&named(&["refs/heads/c2"]).unwrap()));
     assert_eq!(named(&["c2"]).unwrap().len(), 2);
     assert_eq!(named(&["v1"]).unwrap().len(), 2, "an annotated tag leads to its commit");
     assert_eq!(named(&["v1", "c2"]).unwrap().len(), 3);
-    assert_eq!(named(&[&id(&repo, 5).to_string()]).unwrap().len(), 1, "a commit id");
+    assert_eq!(named(&[&id(repo, 5).to_string()]).unwrap().len(), 1, "a commit id");
     assert!(named(&[]).unwrap().is_empty());
-    for bad in ["nothing", "--all", "c2..c3", "", &"12".repeat(20), "c2^"] {
+    for bad in ["nothing", "--all", "c2..c3", "", &"12".repeat(20), &"12".repeat(32), "c2^"] {
         assert!(matches!(named(&[bad]), Err(GitError::UnknownRef { .. })), "{bad:?}");
     }
 }
@@ -113,22 +126,25 @@ fn an_empty_repository_has_no_commits() {
 fn what_is_no_usable_repository_is_named() {
     let dir = tempdir().unwrap();
     assert!(matches!(list(dir.path(), &Refs::All, &CHILDREN), Err(GitError::NotARepository { .. })));
-    git(dir.path(), &["init", "-q", "--bare", "--object-format=sha256", "new.git"]);
-    let error = list(&dir.path().join("new.git"), &Refs::All, &CHILDREN).unwrap_err();
-    assert!(
-        matches!(error, GitError::UnsupportedObjectFormat { ref format, .. } if format == "sha256"),
-        "{error}"
-    );
+    git(dir.path(), &["init", "-q", "--bare", "new.git"]);
+    let repo = dir.path().join("new.git");
+    git(&repo, &["config", "core.repositoryFormatVersion", "1"]);
+    git(&repo, &["config", "extensions.objectFormat", "md5"]);
+    let error = list(&repo, &Refs::All, &CHILDREN).unwrap_err();
+    assert!(matches!(error, GitError::Libgit2 { .. }), "{error}");
 }
 
 #[test]
 fn a_missing_commit_is_an_error() {
-    let dir = tempdir().unwrap();
-    let repo = odd_history().write(dir.path());
-    let gone = CommitId::from_bytes(&[9; 20]).unwrap();
-    for commits in [vec![gone], vec![id(&repo, 1), gone, id(&repo, 2)]] {
-        let error = introductions(&repo, &commits, 1).unwrap_err();
-        assert!(matches!(&error, GitError::MissingObject { detail } if detail.contains("0909")), "{error}");
+    for (format, id_len) in FORMATS {
+        let dir = tempdir().unwrap();
+        let repo = odd_history_of(id_len).write_as(format, dir.path());
+        let gone = CommitId::from_bytes(&vec![9; id_len]).unwrap();
+        for commits in [vec![gone], vec![id(&repo, 1), gone, id(&repo, 2)]] {
+            let error = introductions(&repo, &commits, 1).unwrap_err();
+            let is_named = matches!(&error, GitError::MissingObject { detail } if detail.contains("0909"));
+            assert!(is_named, "{error}");
+        }
     }
 }
 

@@ -83,6 +83,34 @@ fn an_empty_source_makes_an_empty_mirror() {
     assert_eq!(list(mirror.path(), &Refs::All, &CHILDREN).unwrap(), []);
 }
 
+fn assert_is_mirrored(cache: &MirrorCache, source: &Path) {
+    let mirror = fetch(cache, source).unwrap();
+    assert_eq!(refs(mirror.path()).unwrap(), refs(source).unwrap());
+    let of = |repo: &Path| list(repo, &Refs::All, &CHILDREN).unwrap();
+    assert_eq!(of(mirror.path()), of(source));
+}
+
+#[test]
+fn a_mirror_has_the_object_format_of_its_source() {
+    let dir = tempdir().unwrap();
+    let cache = MirrorCache::new(dir.path().join("cache"), u64::MAX);
+    let source = dir.path().join("repo.git");
+    git(dir.path(), &["init", "-q", "--bare", "--object-format=sha256", "repo.git"]);
+    assert_is_mirrored(&cache, &source);
+    // Until there is something to fetch, nothing told the format. Then the other one takes its place, and back.
+    for format in ["sha256", "sha1", "sha256"] {
+        fs::remove_dir_all(&source).unwrap();
+        let mut repo = Builder::new();
+        let first = repo.commit(1, &[], &files(&[("a", "1")]));
+        repo.commit(2, &[first], &files(&[("a", "2")]));
+        repo.write_as(format, dir.path());
+        assert_is_mirrored(&cache, &source);
+        // And once more, with something new.
+        add_commit(&source, "refs/heads/c2", "refs/heads/new");
+        assert_is_mirrored(&cache, &source);
+    }
+}
+
 #[test]
 fn failures_are_classified_and_leave_nothing() {
     let dir = tempdir().unwrap();
@@ -90,9 +118,6 @@ fn failures_are_classified_and_leave_nothing() {
     let cache = MirrorCache::new(&cache_dir, u64::MAX);
     let missing = fetch(&cache, &dir.path().join("missing")).unwrap_err();
     assert!(matches!(missing, FetchError::NotFound { .. }), "{missing}");
-    git(dir.path(), &["init", "-q", "--bare", "--object-format=sha256", "new.git"]);
-    let format = fetch(&cache, &dir.path().join("new.git")).unwrap_err();
-    assert!(matches!(format, FetchError::UnsupportedObjectFormat), "{format}");
     // Nobody listens on the reserved port 1.
     let unreachable = fetch(&cache, Path::new("http://127.0.0.1:1/r")).unwrap_err();
     assert!(matches!(unreachable, FetchError::Unreachable { .. }), "{unreachable}");
@@ -263,7 +288,12 @@ fn what_was_pushed_and_overwritten_is_fetched_as_long_as_the_host_has_it() {
 
 #[test]
 fn a_push_brings_what_its_ref_did_not_reach_before() {
-    let mut builder = RepositoryBuilder::new().unwrap();
+    push_brings(RepositoryBuilder::new().unwrap());
+    push_brings(RepositoryBuilder::new_sha256().unwrap());
+}
+
+/// In a repository that has what `git maintenance` leaves there.
+fn push_brings(mut builder: RepositoryBuilder) {
     let write = |name: &str| [Change::write(name, name)];
     let commits = ["1", "2", "3"].map(|name| builder.commit("main", write(name)));
     builder.branch("side", "main");
@@ -271,6 +301,8 @@ fn a_push_brings_what_its_ref_did_not_reach_before() {
     builder.annotated_tag("v1", on_side);
     builder.reference("refs/heads/third", commits[1]);
     let repository = builder.build().unwrap();
+    repository.git(&["repack", "-a", "-d", "--quiet", "--write-midx"]).unwrap();
+    repository.git(&["commit-graph", "write", "--reachable"]).unwrap();
     let [first, second, third] = commits.map(|mark| repository.id(mark));
     let side = repository.id(on_side);
     let tag = git_text(&repository.path(), &["rev-parse", "refs/tags/v1"]).parse().unwrap();
@@ -286,9 +318,11 @@ fn a_push_brings_what_its_ref_did_not_reach_before() {
     assert_eq!(brought("refs/heads/main", Some(third), first, 9), (vec![], false), "moved back");
     assert_eq!(brought("refs/heads/main", Some(side), third, 9), (vec![], false), "moved aside");
     assert_eq!(brought("refs/heads/third", None, second, 9), (vec![], false), "new, and known before");
-    let unknown = "12".repeat(20).parse().unwrap();
-    let all = (vec![third, second, first], false);
-    assert_eq!(brought("refs/heads/main", Some(unknown), third, 9), all, "what was there is gone");
+    for (_, id_len) in FORMATS {
+        let unknown = "12".repeat(id_len).parse().unwrap();
+        let all = (vec![third, second, first], false);
+        assert_eq!(brought("refs/heads/main", Some(unknown), third, 9), all, "what was there is gone");
+    }
     // The branch that was there before reaches it too.
     assert_eq!(brought("refs/tags/v1", None, tag, 9), (vec![], false), "a tag");
     let tree: CommitId = git_text(&repository.path(), &["rev-parse", "main^{tree}"]).parse().unwrap();

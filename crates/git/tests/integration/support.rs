@@ -15,6 +15,9 @@ pub const FILE: &str = "100644";
 pub const LINK: &str = "120000";
 pub const SUBMODULE: &str = "160000";
 
+/// The object formats, with the length of an id in bytes.
+pub const FORMATS: [(&str, usize); 2] = [("sha1", 20), ("sha256", 32)];
+
 pub static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// Runs git in a directory and gives its output.
@@ -114,9 +117,14 @@ impl Builder {
         self.stream.extend(text.as_bytes());
     }
 
-    /// Makes the repository; commit number n is at `refs/heads/cn`.
+    /// Makes the repository, with SHA-1 ids; commit number n is at `refs/heads/cn`.
     pub fn write(&self, dir: &Path) -> PathBuf {
-        git(dir, &["init", "-q", "--bare", "-b", "main", "repo.git"]);
+        self.write_as("sha1", dir)
+    }
+
+    /// The same with ids of this object format.
+    pub fn write_as(&self, format: &str, dir: &Path) -> PathBuf {
+        git(dir, &["init", "-q", "--bare", "-b", "main", &format!("--object-format={format}"), "repo.git"]);
         let repo = dir.join("repo.git");
         git_with_input(&repo, &["fast-import", "--quiet", "--force"], &self.stream);
         repo

@@ -7,7 +7,11 @@ use crate::support::*;
 
 #[test]
 fn the_contents_at_the_tips_of_branches_are_found() {
-    let mut builder = RepositoryBuilder::new().unwrap();
+    find_contents(RepositoryBuilder::new().unwrap());
+    find_contents(RepositoryBuilder::new_sha256().unwrap());
+}
+
+fn find_contents(mut builder: RepositoryBuilder) {
     let files = ["a", "a.c", "a/b", "dir/a", "dir/b/c", "dir/b.c"].map(|path| match path {
         "a" => Change::write("plain", "old"),
         path => Change::write(path, path),

@@ -153,7 +153,7 @@ async fn mail_does_not_go_to_a_server_that_nobody_vouches_for() {
     let repository =
         stage.pushed("r1", "https://github.com/acme/shop", vec![push("refs/heads/main", &[3])]).await;
     stage.bus.record_findings(&repository, vec![finding(1, "high", 3)]).await.unwrap();
-    let key = format!("told.mail.finding.{repository}.v1-{:032x}", 1);
+    let key = format!("told.mail.finding.{repository}.v2-{:032x}.0123456789abcdef", 1);
     let reason = eventually(crate::stage::DEADLINE, "the mail is given up", async || {
         match stage.bus.notification(&key).await.ok()??.value.phase {
             Phase::Undelivered { reason } => Some(reason),

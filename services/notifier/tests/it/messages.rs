@@ -162,7 +162,7 @@ async fn a_chat_that_is_busy_is_told_later_and_one_that_is_gone_never() {
     stage.bus.record_findings(&repository, vec![finding(2, "high", 3)]).await.unwrap();
     stage.drained().await;
     assert_eq!(host.requests().len(), 4);
-    let key = format!("told.security.finding.{repository}.v1-{:032x}", 2);
+    let key = format!("told.security.finding.{repository}.v2-{:032x}.0123456789abcdef", 2);
     let told = stage.bus.notification(&key).await.unwrap().unwrap().value;
     assert_eq!(serde_json::to_value(told).unwrap()["reason"], "answered 404");
     let (_, log) = notifier.finish().await.unwrap();
