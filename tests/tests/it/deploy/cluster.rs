@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use secretscan_testkit::{Certificates, eventually, server_binary};
-use secretscan_tests::DEADLINE;
+use secretscan_testkit::{Certificates, server_binary};
 use secretscan_tests::faults::binaries;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -229,19 +228,18 @@ impl Pod {
         address(&self.addresses, listened)
     }
 
-    /// Waits until its readiness probe succeeds.
-    pub(super) async fn is_ready(&mut self, manifests: &Manifests) {
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// What its readiness probe says.
+    pub(super) async fn is_ready(&self, manifests: &Manifests) -> bool {
         let (name, _) = self.name.rsplit_once('-').unwrap();
         let workload = manifests.workload(name);
         let (container, probe) = (workload.container(), &workload.container()["readinessProbe"]["httpGet"]);
         let port = list(&container["ports"]).iter().find(|port| port["name"] == probe["port"]).unwrap();
         let address = self.address(&format!("0.0.0.0:{}", port["containerPort"]));
-        let path = probe["path"].as_str().unwrap();
-        eventually(DEADLINE, "the pod is ready", async || {
-            assert!(self.child.try_wait().unwrap().is_none(), "{} ended: {}", self.name, self.log());
-            (get(&address, path).await? == 200).then_some(())
-        })
-        .await;
+        get(&address, probe["path"].as_str().unwrap()).await.is_some_and(|(status, _)| status == 200)
     }
 
     /// Stops it as a cluster does; gives how it ended.
@@ -258,15 +256,17 @@ impl Pod {
     }
 }
 
-/// The status of a page.
-pub(super) async fn get(address: &str, path: &str) -> Option<u16> {
+/// The status of a page, and what it says.
+pub(super) async fn get(address: &str, path: &str) -> Option<(u16, String)> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok()?;
-    String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 /// Puts directories for mounts, and addresses for addresses.

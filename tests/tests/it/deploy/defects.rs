@@ -1,5 +1,5 @@
-//! Defects that the checks must see. Each is one change of the manifests of the overlay `keda`, which has one of everything; the
-//! schemas of Kubernetes miss nearly all of them.
+//! Defects that the checks must see. Each is one change of the manifests of the overlay `keda` with monitoring, which has one of
+//! everything; the schemas of Kubernetes miss nearly all of them.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn apply(manifests: &mut Manifests, (kind, name, pointer, value, _): &Defect) {
 }
 
 fn all_are_seen(defects: &[Defect]) {
-    let manifests = Manifests::of_overlay("keda");
+    let manifests = Manifests::of_monitored("keda");
     for defect in defects {
         let mut changed = manifests.clone();
         apply(&mut changed, defect);
@@ -328,5 +328,27 @@ fn defects_of_objects_of_other_projects_are_seen() {
         ),
         ("ScaledObject", "batch-agent", "/spec/maxReplicaCount", json!(0), "must rise"),
         ("Deployment", "batch-agent", "/spec/replicas", json!(2), "would go back to"),
+        (
+            "PodMonitor",
+            "services",
+            "/spec/podMetricsEndpoints/0/port",
+            json!("metrics"),
+            "no container names the port",
+        ),
+        (
+            "PodMonitor",
+            "services",
+            "/spec/selector/matchLabels",
+            json!({ "app": "secretscan" }),
+            "is about no pod",
+        ),
+        ("PodMonitor", "services", "/spec/endpoints", json!([]), "no field spec.endpoints"),
+        (
+            "PrometheusRule",
+            "secretscan",
+            "/spec/groups/0/rules/0/annotations",
+            Value::Null,
+            "says nothing of what to do",
+        ),
     ]);
 }

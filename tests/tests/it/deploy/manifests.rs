@@ -28,7 +28,18 @@ pub(super) struct Workload<'a> {
 impl Manifests {
     /// Renders an overlay.
     pub(super) fn of_overlay(name: &str) -> Self {
-        let kustomization = deploy_dir().join("k8s/overlays").join(name);
+        Self::render(&format!("overlays/{name}"))
+    }
+
+    /// Renders an overlay with monitoring, which takes the Prometheus operator.
+    pub(super) fn of_monitored(name: &str) -> Self {
+        let mut manifests = Self::of_overlay(name);
+        manifests.objects.extend(Self::render("parts/monitoring").objects);
+        manifests
+    }
+
+    fn render(dir: &str) -> Self {
+        let kustomization = deploy_dir().join("k8s").join(dir);
         let output =
             Command::new(tools().join("kubectl")).arg("kustomize").arg(&kustomization).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);

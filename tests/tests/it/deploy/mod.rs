@@ -4,6 +4,7 @@ mod checks;
 mod cluster;
 mod defects;
 mod manifests;
+mod monitoring;
 mod processes;
 
 use std::fs;
@@ -51,7 +52,7 @@ fn nothing_is_wrong_with_any_overlay() {
     overlays.sort();
     assert_eq!(dirs, overlays);
     for overlay in OVERLAYS {
-        let problems = problems(&Manifests::of_overlay(overlay));
+        let problems = problems(&Manifests::of_monitored(overlay));
         assert!(problems.is_empty(), "{overlay}:\n{}", problems.join("\n"));
     }
 }
@@ -98,4 +99,23 @@ fn the_files_that_a_configuration_names_are_on_a_volume_with_room_for_them() {
     let batch_agent: secretscan_batch_agent::Config = config(&manifests, &workload);
     assert!(batch_agent.scan.key_file.unwrap().starts_with(workload.mount("key")));
     assert_eq!(batch_agent.scan.max_blob_bytes, repo_agent.batches.max_blob_bytes);
+}
+
+/// A patch whose target is not there is ignored without a word.
+#[test]
+fn patches_have_changed_what_they_are_for() {
+    let claims = |manifests: &Manifests| {
+        let workloads = manifests.workloads();
+        workloads.iter().filter(|of| !of.object["spec"]["volumeClaimTemplates"].is_null()).count()
+    };
+    assert_eq!(claims(&Manifests::of_overlay("single-node")), 0, "a single node has no storage class");
+    let production = Manifests::of_overlay("production");
+    assert_eq!(claims(&production), 2);
+    assert_eq!(production.workload("nats").object["spec"]["replicas"], 3);
+    for overlay in ["keda", "hpa"] {
+        let manifests = Manifests::of_overlay(overlay);
+        let is_scaled = |name: &str| manifests.workload(name).object["spec"].get("replicas").is_none();
+        assert!(is_scaled("batch-agent"), "{overlay}");
+        assert_eq!(is_scaled("repo-agent"), overlay == "keda", "{overlay}");
+    }
 }

@@ -13,6 +13,7 @@ use secretscan_tests::{DEADLINE, expected, keys};
 
 use super::cluster::{Cluster, Pod, get};
 use super::manifests::Workload;
+use super::monitoring::is_told;
 
 /// A Git host of the test, which the policy of the manifests refuses.
 const HOST_OF_THE_TEST: [(&str, &str); 2] =
@@ -31,23 +32,26 @@ async fn three_servers_with_tls_and_all_services_scan() {
 async fn scans(overlay: &str) {
     let cluster = Cluster::new(overlay).await;
     let servers = cluster.start_servers();
-    set_up(&cluster, &servers).await;
+    // As in a cluster, nobody waits for the Job.
+    let start =
+        |name: &str| cluster.start_first(name, if name == "controller" { &HOST_OF_THE_TEST } else { &[] });
     let mut services = Vec::new();
     for workload in cluster.manifests.workloads().iter().filter(|workload| workload.is_a_service()) {
-        let more: &[_] = if workload.name == "controller" { &HOST_OF_THE_TEST } else { &[] };
-        services.push((workload.name, cluster.start_first(workload.name, more)));
+        services.push((workload.name, start(workload.name)));
     }
-    for (_, pod) in &mut services {
-        pod.is_ready(&cluster.manifests).await;
+    set_up(&cluster, &servers).await;
+    for (name, pod) in &mut services {
+        eventually(DEADLINE, "the pod is ready", async || {
+            if pod.has_ended() {
+                *pod = start(name);
+            }
+            pod.is_ready(&cluster.manifests).await.then_some(())
+        })
+        .await;
     }
     scan(&cluster).await;
-    for (name, pod) in &services {
-        match *name {
-            // It names its source, and asks for a signature.
-            "webhook" => assert_eq!(get(&pod.address("0.0.0.0:8081"), "/hooks/github").await, Some(405)),
-            "dashboard" => assert_eq!(get(&pod.address("0.0.0.0:8082"), "/login").await, Some(200)),
-            _ => {}
-        }
+    if services.iter().any(|(name, _)| *name == "dashboard") {
+        front_doors_and_metrics(&services).await;
     }
     for (name, pod) in services {
         let workload = cluster.manifests.workload(name);
@@ -82,7 +86,22 @@ async fn scan(cluster: &Cluster) {
     .await
     .unwrap();
     let request = v1::NewRepositoryScan { uri: remote.url(), ..v1::NewRepositoryScan::default() };
-    let answer = bus.request_scan(&request).await.unwrap();
+    let repository_id = completed(&bus, &request).await;
+    let findings = bus.findings(Some(&repository_id.parse().unwrap())).await.unwrap();
+    let found: Vec<_> = findings.into_iter().map(|(_, finding)| finding).collect();
+    let key = HashKey::from_bytes(cluster.secret("fingerprint-key", "fingerprint.key").as_bytes());
+    assert_eq!(keys(&found), expected(&key, &path));
+    assert!(!found.is_empty());
+
+    // A gap for the alert on gaps.
+    let forget = v1::ForgetCommits { repository_id, all: true, ..v1::ForgetCommits::default() };
+    assert_eq!(bus.forget_commits(&forget).await.unwrap().error, "");
+    completed(&bus, &v1::NewRepositoryScan { verify: true, ..request }).await;
+}
+
+/// Asks for a scan and waits until it is done; gives the repository's id.
+async fn completed(bus: &Bus, request: &v1::NewRepositoryScan) -> String {
+    let answer = bus.request_scan(request).await.unwrap();
     assert_eq!(answer.error, "");
     let id = answer.request_id.parse().unwrap();
     let ended = eventually(DEADLINE, "the request has ended", async || {
@@ -90,11 +109,24 @@ async fn scan(cluster: &Cluster) {
     })
     .await;
     assert_eq!(ended.state, ScanState::Completed);
-    let findings = bus.findings(Some(&answer.repository_id.parse().unwrap())).await.unwrap();
-    let found: Vec<_> = findings.into_iter().map(|(_, finding)| finding).collect();
-    let key = HashKey::from_bytes(cluster.secret("fingerprint-key", "fingerprint.key").as_bytes());
-    assert_eq!(keys(&found), expected(&key, &path));
-    assert!(!found.is_empty());
+    answer.repository_id
+}
+
+/// The webhook takes deliveries of the source that is configured, people can log in, and everything that alerts and the
+/// dashboard ask for is told.
+async fn front_doors_and_metrics(services: &[(&str, Pod)]) {
+    let pod = |wanted| services.iter().find(|(name, _)| *name == wanted).map(|(_, pod)| pod).unwrap();
+    let (status, _) = get(&pod("webhook").address("0.0.0.0:8081"), "/hooks/github").await.unwrap();
+    assert_eq!(status, 405);
+    let (status, _) = get(&pod("dashboard").address("0.0.0.0:8082"), "/login").await.unwrap();
+    assert_eq!(status, 200);
+    let mut pages = String::new();
+    for (_, pod) in services {
+        pages.push_str(&get(&pod.address("0.0.0.0:8080"), "/metrics").await.unwrap().1);
+    }
+    is_told(&pages);
+    let gaps = pages.lines().filter_map(|line| line.strip_prefix("secretscan_ledger_gaps_total "));
+    assert!(gaps.map(|count| count.parse::<u64>().unwrap()).sum::<u64>() > 0, "a gap is not told");
 }
 
 fn grace(workload: &Workload) -> Duration {

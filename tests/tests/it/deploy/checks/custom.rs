@@ -9,7 +9,7 @@ use super::Problems;
 use crate::deploy::manifests::{Manifests, Workload, list};
 
 /// The fields that a kind has, below `spec`; those with `!` must be there.
-const FIELDS: [(&str, &[&str]); 4] = [
+const FIELDS: [(&str, &[&str]); 3] = [
     (
         "ScaledObject",
         &[
@@ -28,7 +28,6 @@ const FIELDS: [(&str, &[&str]); 4] = [
         "PodMonitor",
         &["selector!", "podMetricsEndpoints!", "namespaceSelector", "podTargetLabels", "jobLabel"],
     ),
-    ("ServiceMonitor", &["selector!", "endpoints!", "namespaceSelector", "targetLabels", "jobLabel"]),
     ("PrometheusRule", &["groups!"]),
 ];
 
@@ -47,6 +46,9 @@ pub(super) fn check(manifests: &Manifests, problems: &mut Problems) {
     }
     for monitor in manifests.of_kind("PodMonitor") {
         monitored(manifests, monitor, problems);
+    }
+    for rule in manifests.of_kind("PrometheusRule") {
+        alerts(rule, problems);
     }
 }
 
@@ -133,5 +135,17 @@ fn monitored(manifests: &Manifests, monitor: &Value, problems: &mut Problems) {
             list(&workload.container()["ports"]).iter().any(|port| port["name"] == endpoint["port"])
         });
         problems.unless(is_named, name, format!("no container names the port {}", endpoint["port"]));
+    }
+}
+
+/// Each alert says how bad it is, what is the matter, and what to do.
+fn alerts(object: &Value, problems: &mut Problems) {
+    for rule in list(&object["spec"]["groups"]).iter().flat_map(|group| list(&group["rules"])) {
+        let name = rule["alert"].as_str().unwrap_or_default();
+        let severity = rule["labels"]["severity"].as_str();
+        problems.unless(matches!(severity, Some("warning" | "critical")), name, "it has no severity");
+        let says = |what: &str| rule["annotations"][what].is_string();
+        problems.unless(rule["expr"].is_string(), name, "it has no expression");
+        problems.unless(says("summary") && says("action"), name, "it says nothing of what to do");
     }
 }
