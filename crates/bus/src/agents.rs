@@ -177,6 +177,13 @@ impl AgentsView {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn count(&self) {
+        for role in [Role::RepoAgent, Role::BatchAgent] {
+            let agents = self.agents().values().filter(|(agent, _)| agent.role == role).count();
+            self.bus.metrics.agents(role, agents, self.slots(role));
+        }
+    }
+
     /// Follows the bucket until stopped, and calls `changed` after each change.
     pub async fn keep(&self, stop: &Stop, changed: impl Fn()) {
         while !stop.is_cancelled() {
@@ -200,6 +207,7 @@ impl AgentsView {
             }
             Err(error) => tracing::warn!(error = chain(&error), "the agents show with their next heartbeat"),
         }
+        self.count();
         changed();
         let mut tick = tokio::time::interval(self.bus.sign_of_life_every());
         loop {
@@ -211,6 +219,7 @@ impl AgentsView {
                 },
                 _ = tick.tick() => self.agents().retain(|_, (_, seen)| seen.elapsed() < self.bus.ack_wait),
             }
+            self.count();
             changed();
         }
     }

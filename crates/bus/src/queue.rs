@@ -270,7 +270,9 @@ impl Bus {
         let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         headers.insert(REASON_HEADER, reason.as_str());
         headers.insert(ORIGIN_HEADER, origin);
-        self.publish(dead_letter(origin), message_id.to_owned(), headers, body).await
+        self.publish(dead_letter(origin), message_id.to_owned(), headers, body).await?;
+        self.metrics.dead_letter();
+        Ok(())
     }
 
     /// Works on a queue with as many workers as given until stopped, each on one message at a time, and pulls only for

@@ -371,6 +371,9 @@ impl Bus {
                 self.send(topology::SCHEDULED_SCAN.into(), message_id, &reference).await
             }
             ScanEffect::Report => {
+                if let (Purpose::Verify, Some(listing)) = (&scan.purpose, &scan.found) {
+                    self.metrics.ledger_gaps(listing.unknown);
+                }
                 // What is reported of it may follow one upon another.
                 let message_id = format!("{}.reported.{}", scan.id, scan.trail.len());
                 self.send(topology::REPORTED_SCAN.into(), message_id, &reference).await

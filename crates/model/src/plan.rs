@@ -91,6 +91,12 @@ impl<W> Line<W> {
         self.set_turns(&repository);
     }
 
+    /// What waits, in no order.
+    pub fn works(&self) -> impl Iterator<Item = &W> {
+        let queues = self.lanes.values().flat_map(|lane| lane.queues.values());
+        queues.flat_map(|queue| queue.works.values())
+    }
+
     /// Forgets what does not pass.
     pub fn retain(&mut self, mut passes: impl FnMut(&W) -> bool) {
         for lane in self.lanes.values_mut() {

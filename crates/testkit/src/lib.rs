@@ -35,6 +35,6 @@ pub use random::Random;
 pub use remote::HttpRemote;
 pub use repository::{Change, Mark, Repository, RepositoryBuilder};
 pub use secret::{SecretKind, SecretText, base62, crc32};
-pub use server::{Config as ServerConfig, TestServer};
+pub use server::{Config as ServerConfig, TestServer, server_binary};
 pub use small_disk::SmallDisk;
 pub use wait::eventually;

@@ -93,8 +93,11 @@ impl TestServer {
     }
 }
 
-/// The program, installed if need be.
-pub(crate) async fn server_binary() -> anyhow::Result<PathBuf> {
+/// The program `nats-server`, installed if need be.
+///
+/// # Errors
+/// When there is no usable one.
+pub async fn server_binary() -> anyhow::Result<PathBuf> {
     static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
     let find = || tokio::task::spawn_blocking(find_binary);
     Ok(BINARY.get_or_try_init(async || find().await?).await?.clone())

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use secretscan_bus::agents::AgentsView;
 use secretscan_bus::queue::{Delivery, Verdict};
 use secretscan_bus::topology::Queue;
-use secretscan_bus::{Bus, BusError, Class, Stop, chain};
+use secretscan_bus::{Bus, BusError, Class, Stop, chain, now};
 use secretscan_model::plan::{Chosen, Line};
 use secretscan_model::{BatchEvent, BatchKey, IdError, Priority, RepositoryId, RequestId, Role, ScanEvent};
 use secretscan_proto::{DecodeError, v1};
@@ -109,6 +109,14 @@ impl Pool {
         self.line().put_back(chosen);
     }
 
+    /// How much waits, and for how long the oldest has.
+    fn waiting(&self) -> (usize, Duration) {
+        let line = self.line();
+        let stored: Vec<i64> = line.works().map(|waiting| waiting.delivery.published_ms()).collect();
+        let oldest_ms = stored.iter().min().map_or(0, |stored| now().0.saturating_sub(*stored));
+        (stored.len(), Duration::from_millis(u64::try_from(oldest_ms).unwrap_or(0)))
+    }
+
     /// Forgets what others have in hand by now, and which repositories were blocked long enough ago to ask again.
     fn sweep(&self) {
         self.line().retain(|waiting| waiting.since.elapsed() < self.forget);
@@ -199,6 +207,10 @@ impl Scheduler {
                 }
                 if let Err(error) = self.hand_out(pool).await {
                     tracing::warn!(error = chain(&error), "handing out stopped for a moment");
+                }
+                if is_due {
+                    let (count, oldest) = pool.waiting();
+                    self.bus.metrics().waiting(pool.role, count, oldest);
                 }
             }
         }

@@ -22,7 +22,7 @@ pub(super) fn of(dir: &Path) -> HashMap<&'static str, PathBuf> {
 pub fn build(to: &Path) -> anyhow::Result<HashMap<&'static str, PathBuf>> {
     let names = SERVICES.map(|service| format!("secretscan-{service}"));
     let mut built = HashMap::new();
-    for (service, executable) in SERVICES.into_iter().zip(executables(&names)?) {
+    for (service, executable) in SERVICES.into_iter().zip(programs(&names)?) {
         let copy = to.join(format!("secretscan-{service}"));
         std::fs::copy(&executable, &copy).with_context(|| format!("copying {}", executable.display()))?;
         built.insert(service, copy);
@@ -35,11 +35,14 @@ pub fn build(to: &Path) -> anyhow::Result<HashMap<&'static str, PathBuf>> {
 /// # Errors
 /// When it can't be built.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
-    Ok(executables(&[name.to_owned()])?.remove(0))
+    Ok(programs(&[name.to_owned()])?.remove(0))
 }
 
 /// Builds these programs, and says where they are, in the same order.
-fn executables(names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// When they can't be built.
+pub fn programs(names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         // The whole workspace, so that features are as they are for the tests, and nothing is built twice.
@@ -47,6 +50,13 @@ fn executables(names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
         .stderr(Stdio::inherit());
+    // What cargo tells a test of its package changes what build scripts of others depend on: ring's, and then all that need
+    // TLS, would be built again at each such build, and once more at the next one from outside.
+    for (name, _) in std::env::vars() {
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
     for name in names {
         cargo.arg("--bin").arg(name);
     }
