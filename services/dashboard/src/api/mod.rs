@@ -86,6 +86,7 @@ fn parts() -> (Router<Arc<App>>, OpenApi) {
         .routes(routes!(repositories::list))
         .routes(routes!(repositories::get))
         .routes(routes!(repositories::history))
+        .routes(routes!(repositories::commit))
         .routes(routes!(repositories::forget))
         .routes(routes!(badge::badge))
         .routes(routes!(findings::list))

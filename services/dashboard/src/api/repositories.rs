@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use secretscan_model::RepositoryId;
 use secretscan_model::ledger::Total;
+use secretscan_model::{CommitId, RepositoryId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -105,6 +105,48 @@ pub async fn history(
     known(&actor.scope, &app, &id).await?;
     let totals = app.bus.ledger(&id).head().await?.totals();
     Ok(List::whole(totals.into_iter().map(TotalView::new).collect()))
+}
+
+/// What is known of a commit
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitView {
+    /// Its id.
+    commit: String,
+    /// `WaitingForScan` or `Scanned`.
+    state: &'static str,
+    /// The batch that it was, or is to be, scanned in.
+    batch: String,
+    /// The version of the rules; empty before it is scanned.
+    rule_set: String,
+    /// Since when it is in this state.
+    at: String,
+}
+
+/// What the ledger says of a commit
+#[utoipa::path(get, path = "/repositories/{id}/commits/{commit}", tag = "repositories",
+    params(("id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,128}$"),
+        ("commit" = String, Path, description = "The whole id, in hexadecimal", pattern = "^([0-9a-f]{40}|[0-9a-f]{64})$")),
+    responses((status = 200, body = CommitView), (status = 304, description = "As If-None-Match says"),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub async fn commit(
+    actor: Actor,
+    State(app): State<Arc<App>>,
+    Path((id, text)): Path<(RepositoryId, String)>,
+) -> Result<axum::Json<CommitView>, Problem> {
+    known(&actor.scope, &app, &id).await?;
+    let commit: CommitId =
+        text.parse().map_err(|_| Problem::bad_request("a commit is 40 or 64 hexadecimal digits"))?;
+    let holder = app.bus.ledger(&id).holders(&[commit]).await?.remove(&commit);
+    let segment =
+        holder.ok_or_else(|| Problem::not_found(format!("the ledger does not know the commit {commit}")))?;
+    Ok(axum::Json(CommitView {
+        commit: commit.to_string(),
+        state: segment.state.name(),
+        batch: segment.batch.to_string(),
+        rule_set: segment.rule_set.clone(),
+        at: segment.at.to_rfc3339(),
+    }))
 }
 
 /// What to forget

@@ -31,10 +31,15 @@ pub(super) async fn show(visitor: Visitor, State(app): State<Arc<App>>) -> Resul
         Scope::All => app.queues.read(&app.bus).await?,
         Scope::Only(_) => [].into(),
     };
-    let waiting: Vec<Value> = queues.iter().filter(|queue| queue.oldest.is_some()).map(shown).collect();
+    let deepest = all.stages.iter().map(|stage| stage.requests).max().unwrap_or_default();
+    let filled = queues.iter().filter(|queue| queue.oldest.is_some());
+    let fullest = filled.clone().map(|queue| queue.unfinished).max().unwrap_or_default();
+    let waiting: Vec<Value> = filled.map(shown).collect();
     let about = context! {
         section => "overview",
         waiting,
+        deepest,
+        fullest,
         topics => "findings,triage,standings,requests,agents,events,repositories",
         findings => findings(&all.days),
         scans => scans(&all.hours),

@@ -184,6 +184,13 @@ async fn the_api_shows_what_is_and_does_what_it_says() {
     let (request, repository) = scan(&dashboard, generated.repository.path().to_str().unwrap()).await;
     assert_eq!(dashboard.get(&format!("/requests/{request}/batches")).await.items().len(), 3);
 
+    let tip = String::from_utf8(generated.repository.git(&["rev-parse", "HEAD"]).unwrap()).unwrap();
+    let commit = dashboard.get(&format!("/repositories/{repository}/commits/{}", tip.trim())).await;
+    assert_eq!(commit.json()["state"], "Scanned", "{}", commit.body);
+    for (unknown, status) in [("0".repeat(40), 404), ("x".to_owned(), 400)] {
+        let answer = dashboard.get(&format!("/repositories/{repository}/commits/{unknown}")).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
     let rows = findings_are_those_that_are_stored(&system, &dashboard, &repository).await;
     decisions_show(&dashboard, &rows).await;
     schedules_do_as_they_are_told(&dashboard, &repository).await;
