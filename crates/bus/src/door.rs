@@ -5,7 +5,7 @@
 //! completes the pair. Equal messages are interchangeable, so pairing by content is enough; that each question gets one
 //! answer, and each answer goes to another question, is settled between controllers by a key that only one can create.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,8 +36,8 @@ type Digest32 = [u8; 32];
 
 #[derive(Default)]
 struct Pairs {
-    askers: HashMap<Digest32, VecDeque<(Subject, Instant)>>,
-    answers: HashMap<Digest32, VecDeque<(v1::Answer, Instant)>>,
+    askers: HashMap<Digest32, Vec<(Subject, Instant)>>,
+    answers: HashMap<Digest32, Vec<(v1::Answer, Instant)>>,
     swept: Option<Instant>,
 }
 
@@ -52,7 +52,7 @@ impl Pairs {
     }
 }
 
-fn forget<T>(map: &mut HashMap<Digest32, VecDeque<(T, Instant)>>, now: Instant, after: Duration) {
+fn forget<T>(map: &mut HashMap<Digest32, Vec<(T, Instant)>>, now: Instant, after: Duration) {
     map.retain(|_, queue| {
         queue.retain(|(_, at)| now.duration_since(*at) < after);
         !queue.is_empty()
@@ -61,9 +61,11 @@ fn forget<T>(map: &mut HashMap<Digest32, VecDeque<(T, Instant)>>, now: Instant, 
     map.shrink_to(2 * map.len());
 }
 
-fn take<T>(map: &mut HashMap<Digest32, VecDeque<(T, Instant)>>, digest: &Digest32) -> Option<T> {
+/// The newest: whoever asks the same again no longer waits for the answer to the time before, and would never get one if
+/// that came first.
+fn take<T>(map: &mut HashMap<Digest32, Vec<(T, Instant)>>, digest: &Digest32) -> Option<T> {
     let queue = map.get_mut(digest)?;
-    let taken = queue.pop_front().map(|(value, _)| value);
+    let taken = queue.pop().map(|(value, _)| value);
     if queue.is_empty() {
         map.remove(digest);
     }
@@ -132,7 +134,7 @@ impl Door {
                 let mut pairs = self.pairs();
                 let answer = take(&mut pairs.answers, &digest);
                 if answer.is_none() {
-                    pairs.askers.entry(digest).or_default().push_back((reply.clone(), Instant::now()));
+                    pairs.askers.entry(digest).or_default().push((reply.clone(), Instant::now()));
                 }
                 answer
             };
@@ -140,7 +142,7 @@ impl Door {
                 && !self.send(reply, &answer).await
             {
                 // Another controller was first: this answer is for another question.
-                self.pairs().answers.entry(digest).or_default().push_back((answer, Instant::now()));
+                self.pairs().answers.entry(digest).or_default().push((answer, Instant::now()));
             }
         }
         Ok(())
@@ -154,7 +156,7 @@ impl Door {
                 let mut pairs = self.pairs();
                 let asker = take(&mut pairs.askers, &digest);
                 if asker.is_none() {
-                    pairs.answers.entry(digest).or_default().push_back((answer.clone(), Instant::now()));
+                    pairs.answers.entry(digest).or_default().push((answer.clone(), Instant::now()));
                 }
                 asker
             };
@@ -263,5 +265,22 @@ impl Bus {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             () = stop.cancelled() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_again_is_answered_before_the_time_before() {
+        let (mut askers, question) = (HashMap::new(), digest("door", None, b"the same"));
+        for reply in ["lost", "waiting"] {
+            askers.entry(question).or_insert_with(Vec::new).push((reply, Instant::now()));
+        }
+        assert_eq!(take(&mut askers, &question), Some("waiting"));
+        assert_eq!(take(&mut askers, &question), Some("lost"));
+        assert_eq!(take(&mut askers, &question), None);
+        assert!(askers.is_empty());
     }
 }
