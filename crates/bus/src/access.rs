@@ -252,7 +252,7 @@ impl Identity {
                 may.subscribe(&[EVENT_SUBJECTS, AUDIT_SUBJECTS]);
                 may.sort_dead_letters();
                 may.look_at(&Queue::all());
-                may.look_into(&Queue::all());
+                may.look_into_work();
             }
             Self::Requester => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, "secretscan.event.hook-skipped.*"]);
@@ -389,9 +389,10 @@ impl Permissions {
         self.publish.extend(queues.iter().map(info));
     }
 
-    /// To read what waits in queues, one by one.
-    fn look_into(&mut self, queues: &[Queue]) {
-        let streams: BTreeSet<&str> = queues.iter().map(|queue| queue.stream()).collect();
+    /// To read what waits in the queues of work, one by one.
+    fn look_into_work(&mut self) {
+        let work = Queue::all().into_iter().filter(|queue| queue.is_work());
+        let streams: BTreeSet<&str> = work.map(Queue::stream).collect();
         self.publish.extend(streams.iter().map(|stream| format!("$JS.API.STREAM.MSG.GET.{stream}")));
     }
 
