@@ -23,6 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     pbjson_build::Builder::new()
         .register_descriptors(&descriptors.encode_to_vec())?
         .out_dir(out)
+        // Those of a later version, which runs beside this one during an upgrade. What people write is read strictly.
+        .ignore_unknown_fields()
         .build(&[".secretscan.v1"])?;
     Ok(())
 }

@@ -13,9 +13,6 @@ use crate::failure::Failure;
 use crate::lists::{self, ListFormat};
 use crate::output;
 
-/// Any URI: the controller decides what it accepts.
-pub const ANY_URI: UriPolicy = UriPolicy { allow_local: true, allow_http: true, allow_private_hosts: true };
-
 /// List the known repositories: commits scanned and waiting, findings, last scan
 #[derive(clap::Args)]
 #[command(after_help = "Example: secretscan repositories --format json")]
@@ -110,7 +107,7 @@ pub async fn find(bus: &Bus, text: &str) -> anyhow::Result<Repository> {
     {
         return Ok(repository);
     }
-    let uri = RepositoryUri::parse(text, ANY_URI).ok();
+    let uri = RepositoryUri::parse(text, UriPolicy::ANY).ok();
     let name = uri.as_ref().map_or(text, RepositoryUri::name);
     // The name is of no use here: a text that is no URI may be anything, even a URI with a password.
     bus.repository_named(name).await?.ok_or_else(|| {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anyhow::Context;
 use secretscan_bus::door::AskError;
 use secretscan_bus::{Bus, v1};
-use secretscan_model::{Priority, RepositoryId, RepositoryScan, RepositoryUri, RequestId};
+use secretscan_model::{Priority, RepositoryId, RepositoryScan, RepositoryUri, RequestId, UriPolicy};
 use secretscan_report::escape_for_terminal;
 use uuid::Uuid;
 
@@ -15,7 +15,6 @@ use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::lists::ListFormat;
 use crate::output::ReportWriter;
-use crate::repositories::ANY_URI;
 use crate::rules::ConfidenceArgument;
 use crate::{findings, output, request_show, watch};
 
@@ -231,7 +230,7 @@ pub fn uri(text: &str) -> anyhow::Result<String> {
             .into_owned(),
         false => text.to_owned(),
     };
-    RepositoryUri::parse(&text, ANY_URI)
+    RepositoryUri::parse(&text, UriPolicy::ANY)
         .map_err(|cause| Failure::caused_by(cause, "cannot request a scan of this", hint))?;
     Ok(text)
 }

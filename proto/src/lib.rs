@@ -6,7 +6,7 @@
 //! it is tried as JSON first: a line feed also begins a protobuf message whose first field is a text.
 //! Records in KV buckets are not here: they are types of `secretscan-model`, stored as JSON.
 
-use prost::Message;
+use prost::{Message, Name};
 use secretscan_model::ids::{CommitId, IdError};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -27,6 +27,14 @@ pub enum DecodeError {
     /// JSON that is not this message.
     #[error("the message is not the JSON that is expected: {0}")]
     Json(String),
+    /// JSON with fields that the message does not have.
+    #[error("unknown field `{}`; a {message} has the fields that proto/secretscan/v1 lists", .fields.join("`, `"))]
+    UnknownFields {
+        /// The fields.
+        fields: Vec<String>,
+        /// The name of the message.
+        message: &'static str,
+    },
     /// Neither JSON nor this message.
     #[error(
         "the message is neither JSON (which begins with an opening brace) nor the protobuf message {expected}"
@@ -48,18 +56,49 @@ pub enum DecodeError {
     },
 }
 
-/// Reads a message, written as protobuf or as canonical proto3 JSON. Unknown JSON fields are refused.
+/// A message that can be read from protobuf and from JSON.
+pub trait Readable: Message + Name + Default + DeserializeOwned {}
+
+impl<M: Message + Name + Default + DeserializeOwned> Readable for M {}
+
+/// Reads a message of a service, written as protobuf or as canonical proto3 JSON. Unknown fields are left out: a later version of
+/// the service may have them.
 ///
 /// # Errors
 /// [`DecodeError`] says what is wrong, without repeating the bytes.
-pub fn decode<M: Message + Default + DeserializeOwned + prost::Name>(bytes: &[u8]) -> Result<M, DecodeError> {
+pub fn decode<M: Readable>(bytes: &[u8]) -> Result<M, DecodeError> {
+    read(bytes, |text| serde_json::from_slice(text).map_err(|error| DecodeError::Json(error.to_string())))
+}
+
+/// Reads a message that people and scripts write, as [`decode`]. Unknown JSON fields are refused: they are mistakes.
+///
+/// # Errors
+/// [`DecodeError`] says what is wrong, without repeating the bytes.
+pub fn decode_strictly<M: Readable>(bytes: &[u8]) -> Result<M, DecodeError> {
+    read(bytes, |text| {
+        let mut unknown = Vec::new();
+        let mut json = serde_json::Deserializer::from_slice(text);
+        let message = serde_ignored::deserialize(&mut json, |path| unknown.push(path.to_string()))
+            .and_then(|message| json.end().map(|()| message))
+            .map_err(|error| DecodeError::Json(error.to_string()))?;
+        match unknown.is_empty() {
+            true => Ok(message),
+            false => Err(DecodeError::UnknownFields { fields: unknown, message: M::NAME }),
+        }
+    })
+}
+
+fn read<M: Readable>(
+    bytes: &[u8],
+    from_json: impl Fn(&[u8]) -> Result<M, DecodeError>,
+) -> Result<M, DecodeError> {
     let text = bytes.trim_ascii_start();
     let protobuf = || M::decode(bytes).map_err(|source| DecodeError::Protobuf { expected: M::NAME, source });
     let is_certain = text.len() == bytes.len();
     match text.first() {
         None => Err(DecodeError::Empty),
         Some(b'{') => {
-            let json = serde_json::from_slice(text).map_err(|error| DecodeError::Json(error.to_string()));
+            let json = from_json(text);
             if is_certain { json } else { json.or_else(|error| protobuf().map_err(|_| error)) }
         }
         Some(_) => protobuf(),
@@ -173,8 +212,12 @@ mod tests {
 
     #[test]
     fn errors_say_what_is_wrong() {
-        let unknown = decode::<v1::NewRepositoryScan>(br#"{"url": "x"}"#).unwrap_err().to_string();
-        assert!(unknown.contains("unknown field `url`"), "{unknown}");
+        let unknown = br#"{"url": "x", "uri": "y", "a": {"b": 1}}"#;
+        assert_eq!(decode::<v1::NewRepositoryScan>(unknown).unwrap().uri, "y");
+        let unknown = decode_strictly::<v1::NewRepositoryScan>(unknown).unwrap_err().to_string();
+        assert!(unknown.contains("unknown field `url`, `a`; a NewRepositoryScan"), "{unknown}");
+        let more = decode_strictly::<v1::NewRepositoryScan>(br#"{"uri": "x"} {"#);
+        assert!(matches!(more, Err(DecodeError::Json(_))), "{more:?}");
         assert!(matches!(decode::<v1::NewRepositoryScan>(b"  "), Err(DecodeError::Empty)));
         assert!(matches!(decode::<v1::NewRepositoryScan>(b"hello"), Err(DecodeError::Protobuf { .. })));
         assert!(unpack_commit_ids(20, &[0; 30]).is_err());

@@ -1,8 +1,10 @@
 //! The whole system in one test: every service for real, on a real nats-server.
 
+pub mod collector;
 pub mod dashboard;
 pub mod faults;
 pub mod forge;
+pub mod processes;
 pub mod schedules;
 mod users;
 
@@ -109,6 +111,20 @@ impl System {
         Ok(system)
     }
 
+    /// What a service that runs as a process of its own needs of the environment, beside the address of NATS.
+    pub fn variables(&self, identity: Identity) -> Vec<(String, String)> {
+        let path = |name: &str| self.path(name).to_string_lossy().into_owned();
+        let mut settings = self.users.variables(identity);
+        match identity {
+            Identity::Controller => settings.push(("POLICY__ALLOW_LOCAL", "true".to_owned())),
+            Identity::RepoAgent => settings
+                .extend([("MIRRORS__DIR", path("mirrors")), ("FETCH__ALLOW_LOCAL", "true".to_owned())]),
+            Identity::BatchAgent => settings.push(("SCAN__KEY_FILE", path("key"))),
+            _ => {}
+        }
+        settings.into_iter().map(|(name, value)| (format!("SECRETSCAN_{name}"), value)).collect()
+    }
+
     /// The key of the hashes.
     pub fn key(&self) -> HashKey {
         HashKey::from_bytes(KEY)
@@ -165,6 +181,11 @@ impl System {
     /// When they can't be read.
     pub fn files(&self) -> anyhow::Result<Vec<u8>> {
         Ok(files_below(&self.path("mirrors"))?.into_iter().flat_map(|(_, content)| content).collect())
+    }
+
+    /// Ends it; leaves who may connect.
+    pub fn into_users(self) -> Users {
+        self.users
     }
 
     /// Where keys and everything of the services is.

@@ -41,6 +41,15 @@ const TABLE: &[(&str, Imports)] = &[
     ("proto", Imports::Only(&[always("crates/model")])),
     ("crates/bus", Imports::Only(&[always("crates/model"), always("proto")])),
     ("crates/http", Imports::Only(&[always("crates/bus"), always("crates/detect")])),
+    (
+        "crates/hosts",
+        Imports::Only(&[
+            always("crates/bus"),
+            always("crates/detect"),
+            always("crates/http"),
+            always("crates/model"),
+        ]),
+    ),
     ("crates/report", Imports::Only(&[always("crates/model")])),
     ("crates/verify", Imports::Only(&[always("crates/model"), always("crates/detect")])),
     (
@@ -49,6 +58,7 @@ const TABLE: &[(&str, Imports)] = &[
             always("crates/model"),
             always("proto"),
             always("crates/bus"),
+            always("crates/hosts"),
             always("crates/http"),
             always("crates/service"),
             always("crates/detect"),
@@ -68,6 +78,7 @@ const TABLE: &[(&str, Imports)] = &[
             always("proto"),
             with("verify", "crates/verify"),
             with("remote", "crates/bus"),
+            with("remote", "crates/hosts"),
             with("remote", "crates/http"),
             with("local", "crates/embedded"),
             with("local", "crates/service"),

@@ -19,9 +19,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use secretscan_bus::{Bus, NatsConfig, Stop};
-use secretscan_dashboard::auth::Auth;
 use secretscan_dashboard::index::Index;
-use secretscan_dashboard::queues::Queues;
 use secretscan_dashboard::state::App;
 use secretscan_dashboard::{Config, api};
 use secretscan_testkit::TestServer;
@@ -150,9 +148,7 @@ async fn serve(bus: Bus, index: Index, repositories: u64) -> anyhow::Result<Stri
         );
     }
     let config: Config = secretscan_service::parse(&text, [])?;
-    let public_url = "http://127.0.0.1".to_owned();
-    let auth = Auth::new(&config.auth, &public_url)?;
-    let app = App { bus, index, queues: Queues::default(), auth, public_url, is_behind_proxy: false };
+    let app = App::new(bus, index, &config, "http://127.0.0.1".to_owned())?;
     let router = api::router(&Stop::new()).with_state(Arc::new(app));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let base = format!("http://{}/api/v1", listener.local_addr()?);

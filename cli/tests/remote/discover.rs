@@ -224,7 +224,7 @@ async fn what_goes_wrong_is_said_with_what_to_do() {
         ("closed", "does not take the token"),
         ("away", "goes on at another address"),
         ("odd", "something else than a list of repositories"),
-        ("late", "asks to wait for 99999 s"),
+        ("late", "waiting for 99999 s would take too long"),
         ("nobody", "shows no nobody to a stranger"),
     ];
     for (owner, message) in cases {

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::queue::Delivery;
 use crate::requests::json;
-use crate::{Bus, BusError, Stop, chain, topology};
+use crate::{Bus, BusError, Stop, chain, topology, trace};
 
 /// How long a question is remembered, which may wait in the stream.
 const ASKED: Duration = Duration::from_secs(30);
@@ -246,7 +246,12 @@ impl Bus {
     }
 
     async fn ask(&self, subject: &'static str, body: Vec<u8>) -> Result<v1::Answer, AskError> {
-        let request = async_nats::Request::new().payload(body.into()).timeout(Some(ASK_TIMEOUT));
+        let mut headers = async_nats::HeaderMap::new();
+        trace::inject(&mut headers);
+        let mut request = async_nats::Request::new().payload(body.into()).timeout(Some(ASK_TIMEOUT));
+        if !headers.is_empty() {
+            request = request.headers(headers);
+        }
         let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
             async_nats::RequestErrorKind::TimedOut => AskError::NoAnswer { seconds: ASK_TIMEOUT.as_secs() },
             async_nats::RequestErrorKind::NoResponders

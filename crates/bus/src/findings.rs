@@ -15,6 +15,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be written; what was written stays.
+    #[tracing::instrument(skip_all)]
     pub async fn record_findings(
         &self,
         repository: &RepositoryId,

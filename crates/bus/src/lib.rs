@@ -29,6 +29,7 @@ mod rule_sets;
 pub mod schedules;
 pub mod standings;
 pub mod topology;
+mod trace;
 pub mod triage;
 
 use std::num::NonZeroU64;
@@ -355,6 +356,7 @@ impl Bus {
         body: Bytes,
     ) -> Result<impl Future<Output = Result<(), BusError>> + use<>, BusError> {
         headers.insert(async_nats::header::NATS_MESSAGE_ID, message_id.as_str());
+        trace::inject(&mut headers);
         let sent = self.jetstream.publish_with_headers(subject.clone(), headers, body).await;
         let failed = |source| BusError::Publish { subject, source };
         match sent {

@@ -57,6 +57,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError::Pack`] when the file can't be read or the store does not take it.
+    #[tracing::instrument(skip_all)]
     pub async fn put_pack(&self, key: &BatchKey, file: &Path) -> Result<(), BusError> {
         let failed = |source| BusError::Pack { name: key.to_string(), action: "storing it", source };
         let mut file = tokio::fs::File::open(file).await.map_err(|error| failed(Box::new(error)))?;
@@ -84,6 +85,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`BusError::Pack`] when the store can't be read, the file can't be written or the pack is damaged.
+    #[tracing::instrument(skip_all)]
     pub async fn get_pack(&self, key: &BatchKey, file: &Path) -> Result<bool, BusError> {
         let failed = |source: Source| BusError::Pack { name: key.to_string(), action: "bringing it", source };
         let Some(info) = self.pack_info(key, "bringing it").await? else { return Ok(false) };

@@ -9,11 +9,11 @@ use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind, RawMessage
 use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use futures::{Stream, StreamExt};
 use secretscan_model::Timestamp;
-use secretscan_proto::DecodeError;
-use serde::de::DeserializeOwned;
+use secretscan_proto::{DecodeError, Readable};
+use tracing::Instrument;
 
 use crate::topology::{Queue, dead_letter};
-use crate::{Bus, BusError, Stop, chain, fail};
+use crate::{Bus, BusError, Stop, chain, fail, trace};
 
 /// What a handler says of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,17 @@ pub enum Verdict {
     RejectWithoutBody(String),
     /// Somebody else works on it and will settle it.
     Leave,
+}
+
+impl Verdict {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::RetryAfter(_) => "retry",
+            Self::Reject(_) | Self::RejectWithoutBody(_) => "rejected",
+            Self::Leave => "left",
+        }
+    }
 }
 
 /// A verdict, and what the agent shows to hold until the verdict is carried out: the scheduler must see the slot freed
@@ -129,14 +140,29 @@ impl Delivery {
         self.message.headers.as_ref()?.get(name).map(|value| value.as_str())
     }
 
-    /// Reads the message.
+    /// Reads a message that a service wrote.
     ///
     /// # Errors
     /// [`DecodeError`] when it is not `M`.
-    pub fn decode<M: prost::Message + prost::Name + Default + DeserializeOwned>(
-        &self,
-    ) -> Result<M, DecodeError> {
+    pub fn decode<M: Readable>(&self) -> Result<M, DecodeError> {
         secretscan_proto::decode(&self.message.payload)
+    }
+
+    /// Reads a message that came to the door, and may be written by people.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it is not `M`, or has fields that `M` does not have.
+    pub fn decode_strictly<M: Readable>(&self) -> Result<M, DecodeError> {
+        secretscan_proto::decode_strictly(&self.message.payload)
+    }
+
+    pub(crate) fn headers(&self) -> Option<&async_nats::HeaderMap> {
+        self.message.headers.as_ref()
+    }
+
+    /// The span of the work on it, which what is published meanwhile belongs to.
+    pub fn span(&self) -> tracing::Span {
+        trace::span_of(self, &self.consumer)
     }
 
     async fn progress(&self) {
@@ -345,7 +371,9 @@ impl Bus {
         H: Fn(Arc<Delivery>) -> F,
         F: Future<Output: Into<Settled>>,
     {
-        let mut work = std::pin::pin!(handler(delivery.clone()));
+        let span = delivery.span();
+        let work = span.in_scope(|| handler(delivery.clone())).instrument(span.clone());
+        let mut work = std::pin::pin!(work);
         let mut progress = tokio::time::interval(self.sign_of_life_every());
         progress.tick().await;
         let started = Instant::now();
@@ -355,6 +383,7 @@ impl Bus {
                 _ = progress.tick() => delivery.progress().await,
             }
         };
+        span.record("verdict", settled.verdict.name());
         self.metrics.handled(queue, &delivery, &settled.verdict, started.elapsed());
         if let Err(error) = self.settle(&delivery, settled.verdict).await {
             tracing::warn!(error = chain(&error), "a message was not settled and will come back");

@@ -25,7 +25,7 @@ trait Record: Clone + Serialize + DeserializeOwned + Send {
     type Event;
     type Effect;
     const WHAT: &'static str;
-    /// In the names of fail points.
+    /// In metrics and the names of fail points.
     const SHORT: &'static str;
     fn step(&self, event: &Self::Event, stamp: Stamp<'_>) -> Result<Step<Self, Self::Effect>, StepError>;
     fn trail(&self) -> &[TrailEntry];
@@ -224,6 +224,9 @@ impl Bus {
             CommitBatch::new(key.clone(), repository.clone(), priority, offered, pack_bytes, self.stamp())
                 .again(rescan);
         let is_new = self.batches.create(&key.to_string(), &batch).await?.is_some();
+        if is_new {
+            self.metrics.stepped(CommitBatch::SHORT, &batch.trail, 0);
+        }
         fail::point(format_args!("batch.created"));
         Ok(is_new)
     }
@@ -297,6 +300,8 @@ impl Bus {
                 }
                 Some(_) => {}
             }
+            let seen = if revision.is_none() { 0 } else { before };
+            self.metrics.stepped(R::SHORT, record.trail(), seen);
             if is_changed {
                 let (short, event) = (R::SHORT, last_name::<R>(events));
                 fail::point(format_args!("{short}.{event}.written"));

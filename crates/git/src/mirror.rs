@@ -44,6 +44,7 @@ pub struct MirrorCache {
 #[derive(Debug)]
 pub struct Mirror {
     path: PathBuf,
+    was_there: bool,
     /// Shared lock on the `use-lock`.
     _in_use: File,
 }
@@ -52,6 +53,11 @@ impl Mirror {
     /// The bare repository.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it was there already, and was brought up to date.
+    pub fn was_there(&self) -> bool {
+        self.was_there
     }
 }
 
@@ -95,6 +101,7 @@ impl MirrorCache {
         in_use.lock_shared().map_err(FetchError::io("lock", self.path(repository, "use-lock")))?;
         self.evict();
         let updated = if path.exists() { Some(fetch.update(&path)) } else { None };
+        let was_there = matches!(updated, Some(Ok(())));
         match updated {
             Some(Ok(())) => {}
             Some(Err(error @ (FetchError::Corrupt { .. } | FetchError::OtherObjectFormat))) => {
@@ -109,7 +116,7 @@ impl MirrorCache {
         // The time of the last write is what eviction goes by.
         (&in_use).write_all(b".").map_err(FetchError::io("write", self.path(repository, "use-lock")))?;
         self.evict();
-        Ok(Mirror { path, _in_use: in_use })
+        Ok(Mirror { path, was_there, _in_use: in_use })
     }
 
     /// Throws a mirror away that proved damaged while it was read, so that the next fetch makes it anew. Does nothing

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,40 @@ pub fn check_url(what: &str, text: &str, allow_plaintext: bool) -> Result<Url, U
         return Err(wrong("credentials belong into a file of their own"));
     }
     Ok(url)
+}
+
+/// A token that can't be read from its file.
+#[derive(Debug, Error)]
+pub enum TokenError {
+    /// The file can't be read.
+    #[error("{} can't be read", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It holds something else.
+    #[error("{} holds no token; write the token into it, and nothing else", .path.display())]
+    NoToken {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Reads a token from a file, without the white space around it.
+///
+/// # Errors
+/// [`TokenError`] when it can't be read, or is none.
+pub fn read_token(path: &Path) -> Result<Secret, TokenError> {
+    let read = |source| TokenError::Read { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(read)?;
+    let token = text.trim();
+    if token.is_empty() || token.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(TokenError::NoToken { path: path.to_owned() });
+    }
+    Ok(Secret::new(token))
 }
 
 /// A request to be sent. It may hold secrets anywhere.

@@ -47,6 +47,11 @@ pub struct UriPolicy {
     pub allow_private_hosts: bool,
 }
 
+impl UriPolicy {
+    /// Accepts all, for whoever is not the one that decides.
+    pub const ANY: Self = Self { allow_local: true, allow_http: true, allow_private_hosts: true };
+}
+
 /// The longest accepted URI in bytes.
 const MAX_LENGTH: usize = 2048;
 

@@ -1,6 +1,7 @@
 //! Configuration: a TOML file, then the environment. Unknown keys are refused.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use config::{Config, Environment, File, FileFormat};
@@ -34,6 +35,10 @@ pub struct ServiceSettings {
     pub log_format: LogFormat,
     /// Where `/healthz`, `/readyz` and `/metrics` are served; nowhere when absent.
     pub health_address: Option<SocketAddr>,
+    /// A collector of traces that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; spans go nowhere when absent.
+    pub otlp_endpoint: Option<String>,
+    /// Of the traces that begin here, one in so many is sent.
+    pub trace_one_in: NonZeroU32,
     /// How long a stop may take, in seconds. Shorter than that of the pod.
     pub grace_s: u64,
     /// Threads of the runtime. Scans and fetches have threads of their own.
@@ -46,6 +51,8 @@ impl Default for ServiceSettings {
             log: "info".into(),
             log_format: LogFormat::Text,
             health_address: None,
+            otlp_endpoint: None,
+            trace_one_in: NonZeroU32::MIN,
             grace_s: 20,
             threads: 2,
         }

@@ -6,6 +6,7 @@
 
 mod config;
 mod health;
+mod telemetry;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -14,10 +15,10 @@ use std::time::Duration;
 use prometheus_client::metrics::info::Info;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 pub use config::{ConfigError, LogFormat, ServiceSettings, Settings, load, parse};
 pub use health::Health;
+pub use telemetry::request_span;
 
 /// What a service is given to run with.
 pub struct Context<C> {
@@ -75,7 +76,10 @@ where
     // What is in memory is nobody's business, least of all after a crash. Children inherit it.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let kept_in = setrlimit(Resource::Core, none);
-    init_tracing(&settings);
+    let traces = match telemetry::init(name, &settings) {
+        Ok(traces) => traces,
+        Err(error) => return refuse(&format!("service.otlp_endpoint can't be used: {}", chain(&error))),
+    };
     if let Err(error) = kept_in {
         tracing::warn!(%error, "core dumps can't be switched off");
     }
@@ -93,6 +97,7 @@ where
     let code = runtime.block_on(supervise(name, config, &settings, run));
     // Blocking work that ignored the stop is left behind; its messages come back by themselves.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    traces.flush();
     code.into()
 }
 
@@ -156,18 +161,6 @@ pub async fn asked_to_stop() {
     tokio::select! {
         () = wait(SignalKind::terminate()) => {}
         () = wait(SignalKind::interrupt()) => {}
-    }
-}
-
-fn init_tracing(settings: &ServiceSettings) {
-    let filter = EnvFilter::new(&settings.log);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match settings.log_format {
-        LogFormat::Text => {
-            use std::io::IsTerminal;
-            builder.with_ansi(std::io::stderr().is_terminal()).init();
-        }
-        LogFormat::Json => builder.json().init(),
     }
 }
 

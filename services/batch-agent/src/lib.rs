@@ -112,6 +112,7 @@ impl Agent {
         Ok((!is_held).then(|| batch.map_or(0, |batch| batch.attempts)))
     }
 
+    #[tracing::instrument(skip_all, fields(batch_id = %key))]
     async fn take(&self, key: &BatchKey) -> Result<Verdict, BusError> {
         let max_attempts = self.config.agent.max_attempts;
         let event = BatchEvent::Claim { agent: self.presence.id(), max_attempts };
@@ -128,6 +129,7 @@ impl Agent {
                     batch_id = %key, commits = report.commits, blobs = report.blobs, bytes = report.bytes,
                     findings = report.findings, "scanned"
                 );
+                self.bus.metrics().scanned(&report);
                 match self.bus.apply_batch(key, &[BatchEvent::Finish { claim: claim.clone(), report }]).await
                 {
                     Ok(_) => Ok(Verdict::Done),
@@ -224,7 +226,9 @@ impl Agent {
         let (hash_key, halt) = (self.key.clone(), halt.clone());
         let ScanSettings { max_blob_bytes, max_memory_bytes, .. } = self.config.scan;
         let threads = self.config.scan.threads();
+        let span = tracing::info_span!("scan", commits = admitted.len(), bytes = batch.pack_bytes);
         let report = tokio::task::spawn_blocking(move || {
+            let _scanning = span.enter();
             let options =
                 ScanOptions { threads, max_blob_bytes, max_memory_bytes, stop: &halt, scratch: &scratch };
             let is_admitted = |commit: &CommitId| admitted.contains(commit);

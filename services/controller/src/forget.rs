@@ -21,7 +21,8 @@ impl Controller {
 
     async fn try_forget(&self, delivery: &Delivery) -> Result<(RepositoryId, u64), Trouble> {
         self.check_size(delivery)?;
-        let forget: v1::ForgetCommits = delivery.decode().map_err(|error| Refusal::from(chain(&error)))?;
+        let forget: v1::ForgetCommits =
+            delivery.decode_strictly().map_err(|error| Refusal::from(chain(&error)))?;
         let wrong = |error: IdError| Refusal::from(error.to_string());
         let repository = RepositoryId::parse(&forget.repository_id).map_err(wrong)?;
         let wanted = match (forget.all, forget.commits.as_slice()) {

@@ -154,7 +154,7 @@ impl Controller {
     fn decode_new_scan(&self, delivery: &Delivery) -> Result<(RequestId, v1::NewRepositoryScan), Refusal> {
         self.check_size(delivery)?;
         let request: v1::NewRepositoryScan =
-            delivery.decode().map_err(|error| Refusal::from(chain(&error)))?;
+            delivery.decode_strictly().map_err(|error| Refusal::from(chain(&error)))?;
         let given = match request.request_id.as_str() {
             "" => delivery.message_id(),
             id => Some(id),
@@ -283,7 +283,7 @@ impl Controller {
     async fn try_cancel(&self, delivery: &Delivery) -> Result<RequestId, Trouble> {
         self.check_size(delivery)?;
         let cancel: v1::CancelRepositoryScan =
-            delivery.decode().map_err(|error| Refusal::from(chain(&error)))?;
+            delivery.decode_strictly().map_err(|error| Refusal::from(chain(&error)))?;
         let id = RequestId::parse(&cancel.request_id).map_err(|error| Refusal::from(error.to_string()))?;
         let requester = match cancel.requester.as_str() {
             "" => "an unnamed requester".to_owned(),

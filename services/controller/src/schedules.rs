@@ -50,7 +50,7 @@ impl Controller {
 
     async fn try_new_schedule(&self, delivery: &Delivery) -> Result<Schedule, Trouble> {
         self.check_size(delivery)?;
-        let new: v1::NewSchedule = delivery.decode().map_err(|error| refused(chain(&error)))?;
+        let new: v1::NewSchedule = delivery.decode_strictly().map_err(|error| refused(chain(&error)))?;
         let given = match new.schedule_id.as_str() {
             "" => delivery.message_id().map(str::to_owned),
             id => Some(id.to_owned()),
@@ -94,7 +94,8 @@ impl Controller {
 
     async fn try_change_schedule(&self, delivery: &Delivery) -> Result<v1::Answer, Trouble> {
         self.check_size(delivery)?;
-        let change: v1::ChangeSchedule = delivery.decode().map_err(|error| refused(chain(&error)))?;
+        let change: v1::ChangeSchedule =
+            delivery.decode_strictly().map_err(|error| refused(chain(&error)))?;
         let id = ScheduleId::parse(&change.schedule_id).map_err(refused)?;
         let mut answer = v1::Answer { schedule_id: id.to_string(), ..v1::Answer::default() };
         let event = match of_enum::<ScheduleAction>("action", change.action)? {

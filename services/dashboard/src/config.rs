@@ -1,5 +1,6 @@
 //! The dashboard's configuration.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use secretscan_service::{ServiceSettings, Settings};
 use serde::Deserialize;
 
 use crate::auth::AuthSettings;
+use crate::discovery::DiscoverySettings;
 
 /// The documented configuration file, with the defaults.
 pub const SAMPLE: &str = include_str!("../config.toml");
@@ -24,12 +26,20 @@ pub struct DashboardSettings {
     pub is_behind_proxy: bool,
     /// Where the copy of the buckets is kept; the directory for temporary files when absent.
     pub index_dir: Option<PathBuf>,
+    /// Templates of reports by the names under which they are offered.
+    pub report_templates: BTreeMap<String, PathBuf>,
 }
 
 impl Default for DashboardSettings {
     fn default() -> Self {
         let listen = (Ipv4Addr::LOCALHOST, 8082).into();
-        Self { listen, public_url: None, is_behind_proxy: false, index_dir: None }
+        Self {
+            listen,
+            public_url: None,
+            is_behind_proxy: false,
+            index_dir: None,
+            report_templates: BTreeMap::new(),
+        }
     }
 }
 
@@ -45,6 +55,8 @@ pub struct Config {
     pub dashboard: DashboardSettings,
     /// `[auth]`
     pub auth: AuthSettings,
+    /// `[discovery.NAME]`: owners at Git hosts whose repositories admins may list.
+    pub discovery: BTreeMap<String, DiscoverySettings>,
 }
 
 impl Settings for Config {

@@ -3,14 +3,21 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use rusqlite::Connection;
 use secretscan_bus::{Bus, Stop};
+use secretscan_service::request_span;
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tracing::Instrument;
 
-use crate::auth::{Auth, AuthError};
+use crate::auth::AuthError;
+use crate::discovery::DiscoveryError;
 use crate::index::{Index, IndexError, feed};
-use crate::queues::Queues;
+use crate::report_templates::ReportTemplateError;
 use crate::state::App;
 use crate::{Config, api, pages};
 
@@ -32,6 +39,12 @@ pub enum StartError {
     /// Logins can't be set up.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// Git hosts can't be asked.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// A template can't be used.
+    #[error(transparent)]
+    ReportTemplate(#[from] ReportTemplateError),
 }
 
 /// The dashboard, listening.
@@ -53,11 +66,9 @@ impl Server {
         let local = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let public_url = config.dashboard.public_url.clone().unwrap_or_else(|| format!("http://{local}"));
         let public_url = public_url.trim_end_matches('/').to_owned();
-        let auth = Auth::new(&config.auth, &public_url)?;
         let dir = config.dashboard.index_dir.clone().unwrap_or_else(std::env::temp_dir);
         let (index, writer) = Index::create(&dir)?;
-        let is_behind_proxy = config.dashboard.is_behind_proxy;
-        let app = Arc::new(App { bus, index, queues: Queues::default(), auth, public_url, is_behind_proxy });
+        let app = Arc::new(App::new(bus, index, config, public_url)?);
         Ok(Self { listener, app, writer })
     }
 
@@ -83,7 +94,8 @@ impl Server {
     pub async fn run(self, stop: Stop) {
         let (bus, index) = (self.app.bus.clone(), self.app.index.clone());
         let feeding = tokio::spawn(feed(bus, index, self.writer, stop.clone()));
-        let router = pages::router(&self.app, &stop).merge(api::router(&stop)).with_state(self.app);
+        let router = pages::router(&self.app, &stop).merge(api::router(&stop));
+        let router = router.layer(middleware::from_fn(trace_writes)).with_state(self.app);
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let served =
             axum::serve(self.listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -93,4 +105,14 @@ impl Server {
         stop.cancel();
         let _ = feeding.await;
     }
+}
+
+/// What people ask for can be followed through all services.
+async fn trace_writes(request: Request, next: Next) -> Response {
+    if [Method::GET, Method::HEAD].contains(request.method()) {
+        return next.run(request).await;
+    }
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let span = request_span(request.headers(), request.method().as_str(), route);
+    next.run(request).instrument(span).await
 }

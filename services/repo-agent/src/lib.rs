@@ -31,6 +31,7 @@ use secretscan_model::{
 use secretscan_proto::{pack_commit_ids, v1};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
+use tracing::Span;
 
 pub use config::{Config, CredentialSettings, SAMPLE};
 use error::WorkError;
@@ -115,6 +116,7 @@ impl Agent {
         Ok((!is_held).then(|| scan.map_or(0, |scan| scan.attempts)))
     }
 
+    #[tracing::instrument(skip_all, fields(request_id = %id))]
     async fn take(&self, id: &RequestId) -> Result<Verdict, BusError> {
         let max_attempts = self.config.agent.max_attempts;
         let event = ScanEvent::Claim { agent: self.presence.id(), max_attempts };
@@ -230,6 +232,7 @@ impl Agent {
         worked
     }
 
+    #[tracing::instrument(skip_all)]
     async fn fetch(
         &self,
         scan: &RepositoryScan,
@@ -237,13 +240,15 @@ impl Agent {
         halt: &Arc<Halt>,
     ) -> Result<Mirror, WorkError> {
         let (mirrors, id) = (self.mirrors.clone(), scan.id.clone());
-        self.with_order(scan, repository, halt, move |order, halt| {
+        let fetched = self.with_order(scan, repository, halt, move |order, halt| {
             let mut progress = |progress: secretscan_git::FetchProgress| {
                 tracing::debug!(request_id = %id, progress = progress.line, "fetching");
             };
             mirrors.fetch(order, &halt.flag, &mut progress).map_err(WorkError::Fetch)
-        })
-        .await
+        });
+        let mirror = fetched.await?;
+        self.bus.metrics().fetched(mirror.was_there());
+        Ok(mirror)
     }
 
     /// Talks to the host of a repository.
@@ -273,6 +278,7 @@ impl Agent {
     }
 
     /// The commits that the request is about, and what of it has none. What pushes brought is put down for the notifier.
+    #[tracing::instrument(skip_all)]
     async fn list(
         &self,
         scan: &RepositoryScan,
@@ -316,6 +322,7 @@ impl Agent {
     }
 
     /// Compares the history with the ledger; gives what it found, the commits that the ledger does not know, and the look at the refs.
+    #[tracing::instrument(skip_all)]
     async fn compare(
         &self,
         scan: &RepositoryScan,
@@ -392,11 +399,14 @@ impl Agent {
         let (mirror, cutting_halt, scratch) = (mirror.clone(), halt.clone(), self.config.agent.scratch());
         // A pack, and its copy in an archive.
         let max_file_bytes = self.config.agent.max_scratch_bytes / 2;
+        let span = Span::current();
         let cutting = tokio::task::spawn_blocking(move || -> Result<(), WorkError> {
+            let _within = span.enter();
             let children =
                 ChildLimits { max_memory_bytes: memory, max_file_bytes, ..cutting_halt.children() };
             let cutter = BatchCutter::new(mirror.path(), unknown, limits, &scratch, &children)?;
-            for batch in cutter.with_tips(look, Tips::of(mirror.path())?) {
+            let mut batches = cutter.with_tips(look, Tips::of(mirror.path())?);
+            while let Some(batch) = tracing::info_span!("cut").in_scope(|| batches.next()) {
                 let is_wanted = !cutting_halt.is_set() && cut.blocking_send(batch?).is_ok();
                 if !is_wanted {
                     break;
@@ -422,6 +432,7 @@ impl Agent {
         BatchLimits { max_commits, max_bytes: batches.max_bytes, max_blob_bytes: batches.max_blob_bytes }
     }
 
+    #[tracing::instrument(skip_all)]
     async fn hand_over(
         &self,
         scan: &RepositoryScan,

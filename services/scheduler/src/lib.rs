@@ -21,6 +21,7 @@ use secretscan_model::plan::{Chosen, Line};
 use secretscan_model::{BatchEvent, BatchKey, IdError, Priority, RepositoryId, RequestId, Role, ScanEvent};
 use secretscan_proto::{DecodeError, v1};
 use tokio::sync::Notify;
+use tracing::{Instrument, Span};
 
 pub use config::{Config, SAMPLE};
 
@@ -69,6 +70,8 @@ enum Work {
 struct Waiting {
     work: Work,
     delivery: Delivery,
+    /// From here until it is handed out.
+    span: Span,
     since: Instant,
 }
 
@@ -172,7 +175,8 @@ impl Scheduler {
                         Work::Batch(_) => &self.batches,
                     };
                     let sequence = delivery.sequence();
-                    let waiting = Waiting { work, delivery, since: Instant::now() };
+                    let span = delivery.span();
+                    let waiting = Waiting { work, delivery, span, since: Instant::now() };
                     // A redelivery takes the place of what came before: only its acknowledgement counts.
                     pool.line().insert(priority, &repository, sequence, waiting);
                     self.changed.notify_one();
@@ -238,8 +242,8 @@ impl Scheduler {
 
     /// Whether it took a slot.
     async fn hand_out_one(&self, pool: &Pool, chosen: Chosen<Waiting>) -> Result<bool, BusError> {
-        let Waiting { work, delivery, .. } = &chosen.work;
-        match self.assign(work, &chosen.repository).await {
+        let Waiting { work, delivery, span, .. } = &chosen.work;
+        match self.assign(work, &chosen.repository).instrument(span.clone()).await {
             Ok(true) => {
                 self.settle(delivery, Verdict::Done).await;
                 Ok(true)

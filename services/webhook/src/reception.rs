@@ -11,7 +11,9 @@ use hyper::{Method, Request, Response};
 use secretscan_bus::pushes::Reception as Stored;
 use secretscan_bus::{Bus, BusError, chain, now, v1};
 use secretscan_model::RepositoryUri;
+use secretscan_service::request_span;
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 use crate::answer::Outcome;
 use crate::body::Bodies;
@@ -108,7 +110,9 @@ impl Reception {
             pusher: push.pusher,
             received_at: now.0,
         };
-        self.store(&uri, &message, signed).await
+        // Not before it is known who sends it.
+        let span = request_span(&head.headers, "POST", HOOKS);
+        self.store(&uri, &message, signed).instrument(span).await
     }
 
     /// The repository's URI, if the source may speak for it.

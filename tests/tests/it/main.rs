@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod api;
+mod backup;
 mod bad_input;
 mod cluster;
 mod credentials;
@@ -19,4 +20,6 @@ mod rescan;
 mod schedules;
 mod server;
 mod sharing;
+mod traces;
+mod upgrade;
 mod whole_way;

@@ -4,12 +4,14 @@
 //! done. What is refused for its role is written as well: somebody tried.
 
 mod dead_letters;
+mod discovery;
 mod requests;
 mod schedules;
 mod triage;
 
 use secretscan_bus::door::AskError;
 use secretscan_bus::{BusError, chain, now, v1};
+use secretscan_hosts::ListError;
 use secretscan_model::{RepositoryId, RepositoryUri, UriPolicy};
 use thiserror::Error;
 
@@ -17,8 +19,9 @@ use crate::auth::{Actor, Role, Scope};
 use crate::index::IndexError;
 use crate::state::App;
 
+pub use discovery::{Discovered, DiscoveredPage, DiscoveredState, Wanted};
 pub use requests::{NewScan, Purpose, Target};
-pub use schedules::{NewSchedule, ScheduleChange};
+pub use schedules::{NewSchedule, Plan, ScheduleChange};
 pub use triage::{Decided, MAX_DECIDED};
 
 /// Why something is not done.
@@ -56,6 +59,13 @@ pub enum ActionError {
     /// The index can't be read.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// A Git host does not list what it has.
+    #[error("{source}; {}", source.hint())]
+    Host {
+        /// Why not.
+        #[from]
+        source: ListError,
+    },
     /// It was done, and is not in the audit log.
     #[error("this was done, but the audit log can't be written")]
     Unlogged(#[source] BusError),
@@ -152,15 +162,12 @@ impl<'a> Actions<'a> {
     }
 }
 
-/// What a controller decides by its own policy passes here.
-const ANY_URI: UriPolicy = UriPolicy { allow_local: true, allow_http: true, allow_private_hosts: true };
-
 /// Reads a URI, so that a mistake is told at once, and none with a password goes anywhere.
 ///
 /// # Errors
 /// [`ActionError::Refused`] says what is wrong with it.
 pub fn check_uri(uri: &str) -> Result<RepositoryUri, ActionError> {
-    RepositoryUri::parse(uri.trim(), ANY_URI).map_err(|error| ActionError::Refused(error.to_string()))
+    RepositoryUri::parse(uri.trim(), UriPolicy::ANY).map_err(|error| ActionError::Refused(error.to_string()))
 }
 
 /// An answer of the door that is no refusal.

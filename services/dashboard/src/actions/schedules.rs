@@ -21,6 +21,13 @@ pub struct NewSchedule {
     pub target: Target,
     /// Full names of refs; all when empty.
     pub refs: Vec<String>,
+    /// When, and how.
+    pub plan: Plan,
+}
+
+/// When a schedule runs, and what its runs do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
     /// When: five fields, six with seconds before them, or a name such as `@daily`.
     pub cron: String,
     /// In which time zone, by its name; UTC when empty.
@@ -75,14 +82,15 @@ impl Actions<'_> {
     pub async fn create_schedule(&self, new: &NewSchedule) -> Result<ScheduleId, ActionError> {
         let made = || Uuid::now_v7().to_string().parse().expect("a UUID is an id");
         let id: ScheduleId = new.id.clone().unwrap_or_else(made);
+        let plan = &new.plan;
         let mut message = v1::NewSchedule {
             schedule_id: id.to_string(),
             refs: new.refs.clone(),
-            cron: new.cron.clone(),
-            time_zone: new.time_zone.clone(),
-            jitter: new.jitter.clone(),
-            on_unknown: v1::OnUnknown::from(new.on_unknown).into(),
-            missed: v1::Missed::from(new.missed).into(),
+            cron: plan.cron.clone(),
+            time_zone: plan.time_zone.clone(),
+            jitter: plan.jitter.clone(),
+            on_unknown: v1::OnUnknown::from(plan.on_unknown).into(),
+            missed: v1::Missed::from(plan.missed).into(),
             requester: self.actor.name.clone(),
             ..v1::NewSchedule::default()
         };
@@ -104,7 +112,7 @@ impl Actions<'_> {
                 )));
             }
             accepted(self.app.bus.request_schedule(&message).await?)?;
-            let after = format!("{} {}", new.cron, new.time_zone).trim().to_owned();
+            let after = format!("{} {}", plan.cron, plan.time_zone).trim().to_owned();
             Ok(Done { value: id.clone(), before: String::new(), after })
         })
         .await

@@ -70,6 +70,35 @@ pub async fn export(
     Path(format): Path<FormatName>,
     Query(query): Query<FindingsQuery>,
 ) -> Result<Response, Problem> {
+    exported(&actor, &app, &query, format.format()).await
+}
+
+/// Findings as a template of the configuration (`dashboard.report_templates`) shows them; else as in the other formats
+#[utoipa::path(get, path = "/exports/templates/{name}", tag = "findings",
+    params(("name" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$"), FindingsQuery),
+    responses((status = 200, description = "The report", content((String = "text/plain"), (Object = "application/json"),
+            (String = "text/csv"), (String = "application/xml"), (String = "text/html"), (String = "text/markdown"))),
+        (status = 304, description = "As If-None-Match says"),
+        (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub async fn export_by_template(
+    actor: Actor,
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    Query(query): Query<FindingsQuery>,
+) -> Result<Response, Problem> {
+    let unknown = || Problem::not_found("no template has this name; see dashboard.report_templates");
+    let template = app.report_templates.get(&name).ok_or_else(unknown)?;
+    let format = (template.format.clone(), template.media_type, template.extension.as_str());
+    exported(&actor, &app, &query, format).await
+}
+
+async fn exported(
+    actor: &Actor,
+    app: &App,
+    query: &FindingsQuery,
+    (format, media_type, extension): (Format, &'static str, &str),
+) -> Result<Response, Problem> {
     // It changes nothing, and must be right all the same.
     limit(query.limit())?;
     let keys = findings::keys(&app.index, &actor.scope, &query.filter()?, MAX_EXPORTED).await?;
@@ -92,7 +121,6 @@ pub async fn export(
             parts.push((repository.name, repository.rule_set, repository.commits_scanned, findings));
         }
     }
-    let (format, media_type, extension) = format.format();
     let written = tokio::task::spawn_blocking(move || write(&parts, &format)).await;
     let document = written.map_err(|_| Problem::internal("the report was broken off"))??;
     let name = format!("attachment; filename=\"secretscan-findings.{extension}\"");

@@ -4,6 +4,7 @@
 //! every handler takes one, and gives its scope on.
 
 mod badge;
+mod discoveries;
 mod etag;
 mod events;
 mod export;
@@ -95,9 +96,11 @@ fn parts() -> (Router<Arc<App>>, OpenApi) {
         .routes(routes!(findings::decide))
         .routes(routes!(findings::decide_all))
         .routes(routes!(export::export))
+        .routes(routes!(export::export_by_template))
         .routes(routes!(schedules::list, schedules::create))
         .routes(routes!(schedules::get, schedules::remove))
         .routes(routes!(schedules::change))
+        .routes(routes!(discoveries::create))
         .routes(routes!(operations::agents))
         .routes(routes!(operations::queues))
         .routes(routes!(operations::dead_letters))

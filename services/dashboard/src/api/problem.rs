@@ -92,6 +92,9 @@ impl From<ActionError> for Problem {
             ActionError::KeyUsed => {
                 Self::new(StatusCode::CONFLICT, "idempotency-key-used", "The key was used before", detail)
             }
+            ActionError::Host { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, "host", "The Git host does not list it", detail)
+            }
             ActionError::Index(error) => error.into(),
             ActionError::Unanswered(_) | ActionError::Bus(_) | ActionError::Unlogged(_) => {
                 tracing::warn!(error = detail, "an action can't be done");

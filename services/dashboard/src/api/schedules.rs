@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Json, Path, Query, limit};
 use super::requests::target;
 use super::{List, Problem};
-use crate::actions::{self, Actions, ScheduleChange};
+use crate::actions::{self, Actions, Plan, ScheduleChange};
 use crate::auth::Actor;
 use crate::index::queries::repositories;
 use crate::index::queries::schedules::{self, ScheduleRow};
@@ -67,7 +67,7 @@ pub async fn get(
 /// What a run does about commits that the ledger does not know.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum OnUnknownName {
+pub(super) enum OnUnknownName {
     /// Tells of those that no push announced, and scans none.
     Alert,
     /// Scans them.
@@ -77,15 +77,34 @@ enum OnUnknownName {
     Both,
 }
 
+impl From<OnUnknownName> for OnUnknown {
+    fn from(name: OnUnknownName) -> Self {
+        match name {
+            OnUnknownName::Alert => Self::Alert,
+            OnUnknownName::Scan => Self::Scan,
+            OnUnknownName::Both => Self::Both,
+        }
+    }
+}
+
 /// What becomes of runs that nobody was there to make.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum MissedName {
+pub(super) enum MissedName {
     /// One run makes up for all.
     #[default]
     Once,
     /// The next run is the one that comes next.
     Skip,
+}
+
+impl From<MissedName> for Missed {
+    fn from(name: MissedName) -> Self {
+        match name {
+            MissedName::Once => Self::Once,
+            MissedName::Skip => Self::Skip,
+        }
+    }
 }
 
 /// A schedule to make
@@ -146,17 +165,12 @@ pub async fn create(
         id: new.id,
         target: target(new.uri, new.repository_id)?,
         refs: new.refs,
-        cron: new.cron,
-        time_zone: new.time_zone,
-        jitter: new.jitter,
-        on_unknown: match new.on_unknown {
-            OnUnknownName::Alert => OnUnknown::Alert,
-            OnUnknownName::Scan => OnUnknown::Scan,
-            OnUnknownName::Both => OnUnknown::Both,
-        },
-        missed: match new.missed {
-            MissedName::Once => Missed::Once,
-            MissedName::Skip => Missed::Skip,
+        plan: Plan {
+            cron: new.cron,
+            time_zone: new.time_zone,
+            jitter: new.jitter,
+            on_unknown: new.on_unknown.into(),
+            missed: new.missed.into(),
         },
     };
     let id = Actions::new(&app, &actor).create_schedule(&schedule).await?;

@@ -99,6 +99,9 @@ impl From<ActionError> for PageError {
             ActionError::Refused(_) | ActionError::KeyUsed => Self::bad(text),
             ActionError::Unanswered(_) => Self::new(StatusCode::BAD_GATEWAY, "No answer", text),
             ActionError::Unlogged(_) => Self::new(StatusCode::BAD_GATEWAY, "Not in the audit log", text),
+            ActionError::Host { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, "The Git host does not answer", text)
+            }
             ActionError::Bus(error) => error.into(),
             ActionError::Index(error) => error.into(),
         }

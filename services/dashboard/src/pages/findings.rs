@@ -48,6 +48,7 @@ pub(super) async fn index(
         pages => params.pages("/findings", found.next.as_deref()),
         here => params.url("/findings", cursor.as_deref()),
         export => export(&filter),
+        templates => app.report_templates.names(),
         severities => params.all("severity"),
         rules => rule_ids(),
         repositories => repositories::names(&app, scope).await?,

@@ -17,7 +17,7 @@ use super::form::{Fields, Form, Params};
 use super::render::{page, shown};
 use super::repositories;
 use super::requests::target;
-use crate::actions::{Actions, NewSchedule, ScheduleChange};
+use crate::actions::{Actions, NewSchedule, Plan, ScheduleChange};
 use crate::auth::Visitor;
 use crate::index::queries::schedules::{ScheduleRow, list};
 use crate::state::App;
@@ -132,15 +132,17 @@ async fn new_schedule(app: &App, visitor: &Visitor, fields: &Fields) -> Result<N
         id: id.map_err(|error| PageError::bad(format!("The id can't be used: {error}")))?,
         target: target(app, visitor, fields.text("repository")).await?,
         refs: fields.words("refs"),
-        cron: fields.text("cron").to_owned(),
-        time_zone: fields.text("time_zone").to_owned(),
-        jitter: fields.text("jitter").to_owned(),
-        on_unknown: match fields.text("on_unknown") {
-            "alert" => OnUnknown::Alert,
-            "scan" => OnUnknown::Scan,
-            _ => OnUnknown::Both,
+        plan: Plan {
+            cron: fields.text("cron").to_owned(),
+            time_zone: fields.text("time_zone").to_owned(),
+            jitter: fields.text("jitter").to_owned(),
+            on_unknown: match fields.text("on_unknown") {
+                "alert" => OnUnknown::Alert,
+                "scan" => OnUnknown::Scan,
+                _ => OnUnknown::Both,
+            },
+            missed: if fields.text("missed") == "skip" { Missed::Skip } else { Missed::Once },
         },
-        missed: if fields.text("missed") == "skip" { Missed::Skip } else { Missed::Once },
     })
 }
 

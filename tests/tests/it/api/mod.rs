@@ -1,5 +1,6 @@
 //! The API of the dashboard, with a whole system behind it.
 
+mod configured;
 mod resources;
 mod schemathesis;
 
@@ -53,8 +54,16 @@ impl Answer {
 
 impl Dashboard {
     async fn start(system: &System) -> Self {
+        Self::start_with(system, "", "").await
+    }
+
+    /// With more keys of `[dashboard]`, and more sections.
+    async fn start_with(system: &System, keys: &str, sections: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut text = format!("[dashboard]\nlisten = '127.0.0.1:0'\nindex_dir = {:?}\n", dir.path());
+        let mut text = format!(
+            "[dashboard]\nlisten = '127.0.0.1:0'\nindex_dir = {:?}\n{keys}\n{sections}\n",
+            dir.path()
+        );
         // Programs that try wrong tokens are no reason to refuse right ones here.
         text += "[auth]\nfailures_per_address = 1000000\nfailures_in_all = 1000000\n";
         text += "[auth.teams.elsewhere]\nrepositories = ['git.example/none/*']\n";

@@ -1,6 +1,6 @@
 //! Canary secrets, in a repository and as Git credentials, are nowhere after a run in which everything is recorded: every
 //! message, record and file of NATS and its log, every file, log line, metric and report of the services and commands, every
-//! page of the dashboard.
+//! page of the dashboard, every trace.
 //!
 //! Left out is what must hold them: the credential files, and what mirrors have of the repository, its refs and its
 //! packs. (The packs in the object store are searched; they are compressed.)
@@ -25,6 +25,7 @@ use secretscan_bus::access::Identity;
 use secretscan_model::{RequestId, ScanState};
 use secretscan_testkit::service::ServiceProcess;
 use secretscan_testkit::{Certificates, HttpRemote, TestServer, eventually};
+use secretscan_tests::collector::Collector;
 use secretscan_tests::faults::binaries;
 use secretscan_tests::{DEADLINE, Size, System, Users, files_below};
 use serde_json::json;
@@ -83,6 +84,7 @@ struct Hosts {
 struct Stage {
     system: System,
     services: Vec<ServiceProcess>,
+    collector: Collector,
     command: PathBuf,
     told: Told,
     messages: Arc<Mutex<Vec<u8>>>,
@@ -160,14 +162,25 @@ impl Stage {
         write_credentials(&dir, hosts, credentials, certificates);
         let told = Told::listen().await;
         told.configure(&dir, secrets);
+        let collector = Collector::start().await.unwrap();
         let mut services = Vec::new();
         for service in PROCESSES {
-            let variables = variables(service, &dir, system.users());
+            let mut variables = variables(service, &dir, system.users());
+            variables.push(("SECRETSCAN_SERVICE__OTLP_ENDPOINT".into(), collector.endpoint()));
             let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, value.as_str())).collect();
             let binary = built[service].to_str().unwrap();
             services.push(ServiceProcess::start(binary, &system.server, &variables).await.unwrap());
         }
-        Self { system, services, command, told, messages, listening, recorded: Recorded::default() }
+        Self {
+            system,
+            services,
+            collector,
+            command,
+            told,
+            messages,
+            listening,
+            recorded: Recorded::default(),
+        }
     }
 
     /// Asks for a scan as anyone may, by a message.
@@ -292,6 +305,10 @@ impl Stage {
             assert!(status.success(), "{service}: {status}");
             assert!(log.contains("\"level\":\"TRACE\""), "{service} does not log everything");
             self.recorded.add(format!("the log of the {service}"), log);
+        }
+        assert!(self.collector.spans().iter().any(|span| span.name == "scan"));
+        for body in self.collector.bodies() {
+            self.recorded.add("a trace", body);
         }
         let stored = self.system.everything_stored().await.unwrap();
         self.recorded.add("streams and buckets", stored);

@@ -1,7 +1,9 @@
 //! The interfaces of Git hosts that list the repositories of an owner, as they document them.
 
+use secretscan_bus::repositories::repository_id;
 use secretscan_detect::Secret;
 use secretscan_http::Call;
+use secretscan_model::{RepositoryUri, ScheduleId, UriError, UriPolicy};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use url::Url;
@@ -9,16 +11,17 @@ use url::Url;
 /// No host gives more than so many at a time, or its answers get too long: GitHub and GitLab give 100, Gitea 50.
 const PAGE: &str = "50";
 
-/// Whose repositories.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+/// What an owner of repositories is, and at which kind of host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OwnerKind {
-    /// An organization at github.com or a GitHub Enterprise server
+    /// An organization at github.com or a GitHub Enterprise server.
     GithubOrg,
-    /// A group at gitlab.com or a GitLab of your own, with its subgroups
+    /// A group at gitlab.com or another GitLab, with its subgroups.
     GitlabGroup,
-    /// An organization of a Gitea or Forgejo
+    /// An organization of a Gitea or Forgejo.
     GiteaOrg,
-    /// A workspace at Bitbucket Cloud
+    /// A workspace at Bitbucket Cloud.
     BitbucketWorkspace,
 }
 
@@ -29,15 +32,35 @@ pub struct Listed {
     pub name: String,
     /// Where to fetch it by HTTPS.
     pub url: String,
+    /// Nobody pushes to it any more.
     pub is_archived: bool,
+    /// It was made as a copy of another one.
     pub is_fork: bool,
+}
+
+impl Listed {
+    /// Whether it is among those that somebody asks for, who may want archived ones and forks too.
+    pub fn is_wanted(&self, archived: bool, forks: bool) -> bool {
+        (archived || !self.is_archived) && (forks || !self.is_fork)
+    }
+
+    /// The id of the schedule that discovery gives it: the same each time.
+    ///
+    /// # Errors
+    /// When its URL can't be fetched from.
+    pub fn schedule_id(&self) -> Result<ScheduleId, UriError> {
+        let uri = RepositoryUri::parse(&self.url, UriPolicy::ANY)?;
+        let id = format!("discovered-{}", repository_id(uri.name()));
+        Ok(id.parse().expect("a UUID after a word is an id"))
+    }
 }
 
 /// A part of a list.
 #[derive(Debug)]
 pub struct Page {
+    /// In the order of the host.
     pub repositories: Vec<Listed>,
-    /// The URL of the next page, where the body tells it.
+    /// The URL of the next page; absent on the last one.
     pub next: Option<String>,
 }
 
@@ -100,7 +123,7 @@ impl OwnerKind {
     }
 
     /// Where the list begins. `None` for a URL that can't have a path.
-    pub fn first_page(self, api: &Url, owner: &str) -> Option<Url> {
+    pub(crate) fn first_page(self, api: &Url, owner: &str) -> Option<Url> {
         let mut url = api.clone();
         let (path, query): ([&str; 3], &[(&str, &str)]) = match self {
             Self::GithubOrg => {
@@ -126,7 +149,7 @@ impl OwnerKind {
     }
 
     /// With the headers that the host wants.
-    pub fn call(self, url: &Url, token: Option<&Secret>) -> Call {
+    pub(crate) fn call(self, url: &Url, token: Option<&Secret>) -> Call {
         let call = Call::get(url.to_string());
         let call = match self {
             Self::GithubOrg => {
@@ -144,7 +167,7 @@ impl OwnerKind {
     }
 
     /// Reads an answer.
-    pub fn page(self, body: &[u8]) -> serde_json::Result<Page> {
+    pub(crate) fn page(self, body: &[u8]) -> serde_json::Result<Page> {
         let repositories = match self {
             Self::GithubOrg | Self::GiteaOrg => {
                 serde_json::from_slice::<Vec<OfGithub>>(body)?.into_iter().map(Listed::from).collect()

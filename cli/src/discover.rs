@@ -3,32 +3,32 @@
 //! A later run leaves the schedules alone that there are, which somebody may have changed, and makes those that are missing: the id of
 //! a schedule is derived from its repository.
 
-mod hosts;
-mod pages;
-
 use std::collections::HashSet;
-use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use secretscan_bus::repositories::repository_id;
 use secretscan_bus::{Bus, v1};
 use secretscan_detect::Secret;
-use secretscan_model::{RepositoryUri, Schedule};
+use secretscan_hosts::{ListError, Listed, OwnerKind, Source};
+use secretscan_http::{Http, read_token};
+use secretscan_model::{Schedule, ScheduleId};
 use secretscan_report::escape_for_terminal;
 use serde::Serialize;
 use url::Url;
 
-use self::hosts::{Listed, OwnerKind};
-use self::pages::{Source, list};
 use crate::connection::ConnectionArguments;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::lists::{self, ListFormat, counted};
 use crate::output;
-use crate::repositories::ANY_URI;
 use crate::request::RequesterArgument;
 use crate::schedule::{PlanArguments, unanswered};
+
+/// An answer of the host takes no longer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The limits of rates begin anew every hour at the latest.
+const MAX_WAIT: Duration = Duration::from_secs(3_660);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,7 +44,7 @@ Examples:
 pub struct Arguments {
     /// What the owner is, and of which kind of host
     #[arg(value_enum, value_name = "KIND")]
-    kind: OwnerKind,
+    kind: OwnerArgument,
 
     /// Its name, such as acme; of a subgroup with its path, such as acme/tools
     #[arg(value_name = "NAME")]
@@ -92,6 +92,29 @@ pub struct Arguments {
     connection: ConnectionArguments,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum OwnerArgument {
+    /// An organization at github.com or a GitHub Enterprise server
+    GithubOrg,
+    /// A group at gitlab.com or a GitLab of your own, with its subgroups
+    GitlabGroup,
+    /// An organization of a Gitea or Forgejo
+    GiteaOrg,
+    /// A workspace at Bitbucket Cloud
+    BitbucketWorkspace,
+}
+
+impl From<OwnerArgument> for OwnerKind {
+    fn from(argument: OwnerArgument) -> Self {
+        match argument {
+            OwnerArgument::GithubOrg => Self::GithubOrg,
+            OwnerArgument::GitlabGroup => Self::GitlabGroup,
+            OwnerArgument::GiteaOrg => Self::GiteaOrg,
+            OwnerArgument::BitbucketWorkspace => Self::BitbucketWorkspace,
+        }
+    }
+}
+
 /// A repository as programs get it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -132,14 +155,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     if let Some(cron) = &arguments.schedule {
         arguments.new_schedule(String::new(), cron)?;
     }
-    let (api, token) = (arguments.api()?, arguments.token()?);
-    let source = Source { kind: arguments.kind, api: &api, owner: &arguments.owner, token: token.as_ref() };
+    let source = arguments.source()?;
     let tell = |text: &str| drop(writeln!(io::stderr(), "{}", escape_for_terminal(text)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listed = runtime.block_on(list(&source, &tell))?;
-    let is_wanted = |repository: &&Listed| {
-        (arguments.archived || !repository.is_archived) && (arguments.forks || !repository.is_fork)
+    let unlisted = |error: ListError| {
+        let (hint, message) = (error.hint(), format!("cannot list the repositories of {}", arguments.owner));
+        Failure::caused_by(error, message, hint)
     };
+    let http = Http::new(TIMEOUT)?;
+    let listed = runtime.block_on(source.all(&http, &tell)).map_err(unlisted)?;
+    let is_wanted = |repository: &&Listed| repository.is_wanted(arguments.archived, arguments.forks);
     let wanted: Vec<&Listed> = listed.iter().filter(is_wanted).collect();
     let states = match &arguments.schedule {
         None => vec![State::Listed; wanted.len()],
@@ -167,6 +192,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
 }
 
 impl Arguments {
+    fn source(&self) -> anyhow::Result<Source> {
+        Ok(Source {
+            kind: self.kind.into(),
+            api: self.api()?,
+            owner: self.owner.clone(),
+            token: self.token()?,
+            max_wait: MAX_WAIT,
+        })
+    }
+
     fn api(&self) -> anyhow::Result<Url> {
         let no_default = || {
             Failure::new(
@@ -174,21 +209,14 @@ impl Arguments {
                 "give it with --api, such as https://git.example.org/api/v1",
             )
         };
-        let text = self.api.as_deref().or(self.kind.default_api()).ok_or_else(no_default)?;
+        let text = self.api.as_deref().or(OwnerKind::from(self.kind).default_api()).ok_or_else(no_default)?;
         let wrong = |cause| Failure::caused_by(cause, "cannot ask the host", "correct --api");
         Ok(secretscan_http::check_url("--api", text, false).map_err(wrong)?)
     }
 
     fn token(&self) -> anyhow::Result<Option<Secret>> {
-        let Some(file) = &self.token_file else { return Ok(None) };
-        let hint = "write the token, and nothing else, into the file";
-        let unread = |cause| Failure::caused_by(cause, format!("cannot read {}", file.display()), hint);
-        let text = fs::read_to_string(file).map_err(unread)?;
-        let token = text.trim();
-        if token.is_empty() || token.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(Failure::new(format!("{} holds no token", file.display()), hint).into());
-        }
-        Ok(Some(Secret::new(token)))
+        let unread = |cause| Failure::caused_by(cause, "cannot use the token", "correct --token-file");
+        Ok(self.token_file.as_deref().map(read_token).transpose().map_err(unread)?)
     }
 
     fn new_schedule(&self, id: String, cron: &str) -> Result<v1::NewSchedule, Failure> {
@@ -201,29 +229,29 @@ impl Arguments {
         bus: &Bus,
         repositories: &[&Listed],
         cron: &str,
-        tell: &dyn Fn(&str),
+        tell: &(dyn Fn(&str) + Sync),
     ) -> anyhow::Result<Vec<State>> {
-        let known: HashSet<String> =
-            bus.schedules().await?.iter().map(|schedule: &Schedule| schedule.id.to_string()).collect();
+        let known: HashSet<ScheduleId> =
+            bus.schedules().await?.into_iter().map(|schedule: Schedule| schedule.id).collect();
         let mut states = Vec::with_capacity(repositories.len());
         for repository in repositories {
             let refuse = |reason: String| {
                 tell(&format!("{}: {reason}", repository.name));
                 State::Refused
             };
-            let uri = match RepositoryUri::parse(&repository.url, ANY_URI) {
-                Ok(uri) => uri,
+            let id = match repository.schedule_id() {
+                Ok(id) => id,
                 Err(error) => {
                     states.push(refuse(error.to_string()));
                     continue;
                 }
             };
-            let id = format!("discovered-{}", repository_id(uri.name()));
             if known.contains(&id) {
                 states.push(State::Known);
                 continue;
             }
-            let new = v1::NewSchedule { uri: repository.url.clone(), ..self.new_schedule(id, cron)? };
+            let new =
+                v1::NewSchedule { uri: repository.url.clone(), ..self.new_schedule(id.to_string(), cron)? };
             let answer =
                 bus.request_schedule(&new).await.map_err(|error| unanswered(error, &new.schedule_id))?;
             states.push(match answer.error.as_str() {
