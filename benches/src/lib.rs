@@ -7,8 +7,10 @@
 
 pub mod measure;
 pub mod peers;
+pub mod process;
 pub mod programs;
 pub mod report;
+pub mod system;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

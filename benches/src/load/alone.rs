@@ -8,8 +8,8 @@ use async_nats::jetstream::kv;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::Arguments;
-use crate::system::{System, since};
 use crate::table::{Row, figures, usages};
+use secretscan_benches::system::{System, since};
 
 /// Requests in flight.
 const IN_FLIGHT: usize = 256;

@@ -16,10 +16,10 @@ use secretscan_testkit::run_git;
 use serde::{Deserialize, Serialize};
 
 use crate::Arguments;
-use crate::process::usage;
 use crate::progress::Progress;
-use crate::system::{System, connect, since};
 use crate::table::{Row, figures, megabytes, usages};
+use secretscan_benches::process::usage;
+use secretscan_benches::system::{System, connect, since};
 
 /// The version of the rules of a scan, as long as a real one.
 const RULE_SET: &str = "0123456789abcdef0123456789abcdef";

@@ -27,12 +27,10 @@
 mod alone;
 mod delivery;
 mod ledger;
-mod process;
 mod progress;
 mod queue;
 mod requests;
 mod stand_in;
-mod system;
 mod table;
 mod throughput;
 mod webhook;
@@ -41,7 +39,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use secretscan_benches::exit_code;
+use secretscan_benches::{exit_code, system};
+use secretscan_bus::access::Identity;
+
+/// The services under load.
+const SERVICES: [Identity; 3] = [Identity::Controller, Identity::Scheduler, Identity::Webhook];
 
 /// Puts the services under load: requests per second, a long queue, a large ledger, pushes
 #[derive(Parser)]
@@ -166,7 +168,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let binaries = match &arguments.binaries {
         Some(dir) => dir.clone(),
-        None => system::build()?,
+        None => system::build(&SERVICES)?,
     };
     let parts = if arguments.parts.is_empty() { Part::value_variants() } else { &arguments.parts };
     println!("{}\n", system::describe()?);

@@ -9,8 +9,8 @@ use secretscan_bus::now;
 use crate::Arguments;
 use crate::requests::{Pace, Requests};
 use crate::stand_in::StandIns;
-use crate::system::{System, since};
 use crate::table::{Row, figures, usages};
+use secretscan_benches::system::{System, since};
 
 /// What a service may take, in bytes.
 const MEMORY: f64 = 200e6;

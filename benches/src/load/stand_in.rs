@@ -11,7 +11,7 @@ use secretscan_model::lifecycle::Listing;
 use secretscan_model::{Claim, RequestId, Role, ScanEvent};
 use tokio::task::JoinSet;
 
-use crate::system::System;
+use secretscan_benches::system::System;
 
 /// How many agents there are, and what each does at a time.
 pub const AGENTS: usize = 32;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::process::Usage;
+use secretscan_benches::process::Usage;
 
 /// A figure with its goal.
 pub struct Row {

@@ -7,8 +7,8 @@ use secretscan_bus::access::Identity;
 use crate::Arguments;
 use crate::requests::{Pace, Requests};
 use crate::stand_in::{AGENTS, SLOTS, StandIns};
-use crate::system::{System, since};
 use crate::table::{Row, figures, usages};
+use secretscan_benches::system::{System, since};
 
 /// Requests per second that the controller accepts and the scheduler hands out.
 const RATE: f64 = 1_000.0;

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use crate::Arguments;
 use crate::delivery::{Connection, Signer, id};
-use crate::system::{System, since};
 use crate::table::{Row, figures, quantile, usages};
+use secretscan_benches::system::{System, since};
 
 /// Deliveries per second that are to be taken.
 const RATE: f64 = 2_000.0;

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context;
-use secretscan_benches::succeed;
+
+use crate::succeed;
 
 /// What a process has used since it started.
 #[derive(Clone, Copy, Debug, Default)]

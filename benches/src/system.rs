@@ -7,7 +7,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
-use secretscan_benches::workspace;
 use secretscan_bus::access::{Identity, Keys, Limits, seed_file};
 use secretscan_bus::{Bus, NatsConfig};
 use secretscan_embedded::{NatsServer, ServerOptions, find_or_install};
@@ -15,9 +14,8 @@ use tempfile::TempDir;
 use tokio::process::Child;
 
 use crate::process::{Usage, usage};
+use crate::workspace;
 
-/// The services under load.
-const SERVICES: [Identity; 3] = [Identity::Controller, Identity::Scheduler, Identity::Webhook];
 /// What the streams may hold; the disk may hold less.
 const LIMITS: Limits = Limits { max_memory_bytes: 1 << 30, max_store_bytes: 1 << 40 };
 
@@ -205,11 +203,12 @@ async fn client(url: &str, keys: &Path, identity: Identity) -> anyhow::Result<as
     Ok(options.connect(url).await?)
 }
 
-/// Builds the services; gives the folder they are in.
-pub fn build() -> anyhow::Result<PathBuf> {
-    let packages = SERVICES.map(|identity| format!("--package=secretscan-{}", identity.name()));
-    let [controller, scheduler, webhook] = packages.each_ref().map(String::as_str);
-    let executables = secretscan_benches::build(&[controller, scheduler, webhook, "--bins"])?;
+/// Builds services; gives the folder they are in.
+pub fn build(services: &[Identity]) -> anyhow::Result<PathBuf> {
+    let packages = services.iter().map(|identity| format!("--package=secretscan-{}", identity.name()));
+    let packages: Vec<String> = packages.chain(["--bins".to_owned()]).collect();
+    let arguments: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let executables = crate::build(&arguments)?;
     let folder = executables.first().and_then(|executable| executable.parent());
     folder.map(Path::to_owned).context("cargo built no services")
 }
