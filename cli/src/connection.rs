@@ -83,14 +83,37 @@ impl ConnectionArguments {
         })
     }
 
+    /// The same where there may be no system yet.
+    pub fn with_server<T>(
+        &self,
+        identity: Identity,
+        work: impl AsyncFnOnce(&Bus) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let bus = Bus::attach(&self.config(identity)).await.map_err(unreachable)?;
+            work(&bus).await
+        })
+    }
+
     fn url(&self) -> String {
         let of_local_system = || self.local_system().map(|(_, url)| url);
         self.nats.clone().or_else(of_local_system).unwrap_or_else(|| DEFAULT_URL.to_owned())
     }
 
+    /// Whether the user named a server, or `secretscan up` says that it runs one: else the address is a guess.
+    pub fn names_a_server(&self) -> bool {
+        self.nats.is_some() || self.local_system().is_some()
+    }
+
+    /// Where the data of this machine is, or would be.
+    pub fn data(&self) -> Option<PathBuf> {
+        self.data.clone().or_else(|| data_dir::default().ok())
+    }
+
     /// Where a running `secretscan up` keeps its data, and where its server is.
     fn local_system(&self) -> Option<(PathBuf, String)> {
-        let data = self.data.clone().or_else(|| data_dir::default().ok())?;
+        let data = self.data()?;
         let url = fs::read_to_string(data_dir::url_file(&data)).ok()?.trim().to_owned();
         Some((data, url))
     }

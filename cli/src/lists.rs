@@ -80,6 +80,16 @@ fn at_utc(at: Timestamp, show: impl Fn(jiff::Timestamp) -> String) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), show)
 }
 
+/// A time span for people, such as `42 s` or `3 h`.
+pub fn span(ms: i64) -> String {
+    match ms.max(0) / 1_000 {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
 /// Such as `1 commit` or `2 commits`.
 pub fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })

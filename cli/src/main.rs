@@ -14,6 +14,8 @@ mod data_dir;
 mod dead_letters;
 #[cfg(feature = "remote")]
 mod discover;
+#[cfg(feature = "remote")]
+mod doctor;
 mod exit;
 mod failure;
 #[cfg(feature = "remote")]
@@ -50,6 +52,8 @@ mod scan;
 mod schedule;
 #[cfg(feature = "remote")]
 mod setup;
+#[cfg(feature = "remote")]
+mod top;
 #[cfg(feature = "local")]
 mod up;
 #[cfg(feature = "verify")]
@@ -102,6 +106,10 @@ enum Command {
     #[cfg(feature = "remote")]
     DeadLetters(dead_letters::Arguments),
     #[cfg(feature = "remote")]
+    Top(top::Arguments),
+    #[cfg(feature = "remote")]
+    Doctor(doctor::Arguments),
+    #[cfg(feature = "remote")]
     Setup(setup::Arguments),
     #[cfg(feature = "remote")]
     NatsConfig(nats_config::Arguments),
@@ -148,6 +156,10 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Agents(arguments) => agents::run(&arguments),
         #[cfg(feature = "remote")]
         Command::DeadLetters(arguments) => dead_letters::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Top(arguments) => top::run(&arguments),
+        #[cfg(feature = "remote")]
+        Command::Doctor(arguments) => doctor::run(&arguments),
         #[cfg(feature = "remote")]
         Command::Setup(arguments) => setup::run(&arguments),
         #[cfg(feature = "remote")]

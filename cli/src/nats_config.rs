@@ -13,6 +13,8 @@ use uuid::Uuid;
 use crate::exit::Outcome;
 use crate::output;
 
+mod migrate;
+
 /// Write a nats-server configuration: a user for each service with just what it needs, limits, TLS
 ///
 /// Writes nats-server.conf and, for each identity, an nkey seed NAME.nk. Keys that are there are kept, so it can be run
@@ -23,12 +25,29 @@ use crate::output;
 /// do, for each service its key, and fingerprint.key and session.key, which are made if they are not there.
 #[derive(clap::Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Example: secretscan nats-config --output /etc/secretscan/nats --store-dir /var/lib/nats"
 )]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    files: FilesArguments,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Migrate(migrate::Arguments),
+}
+
+/// What to write.
+#[derive(clap::Args)]
+struct FilesArguments {
     /// Where to write; made if it is not there
-    #[arg(long, value_name = "DIR")]
-    output: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    output: Option<PathBuf>,
 
     /// Where the server keeps its streams
     #[arg(long, value_name = "DIR", required_unless_present = "kubernetes")]
@@ -75,9 +94,16 @@ const IN_THE_CLUSTER: [Identity; 8] = [
     Identity::Dashboard,
 ];
 
-/// Writes the files.
+/// Writes the files, or brings a server to what this version wants.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
-    let dir = &arguments.output;
+    match &arguments.command {
+        Some(Command::Migrate(migrate)) => migrate::run(migrate),
+        None => write(&arguments.files),
+    }
+}
+
+fn write(arguments: &FilesArguments) -> anyhow::Result<Outcome> {
+    let dir = arguments.output.as_deref().context("--output is missing")?;
     let cannot_write = || format!("writing to {}", dir.display());
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(cannot_write)?;
     let dir = dir.canonicalize().with_context(cannot_write)?;
@@ -103,7 +129,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
 }
 
 /// All that a server is told.
-fn server(arguments: &Arguments, mut config: Value) -> Value {
+fn server(arguments: &FilesArguments, mut config: Value) -> Value {
     config["listen"] = json!(arguments.listen);
     config["jetstream"] = json!({ "store_dir": arguments.store_dir });
     if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {

@@ -5,6 +5,8 @@
 
 #[path = "remote/discover.rs"]
 mod discover;
+#[path = "remote/doctor.rs"]
+mod doctor;
 #[path = "remote/schedules.rs"]
 mod schedules;
 
@@ -702,7 +704,7 @@ async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
 
 #[test]
 fn help_fits_a_screen_and_has_an_example() {
-    let commands: [&[&str]; 26] = [
+    let commands: [&[&str]; 29] = [
         &["request"],
         &["discover"],
         &["schedule", "add"],
@@ -729,6 +731,9 @@ fn help_fits_a_screen_and_has_an_example() {
         &["dead-letters", "drop"],
         &["setup"],
         &["nats-config"],
+        &["nats-config", "migrate"],
+        &["doctor"],
+        &["top"],
     ];
     for arguments in commands {
         let ran = run_at("nats://ada:password@127.0.0.1:1", &[arguments, &["-h"]].concat());

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use async_nats::jetstream::stream;
 use nkeys::KeyPair;
 use secretscan_model::Priority;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use crate::topology::{
     DELIVERIES, EVENT_SUBJECTS, EVENTS, FINDINGS, FORGET_COMMITS, HISTORY, NEW_BATCH, NEW_SCAN, NEW_SCHEDULE,
     NOTIFICATIONS, PACKS, PUSH_RECEIVED, PUSHED, Queue, REPORTED_BATCH, REPORTED_SCAN, REPOSITORIES,
     REQUESTS, RULE_SETS, SCHEDULE_RUN, SCHEDULE_TIMERS, SCHEDULED_BATCH, SCHEDULED_SCAN, SCHEDULES,
-    SCHEDULES_STREAM, STANDINGS, TRIAGE,
+    SCHEDULES_STREAM, STANDINGS, TRIAGE, streams,
 };
 
 /// An identity on the server.
@@ -40,8 +41,8 @@ pub enum Identity {
     Webhook,
     /// The service `notifier`, which talks to Git hosts and people: may read, and remember what it has told.
     Notifier,
-    /// People's commands: may read everything but packs, ask at the public door, have commits forgotten, and drop
-    /// dead letters.
+    /// People's commands: may read everything but packs, see what waits in queues, ask at the public door, have commits
+    /// forgotten, and drop dead letters.
     Cli,
     /// People who decide about findings: may read them, and write what was decided.
     Operator,
@@ -217,26 +218,12 @@ impl Identity {
                 may.write(NOTIFICATIONS, ">");
             }
             Self::Cli => {
-                may.publish(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS, NEW_SCHEDULE, CHANGE_SCHEDULE]);
-                for bucket in SHOWN {
-                    may.read(bucket);
-                    may.list(&format!("KV_{bucket}"));
-                    may.subscribe.push(format!("$KV.{bucket}.>"));
+                for task in [Task::Ask, Task::Read, Task::Follow, Task::SortDeadLetters, Task::Inspect] {
+                    may.do_task(task);
                 }
-                may.publish.push(format!("$JS.API.STREAM.INFO.{EVENTS}"));
-                may.list(EVENTS);
-                may.sort_dead_letters();
-                may.subscribe(&["secretscan.event.>", ANY_INBOX]);
+                may.subscribe(&[ANY_INBOX]);
             }
-            Self::Operator => {
-                // Whether there is a system at all.
-                may.publish.push(format!("$JS.API.STREAM.INFO.KV_{REQUESTS}"));
-                for bucket in [REPOSITORIES, FINDINGS, TRIAGE] {
-                    may.read(bucket);
-                }
-                may.read_few(FINDINGS);
-                may.write(TRIAGE, ">");
-            }
+            Self::Operator => may.do_task(Task::Decide),
             Self::Dashboard => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS, NEW_SCHEDULE, CHANGE_SCHEDULE]);
                 for bucket in SHOWN {
@@ -260,6 +247,48 @@ impl Identity {
             }
         }
         Some(may)
+    }
+}
+
+/// What people's commands do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Ask for scans and schedules, take them back, have commits forgotten.
+    Ask,
+    /// Read requests, repositories, findings, agents.
+    Read,
+    /// Follow what happens.
+    Follow,
+    /// Read dead letters and drop them.
+    SortDeadLetters,
+    /// See streams and queues, how long they are, and what the key may do.
+    Inspect,
+    /// Decide about findings.
+    Decide,
+}
+
+impl Task {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Ask, Self::Read, Self::Follow, Self::SortDeadLetters, Self::Inspect, Self::Decide];
+
+    /// In words.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Ask => "ask for scans",
+            Self::Read => "read requests and findings",
+            Self::Follow => "follow what happens",
+            Self::SortDeadLetters => "sort dead letters",
+            Self::Inspect => "look at streams and queues",
+            Self::Decide => "decide about findings",
+        }
+    }
+
+    /// The subjects that it takes.
+    pub fn needs(self) -> Permissions {
+        let mut may = Permissions { publish: Vec::new(), subscribe: Vec::new(), answers: false };
+        may.do_task(self);
+        may
     }
 }
 
@@ -353,6 +382,45 @@ impl Permissions {
 
     fn subscribe(&mut self, subjects: &[&str]) {
         self.subscribe.extend(subjects.iter().map(|subject| (*subject).to_owned()));
+    }
+
+    fn do_task(&mut self, task: Task) {
+        match task {
+            Task::Ask => {
+                self.publish(&[NEW_SCAN, CANCEL_SCAN, FORGET_COMMITS, NEW_SCHEDULE, CHANGE_SCHEDULE])
+            }
+            Task::Read => {
+                for bucket in SHOWN {
+                    self.read(bucket);
+                    self.read_few(bucket);
+                    self.list(&format!("KV_{bucket}"));
+                    self.subscribe.push(format!("$KV.{bucket}.>"));
+                }
+            }
+            Task::Follow => {
+                self.publish.push(format!("$JS.API.STREAM.INFO.{EVENTS}"));
+                self.publish.push(format!("$JS.API.DIRECT.GET.{EVENTS}"));
+                self.list(EVENTS);
+                self.subscribe(&[EVENT_SUBJECTS]);
+            }
+            Task::SortDeadLetters => self.sort_dead_letters(),
+            Task::Inspect => {
+                self.publish(&["$SYS.REQ.USER.INFO", "$JS.API.INFO"]);
+                let info = |stream: stream::Config| format!("$JS.API.STREAM.INFO.{}", stream.name);
+                self.publish.extend(streams(1).into_iter().map(info));
+                self.look_at(&Queue::all());
+                self.look_into_work();
+            }
+            Task::Decide => {
+                // Whether there is a system at all.
+                self.publish.push(format!("$JS.API.STREAM.INFO.KV_{REQUESTS}"));
+                for bucket in [REPOSITORIES, FINDINGS, TRIAGE] {
+                    self.read(bucket);
+                }
+                self.read_few(FINDINGS);
+                self.write(TRIAGE, ">");
+            }
+        }
     }
 
     /// To take messages of queues and settle them, and to make the consumer again when somebody has deleted it: what

@@ -56,6 +56,19 @@ impl Bus {
         self.changes_of(EVENTS.into(), EVENT_SUBJECTS.into(), String::new(), from).await
     }
 
+    /// What people should know of, as far as it is kept: commits that no push announced ([`crate::v1::UnknownCommits`]), and hooks that
+    /// were skipped ([`crate::v1::HookSkipped`]).
+    ///
+    /// # Errors
+    /// [`BusError`] when the server can't be asked.
+    pub async fn alerts(&self) -> Result<[Changes; 2], BusError> {
+        let of = |subject: &str| self.changes_of(EVENTS.into(), subject.into(), String::new(), 1);
+        Ok([
+            of("secretscan.event.alert.unknown-commits.*").await?,
+            of("secretscan.event.hook-skipped.*").await?,
+        ])
+    }
+
     /// The place of the last event; 0 when none is kept.
     ///
     /// # Errors
@@ -129,6 +142,11 @@ impl Changes {
         if let Ok(Some(_)) = tokio::time::timeout(LOOK_AGAIN, self.hints.next()).await {
             tokio::time::sleep(GATHER).await;
         }
+        self.forget_hints();
+    }
+
+    /// For who reads now and then, whether there is a hint or not.
+    pub fn forget_hints(&mut self) {
         while self.hints.next().now_or_never().flatten().is_some() {}
     }
 }

