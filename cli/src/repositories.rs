@@ -14,7 +14,7 @@ use crate::lists::{self, ListFormat};
 use crate::output;
 
 /// Any URI: the controller decides what it accepts.
-pub const ANY_URI: UriPolicy = UriPolicy { allow_local: true, allow_http: true, allow_private_hosts: true };
+pub const ANY_URI: UriPolicy = UriPolicy::ANY;
 
 /// List the known repositories: commits scanned and waiting, findings, last scan
 #[derive(clap::Args)]

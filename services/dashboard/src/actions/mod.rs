@@ -153,7 +153,7 @@ impl<'a> Actions<'a> {
 }
 
 /// What a controller decides by its own policy passes here.
-const ANY_URI: UriPolicy = UriPolicy { allow_local: true, allow_http: true, allow_private_hosts: true };
+const ANY_URI: UriPolicy = UriPolicy::ANY;
 
 /// Reads a URI, so that a mistake is told at once, and none with a password goes anywhere.
 ///
