@@ -64,7 +64,7 @@ pub struct Arguments {
 }
 
 /// What mounts a key of NATS in a cluster. The others are people's.
-const IN_THE_CLUSTER: [Identity; 8] = [
+const IN_THE_CLUSTER: [Identity; 9] = [
     Identity::Setup,
     Identity::Controller,
     Identity::Scheduler,
@@ -73,6 +73,7 @@ const IN_THE_CLUSTER: [Identity; 8] = [
     Identity::Webhook,
     Identity::Notifier,
     Identity::Dashboard,
+    Identity::Kubernetes,
 ];
 
 /// Writes the files.

@@ -3,6 +3,7 @@
 pub mod dashboard;
 pub mod faults;
 pub mod forge;
+pub mod kubernetes;
 pub mod schedules;
 mod users;
 
