@@ -136,7 +136,7 @@ pub(crate) async fn run<K: Kind>(client: &Client, bus: &Bus, stop: &Stop) {
         .filter_map(async |touched| touched.ok());
     let hinted =
         stream::select_all(K::BUCKETS.iter().map(|bucket| {
-            hints::<K>(bus.clone(), *bucket, store.clone()).map(ReconcileRequest::from).boxed()
+            hints::<K>(bus.clone(), bucket, store.clone()).map(ReconcileRequest::from).boxed()
         }));
     let queue = stream::select(touched, hinted).map(Ok::<_, std::convert::Infallible>).boxed();
     let context = Arc::new(Context { client: client.clone(), bus: bus.clone() });

@@ -1,4 +1,5 @@
 //! `RepositoryScan`: one request.
+#![allow(clippy::duplicated_attributes, reason = "each printer column has the same attributes")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
