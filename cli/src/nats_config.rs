@@ -83,7 +83,7 @@ struct FilesArguments {
 }
 
 /// What mounts a key of NATS in a cluster. The others are people's.
-const IN_THE_CLUSTER: [Identity; 8] = [
+const IN_THE_CLUSTER: [Identity; 9] = [
     Identity::Setup,
     Identity::Controller,
     Identity::Scheduler,
@@ -92,6 +92,7 @@ const IN_THE_CLUSTER: [Identity; 8] = [
     Identity::Webhook,
     Identity::Notifier,
     Identity::Dashboard,
+    Identity::Kubernetes,
 ];
 
 /// Writes the files, or brings a server to what this version wants.

@@ -269,6 +269,7 @@ impl ChangeArguments {
             schedule_id: id.to_string(),
             action: action.into(),
             requester: self.requester.requester.clone(),
+            replacement: None,
         };
         self.connection.with_bus(async |bus| {
             let answer =

@@ -4,6 +4,7 @@ pub mod collector;
 pub mod dashboard;
 pub mod faults;
 pub mod forge;
+pub mod kubernetes;
 pub mod processes;
 pub mod schedules;
 mod users;

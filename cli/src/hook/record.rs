@@ -86,7 +86,7 @@ fn describe(
 
     let checkout = secretscan_git::Checkout::read(&repository())?;
     let url = checkout.remote_url.context("the repository has no remote, so it has no name on the server")?;
-    let policy = UriPolicy { allow_local: true, allow_http: true, allow_private_hosts: true };
+    let policy = UriPolicy::ANY;
     // What is wrong with it might repeat it.
     let uri = RepositoryUri::parse(&without_credentials(&url), policy).ok();
     let uri = uri.context("the URL of the remote is none that the server knows repositories by")?;

@@ -49,6 +49,9 @@ pub enum Identity {
     /// The service `dashboard`: may read everything but packs, ask at the door for people who are logged in, write what
     /// they decide about findings and that they did it, and drop dead letters.
     Dashboard,
+    /// The service `operator` of a Kubernetes cluster: may ask at the door for who makes resources there, and read requests and
+    /// schedules.
+    Kubernetes,
     /// The public door: may publish a request or a cancellation and read the answer, and tell of a skipped hook.
     Requester,
 }
@@ -80,7 +83,7 @@ pub(crate) fn inbox(name: &str) -> String {
 
 impl Identity {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Setup,
         Self::Controller,
         Self::Scheduler,
@@ -91,6 +94,7 @@ impl Identity {
         Self::Cli,
         Self::Operator,
         Self::Dashboard,
+        Self::Kubernetes,
         Self::Requester,
     ];
 
@@ -107,6 +111,7 @@ impl Identity {
             Self::Cli => "cli",
             Self::Operator => "operator",
             Self::Dashboard => "dashboard",
+            Self::Kubernetes => "kubernetes",
             Self::Requester => "requester",
         }
     }
@@ -240,6 +245,13 @@ impl Identity {
                 may.sort_dead_letters();
                 may.look_at(&Queue::all());
                 may.look_into_work();
+            }
+            Self::Kubernetes => {
+                may.publish(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, CHANGE_SCHEDULE]);
+                for bucket in [REQUESTS, SCHEDULES] {
+                    may.read(bucket);
+                    may.subscribe.push(format!("$KV.{bucket}.*"));
+                }
             }
             Self::Requester => {
                 may.publish(&[NEW_SCAN, CANCEL_SCAN, NEW_SCHEDULE, "secretscan.event.hook-skipped.*"]);

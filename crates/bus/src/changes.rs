@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::Subscriber;
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 
 use crate::bucket::{LIST_PAGE, LOOK_AGAIN, ask_for_page};
 use crate::topology::{AUDIT, AUDIT_SUBJECTS, EVENT_SUBJECTS, EVENTS};
@@ -46,6 +46,20 @@ impl Bus {
     pub async fn changes(&self, bucket: &str, filter: &str) -> Result<Changes, BusError> {
         let prefix = format!("$KV.{bucket}.");
         self.changes_of(format!("KV_{bucket}"), format!("{prefix}{filter}"), prefix, 1).await
+    }
+
+    /// The keys of a bucket, each time that one is written from now on. Only hints to read them: while the connection is lost,
+    /// they are too.
+    ///
+    /// # Errors
+    /// [`BusError`] when the server can't be asked.
+    pub async fn written(
+        &self,
+        bucket: &str,
+    ) -> Result<impl Stream<Item = String> + Unpin + use<>, BusError> {
+        let prefix = format!("$KV.{bucket}.");
+        let messages = self.hints(bucket, format!("{prefix}*")).await?;
+        Ok(messages.map(move |message| message.subject.strip_prefix(&prefix).unwrap_or_default().to_owned()))
     }
 
     /// What happened, as far as it is kept, from a place in the stream on: the payloads are those of `events.proto`.
@@ -94,6 +108,14 @@ impl Bus {
         self.changes_of(AUDIT.into(), AUDIT_SUBJECTS.into(), String::new(), from).await
     }
 
+    async fn hints(&self, bucket: &str, subject: String) -> Result<Subscriber, BusError> {
+        self.client.subscribe(subject).await.map_err(|source| BusError::Bucket {
+            bucket: bucket.to_owned(),
+            action: "following",
+            source: Box::new(source),
+        })
+    }
+
     async fn changes_of(
         &self,
         stream: String,
@@ -101,11 +123,7 @@ impl Bus {
         prefix: String,
         from: u64,
     ) -> Result<Changes, BusError> {
-        let hints = self.client.subscribe(subject.clone()).await.map_err(|source| BusError::Bucket {
-            bucket: stream.clone(),
-            action: "following",
-            source: Box::new(source),
-        })?;
+        let hints = self.hints(&stream, subject.clone()).await?;
         Ok(Changes { client: self.client.clone(), stream, subject, prefix, next: from.max(1), hints })
     }
 }

@@ -389,7 +389,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_panics_and_is_stable(text in "\\PC{0,60}") {
-            let policy = UriPolicy { allow_local: true, allow_http: true, allow_private_hosts: true };
+            let policy = UriPolicy::ANY;
             if let Ok(uri) = RepositoryUri::parse(&text, policy) {
                 let again = RepositoryUri::parse(uri.fetch(), policy).unwrap();
                 proptest::prop_assert_eq!(uri.name(), again.name());

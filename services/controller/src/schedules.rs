@@ -57,31 +57,7 @@ impl Controller {
         };
         let id = given.unwrap_or_else(|| made_id(delivery).to_string());
         let id = ScheduleId::parse(&id).map_err(refused)?;
-        let asked = Asked {
-            uri: &new.uri,
-            repository_id: &new.repository_id,
-            refs: &new.refs,
-            requester: &new.requester,
-        };
-        let target = self.check(&asked)?;
-        let plan = |repository: RepositoryId| -> Result<SchedulePlan, Refusal> {
-            Ok(SchedulePlan {
-                repository,
-                cron: new.cron.clone(),
-                time_zone: new.time_zone.clone(),
-                jitter_s: parse_jitter(&new.jitter).map_err(refused)?,
-                refs: new.refs.clone(),
-                on_unknown: of_enum::<v1::OnUnknown>("onUnknown", new.on_unknown)?.into(),
-                missed: of_enum::<v1::Missed>("missed", new.missed)?.into(),
-                requester: new.requester.clone(),
-            })
-        };
-        let uri = self.uri_of(target).await?;
-        let now = self.bus.server_time().await?;
-        // Before its repository becomes known: what is refused leaves nothing.
-        let plan = plan(secretscan_bus::repositories::repository_id(uri.name()))?;
-        let schedule = Schedule::new(id.clone(), plan, now).map_err(refused)?;
-        self.bus.know_repository(&uri).await?;
+        let schedule = self.planned(id.clone(), &new).await?;
         let known = self.bus.create_schedule(&schedule).await?;
         if known.plan != schedule.plan {
             let reason =
@@ -92,6 +68,30 @@ impl Controller {
         Ok(known)
     }
 
+    /// The schedule that is asked for, whose repository is known from then on. What is refused leaves nothing.
+    async fn planned(&self, id: ScheduleId, new: &v1::NewSchedule) -> Result<Schedule, Trouble> {
+        let asked = Asked {
+            uri: &new.uri,
+            repository_id: &new.repository_id,
+            refs: &new.refs,
+            requester: &new.requester,
+        };
+        let uri = self.uri_of(self.check(&asked)?).await?;
+        let plan = SchedulePlan {
+            repository: secretscan_bus::repositories::repository_id(uri.name()),
+            cron: new.cron.clone(),
+            time_zone: new.time_zone.clone(),
+            jitter_s: parse_jitter(&new.jitter).map_err(refused)?,
+            refs: new.refs.clone(),
+            on_unknown: of_enum::<v1::OnUnknown>("onUnknown", new.on_unknown)?.into(),
+            missed: of_enum::<v1::Missed>("missed", new.missed)?.into(),
+            requester: new.requester.clone(),
+        };
+        let schedule = Schedule::new(id, plan, self.bus.server_time().await?).map_err(refused)?;
+        self.bus.know_repository(&uri).await?;
+        Ok(schedule)
+    }
+
     async fn try_change_schedule(&self, delivery: &Delivery) -> Result<v1::Answer, Trouble> {
         self.check_size(delivery)?;
         let change: v1::ChangeSchedule =
@@ -100,7 +100,7 @@ impl Controller {
         let mut answer = v1::Answer { schedule_id: id.to_string(), ..v1::Answer::default() };
         let event = match of_enum::<ScheduleAction>("action", change.action)? {
             ScheduleAction::Unspecified => {
-                let actions = "PAUSE, RESUME, REMOVE or RUN_NOW, with SCHEDULE_ACTION_ before it";
+                let actions = "PAUSE, RESUME, REMOVE, RUN_NOW or REPLACE, with SCHEDULE_ACTION_ before it";
                 return Err(Refusal::from(format!("no action is given; give {actions}")).into());
             }
             ScheduleAction::Remove => None,
@@ -110,6 +110,9 @@ impl Controller {
                 let request = made_id(delivery);
                 answer.request_id = request.to_string();
                 Some(ScheduleEvent::RunNow { request })
+            }
+            ScheduleAction::Replace => {
+                Some(ScheduleEvent::Replace { plan: self.replacement(&id, &change).await? })
             }
         };
         let action = event.as_ref().map_or("Remove", ScheduleEvent::name);
@@ -123,6 +126,19 @@ impl Controller {
         }
         tracing::info!(schedule_id = %id, action, by = change.requester, "schedule changed");
         Ok(answer)
+    }
+
+    async fn replacement(
+        &self,
+        id: &ScheduleId,
+        change: &v1::ChangeSchedule,
+    ) -> Result<SchedulePlan, Trouble> {
+        let given = change.replacement.as_ref();
+        let new = given.ok_or_else(|| refused("no replacement is given"))?;
+        if self.bus.schedule(id).await?.is_none() {
+            return Err(refused(format!("there is no schedule {id}")).into());
+        }
+        Ok(self.planned(id.clone(), new).await?.plan)
     }
 
     /// The run of a schedule becomes a request.

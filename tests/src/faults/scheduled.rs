@@ -96,7 +96,7 @@ impl Detour<'_> {
 
 fn change(id: &ScheduleId, action: ScheduleAction) -> v1::ChangeSchedule {
     let requester = "detour".into();
-    v1::ChangeSchedule { schedule_id: id.to_string(), action: action.into(), requester }
+    v1::ChangeSchedule { schedule_id: id.to_string(), action: action.into(), requester, replacement: None }
 }
 
 /// A commit that no ref leads to yet.

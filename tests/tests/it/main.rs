@@ -14,6 +14,7 @@ mod hostile;
 mod hygiene;
 mod least_privilege;
 mod on_demand;
+mod operator;
 mod over_time;
 mod pushes;
 mod rescan;

@@ -123,6 +123,20 @@ async fn the_door_makes_schedules_and_operators_change_them() {
     assert_eq!(change(&system, &id, ScheduleAction::Resume).await.error, "");
     assert!(!of().await.unwrap().is_paused);
     assert_eq!(run_now(&system, &id).await.state, ScanState::Completed);
+    let replace = async |replacement: Option<v1::NewSchedule>| {
+        let action = ScheduleAction::Replace.into();
+        let change =
+            v1::ChangeSchedule { schedule_id: id.to_string(), action, replacement, ..Default::default() };
+        system.bus.change_schedule(&change).await.unwrap().error
+    };
+    assert!(replace(None).await.contains("no replacement is given"));
+    let mut later: v1::NewSchedule = serde_json::from_str(&other).unwrap();
+    later.time_zone = "Mars/Base".into();
+    assert!(replace(Some(later.clone())).await.contains("there is no time zone"));
+    later.time_zone = String::new();
+    assert_eq!(replace(Some(later)).await, "");
+    let replaced = of().await.unwrap();
+    assert_eq!((replaced.plan.cron.as_str(), replaced.plan.time_zone.as_str()), ("0 4 * * *", ""));
     assert!(change(&system, &id, ScheduleAction::Unspecified).await.error.contains("no action is given"));
     assert_eq!(change(&system, &id, ScheduleAction::Remove).await.error, "");
     assert_eq!(of().await, None);

@@ -175,6 +175,11 @@ pub enum ScheduleEvent {
         /// The request to make.
         request: RequestId,
     },
+    /// It is to be made of something else.
+    Replace {
+        /// Of what.
+        plan: SchedulePlan,
+    },
 }
 
 impl ScheduleEvent {
@@ -186,6 +191,7 @@ impl ScheduleEvent {
             Self::Pause => "Pause",
             Self::Resume => "Resume",
             Self::RunNow { .. } => "RunNow",
+            Self::Replace { .. } => "Replace",
         }
     }
 }
@@ -256,6 +262,18 @@ impl Schedule {
         last.into_iter().chain(is_waiting.then_some(ScheduleEffect::SetTimer)).collect()
     }
 
+    /// The same made of something else.
+    fn replaced(&self, plan: &SchedulePlan, now: Timestamp) -> Result<Self, CalendarError> {
+        let scans_the_same = |of: &SchedulePlan| (of.repository.clone(), of.refs.clone(), of.on_unknown);
+        let mut next = Self { plan: plan.clone(), ..self.clone() };
+        if scans_the_same(plan) != scans_the_same(&self.plan) {
+            // A run leaves out what the run before has seen, which was something else.
+            (next.last, next.asked) = (None, None);
+        }
+        next.due = next.due_after(now)?;
+        Ok(next)
+    }
+
     /// The run that is due comes.
     fn fire(&self, due: Due, now: Timestamp) -> Result<Step<Self, ScheduleEffect>, CalendarError> {
         let (is_missed, mut next) = (now.0.saturating_sub(due.at.0) > MISSED_AFTER_MS, self.clone());
@@ -310,6 +328,12 @@ pub fn step_schedule(
                 Step::change(next, vec![ScheduleEffect::Request(run)])
             }
         },
+        ScheduleEvent::Replace { plan } if schedule.plan == *plan => Step::stay(schedule.owed()),
+        ScheduleEvent::Replace { plan } => {
+            let next = schedule.replaced(plan, now)?;
+            let effects = next.owed();
+            Step::change(next, effects)
+        }
     })
 }
 
@@ -411,6 +435,32 @@ mod tests {
         let (second, effects) = fire(&first, 1, HOUR);
         let (paused, _) = step(&second, ScheduleEvent::Pause, HOUR + 1);
         assert_eq!(fire(&paused, 1, HOUR + 2), (paused, effects[..1].to_vec()));
+    }
+
+    #[test]
+    fn a_replacement_goes_on_counting_and_forgets_what_was_seen_only_of_something_else() {
+        let (second, _) = fire(&schedule(Missed::Once), 1, HOUR);
+        let replace = |plan: &SchedulePlan| ScheduleEvent::Replace { plan: plan.clone() };
+        let later = SchedulePlan { cron: "30 * * * *".into(), ..second.plan.clone() };
+        let (replaced, effects) = step(&second, replace(&later), HOUR + 1);
+        assert_eq!((replaced.next_run, at(&replaced), &replaced.last), (2, HOUR + HOUR / 2, &second.last));
+        assert_eq!(effects, both(&replaced));
+        assert_eq!(step(&replaced, replace(&later), HOUR + 2), (replaced.clone(), effects), "again");
+        let stale = vec![ScheduleEffect::Request(replaced.last.clone().unwrap()), ScheduleEffect::SetTimer];
+        assert_eq!(fire(&replaced, 2, HOUR + 3), (replaced.clone(), stale), "a timer from before");
+        for other in [
+            SchedulePlan { repository: "q".parse().unwrap(), ..later.clone() },
+            SchedulePlan { refs: vec!["refs/heads/main".into()], ..later.clone() },
+            SchedulePlan { on_unknown: OnUnknown::Alert, ..later.clone() },
+        ] {
+            let (other, effects) = step(&replaced, replace(&other), HOUR + 1);
+            assert_eq!((other.next_run, &other.last, effects), (2, &None, vec![ScheduleEffect::SetTimer]));
+        }
+        let (paused, _) = step(&second, ScheduleEvent::Pause, HOUR);
+        let (replaced, effects) = step(&paused, replace(&later), HOUR + 1);
+        assert_eq!((replaced.is_paused, effects), (true, both(&second)[..1].to_vec()));
+        let never = SchedulePlan { cron: "61 * * * *".into(), ..later };
+        assert!(step_schedule(&second, &replace(&never), Timestamp(HOUR)).is_err());
     }
 
     #[test]

@@ -18,7 +18,21 @@ fn event() -> impl Strategy<Value = ScheduleEvent> {
         1 => Just(ScheduleEvent::Pause),
         1 => Just(ScheduleEvent::Resume),
         1 => (0..3_u8).prop_map(|n| ScheduleEvent::RunNow { request: format!("q{n}").parse().unwrap() }),
+        1 => (0..30_u64).prop_map(|jitter_s| ScheduleEvent::Replace { plan: plan(jitter_s, Missed::Once) }),
     ]
+}
+
+fn plan(jitter_s: u64, missed: Missed) -> SchedulePlan {
+    SchedulePlan {
+        repository: "r".parse().unwrap(),
+        cron: "*/20 * * * * *".into(),
+        time_zone: String::new(),
+        jitter_s,
+        refs: vec![],
+        on_unknown: OnUnknown::Both,
+        missed,
+        requester: String::new(),
+    }
 }
 
 fn pattern() -> impl Strategy<Value = String> {
@@ -50,16 +64,7 @@ proptest! {
         skip in any::<bool>(),
         jitter_s in 0..30_u64,
     ) {
-        let plan = SchedulePlan {
-            repository: "r".parse().unwrap(),
-            cron: "*/20 * * * * *".into(),
-            time_zone: String::new(),
-            jitter_s,
-            refs: vec![],
-            on_unknown: OnUnknown::Both,
-            missed: if skip { Missed::Skip } else { Missed::Once },
-            requester: String::new(),
-        };
+        let plan = plan(jitter_s, if skip { Missed::Skip } else { Missed::Once });
         let mut now = START;
         let mut schedule = Schedule::new("s".parse().unwrap(), plan, Timestamp(now)).unwrap();
         // Of each request that was asked for, the run.

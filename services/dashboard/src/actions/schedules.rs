@@ -141,6 +141,7 @@ impl Actions<'_> {
                 schedule_id: id.to_string(),
                 action: change.message().into(),
                 requester: self.actor.name.clone(),
+                replacement: None,
             };
             accepted(self.app.bus.change_schedule(&message).await?)?;
             let before = if schedule.is_paused { "paused" } else { "active" };

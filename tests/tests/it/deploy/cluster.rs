@@ -13,12 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use secretscan_operator::KubernetesSettings;
 use secretscan_testkit::{Certificates, server_binary};
 use secretscan_tests::faults::binaries;
+use secretscan_tests::kubernetes::ApiServer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::checks::OF_KUBERNETES;
 use super::manifests::{Manifests, Workload, list};
 
 /// Addresses that containers listen on.
@@ -26,7 +29,7 @@ const LISTENED: [&str; 6] =
     ["0.0.0.0:4222", "0.0.0.0:6222", "0.0.0.0:8080", "0.0.0.0:8081", "0.0.0.0:8082", "0.0.0.0:8222"];
 
 /// The programs of the images, by the name of the image.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("secretscan-cli", "secretscan"),
     ("secretscan-controller", "secretscan-controller"),
     ("secretscan-scheduler", "secretscan-scheduler"),
@@ -35,6 +38,7 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("secretscan-webhook", "secretscan-webhook"),
     ("secretscan-notifier", "secretscan-notifier"),
     ("secretscan-dashboard", "secretscan-dashboard"),
+    ("secretscan-operator", "secretscan-operator"),
 ];
 
 /// The files of each Secret.
@@ -42,6 +46,7 @@ type Secrets = BTreeMap<String, BTreeMap<String, String>>;
 
 pub(super) struct Cluster {
     pub(super) manifests: Manifests,
+    pub(super) api_server: ApiServer,
     dir: TempDir,
     programs: BTreeMap<String, PathBuf>,
     secrets: Secrets,
@@ -80,7 +85,8 @@ impl Cluster {
                 (format!("nats-{number}.nats:6222"), address(server, "0.0.0.0:6222"))
             }),
         );
-        Self { manifests, dir, programs, secrets, servers, common }
+        let api_server = ApiServer::start().await.unwrap();
+        Self { manifests, api_server, dir, programs, secrets, servers, common }
     }
 
     /// Where clients reach NATS.
@@ -190,13 +196,25 @@ impl Cluster {
             let mut sources: Vec<&Value> = list(&volume["projected"]["sources"]).iter().collect();
             sources.push(volume);
             for source in sources {
-                if let Some(map) = source["configMap"]["name"].as_str() {
+                if let Some(map) = source["configMap"]["name"].as_str().filter(|map| *map != OF_KUBERNETES) {
                     for (name, text) in self.manifests.files(map).unwrap() {
                         fs::write(dir.join(name), translate.text(text)).unwrap();
                     }
                 }
                 self.mount_secret(&source["secret"], &dir);
+                self.mount_of_kubernetes(source, &dir);
             }
+        }
+    }
+
+    /// What the kubelet and Kubernetes make for the API server of the test.
+    fn mount_of_kubernetes(&self, source: &Value, dir: &Path) {
+        let KubernetesSettings { ca_file, token_file, .. } = self.api_server.settings();
+        if let Some(token) = source.get("serviceAccountToken") {
+            fs::copy(token_file, dir.join(token["path"].as_str().unwrap())).unwrap();
+        }
+        if source["configMap"]["name"] == OF_KUBERNETES {
+            fs::copy(ca_file, dir.join("ca.crt")).unwrap();
         }
     }
 

@@ -1,5 +1,5 @@
-//! Defects that the checks must see. Each is one change of the manifests of the overlay `keda` with monitoring, which has one of
-//! everything; the schemas of Kubernetes miss nearly all of them.
+//! Defects that the checks must see. Each is one change of the manifests of the overlay `keda` with monitoring and the operator, which
+//! has one of everything; the schemas of Kubernetes miss nearly all of them.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,14 @@ fn apply(manifests: &mut Manifests, (kind, name, pointer, value, _): &Defect) {
 }
 
 fn all_are_seen(defects: &[Defect]) {
-    let manifests = Manifests::of_monitored("keda");
+    let mut manifests = Manifests::of_monitored("keda");
+    // What it has besides production.
+    let known =
+        |object: &Value| manifests.find(object["kind"].as_str()?, object["metadata"]["name"].as_str()?);
+    let others =
+        Manifests::of_overlay("operator").objects.into_iter().filter(|object| known(object).is_none());
+    let others: Vec<Value> = others.collect();
+    manifests.objects.extend(others);
     for defect in defects {
         let mut changed = manifests.clone();
         apply(&mut changed, defect);
@@ -228,7 +235,7 @@ fn defects_of_network_policies_are_seen() {
             "services-to-nats",
             "/spec/egress",
             everywhere.clone(),
-            "only repo-agent and notifier",
+            "only repo-agent, notifier and operator",
         ),
         ("NetworkPolicy", "repo-agent-to-git-hosts", "/spec/egress", everywhere, "metadata of the cloud"),
         (
@@ -350,5 +357,43 @@ fn defects_of_objects_of_other_projects_are_seen() {
             Value::Null,
             "says nothing of what to do",
         ),
+    ]);
+}
+
+#[test]
+fn defects_of_rights_are_seen() {
+    let token = json!({ "serviceAccountToken": { "path": "token" } });
+    all_are_seen(&[
+        (
+            "Deployment",
+            "scheduler",
+            "POD/volumes/1/projected/sources/0",
+            token,
+            "only the operator has a token",
+        ),
+        (
+            "ClusterRole",
+            "secretscan-operator",
+            "/rules/0/verbs/0",
+            json!("get"),
+            "exactly what the operator does",
+        ),
+        (
+            "ClusterRole",
+            "secretscan-operator",
+            "/rules/0/resources/0",
+            json!("secrets"),
+            "exactly what the operator does",
+        ),
+        ("ClusterRole", "secretscan-edit", "/rules/0/apiGroups/0", json!(""), "what is not of secretscan"),
+        ("ClusterRole", "secretscan-edit", "/rules/0/verbs/0", json!("*"), "what is not of secretscan"),
+        (
+            "ClusterRoleBinding",
+            "secretscan-operator",
+            "/subjects/0/name",
+            json!("controller"),
+            "only the operator gets a role",
+        ),
+        ("ClusterRoleBinding", "secretscan-operator", "/kind", json!("RoleBinding"), "all namespaces"),
     ]);
 }

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 /// The kustomizations that somebody applies.
-pub(super) const OVERLAYS: [&str; 5] = ["single-node", "production", "existing-nats", "keda", "hpa"];
+pub(super) const OVERLAYS: [&str; 6] =
+    ["single-node", "production", "existing-nats", "keda", "hpa", "operator"];
 
 /// The objects of an overlay.
 #[derive(Clone)]

@@ -39,6 +39,7 @@ fn settings(manifests: &Manifests, workload: &Workload) -> (ServiceSettings, Nat
         "webhook" => of!(secretscan_webhook),
         "notifier" => of!(secretscan_notifier),
         "dashboard" => of!(secretscan_dashboard),
+        "operator" => of!(secretscan_operator),
         other => panic!("there is no service {other}"),
     }
 }
@@ -62,7 +63,12 @@ fn every_configuration_is_one_that_its_service_takes() {
     for overlay in OVERLAYS {
         let manifests = Manifests::of_overlay(overlay);
         let services: Vec<_> = manifests.workloads().into_iter().filter(Workload::is_a_service).collect();
-        assert_eq!(services.len(), if overlay == "single-node" { 4 } else { 7 }, "{overlay}");
+        let count = match overlay {
+            "single-node" => 4,
+            "operator" => 8,
+            _ => 7,
+        };
+        assert_eq!(services.len(), count, "{overlay}");
         for workload in services {
             let (service, nats) = settings(&manifests, &workload);
             let port = service.health_address.expect("probes need it").port();

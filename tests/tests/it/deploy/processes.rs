@@ -9,6 +9,7 @@ use secretscan_detect::HashKey;
 use secretscan_model::ScanState;
 use secretscan_proto::v1;
 use secretscan_testkit::{HttpRemote, eventually, generate};
+use secretscan_tests::kubernetes::Kind;
 use secretscan_tests::{DEADLINE, expected, keys};
 
 use super::cluster::{Cluster, Pod, get};
@@ -26,15 +27,24 @@ async fn a_single_node_scans() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_servers_with_tls_and_all_services_scan() {
-    scans("production").await;
+    // Production with the operator.
+    scans("operator").await;
 }
 
 async fn scans(overlay: &str) {
     let cluster = Cluster::new(overlay).await;
     let servers = cluster.start_servers();
     // As in a cluster, nobody waits for the Job.
-    let start =
-        |name: &str| cluster.start_first(name, if name == "controller" { &HOST_OF_THE_TEST } else { &[] });
+    let url = cluster.api_server.settings().url;
+    let api_server_of_the_test = [("SECRETSCAN_KUBERNETES__URL", url.as_str())];
+    let start = |name: &str| {
+        let more: &[_] = match name {
+            "controller" => &HOST_OF_THE_TEST,
+            "operator" => &api_server_of_the_test,
+            _ => &[],
+        };
+        cluster.start_first(name, more)
+    };
     let mut services = Vec::new();
     for workload in cluster.manifests.workloads().iter().filter(|workload| workload.is_a_service()) {
         services.push((workload.name, start(workload.name)));
@@ -50,6 +60,9 @@ async fn scans(overlay: &str) {
         .await;
     }
     scan(&cluster).await;
+    if services.iter().any(|(name, _)| *name == "operator") {
+        by_a_resource(&cluster).await;
+    }
     if services.iter().any(|(name, _)| *name == "dashboard") {
         front_doors_and_metrics(&services).await;
     }
@@ -97,6 +110,19 @@ async fn scan(cluster: &Cluster) {
     let forget = v1::ForgetCommits { repository_id, all: true, ..v1::ForgetCommits::default() };
     assert_eq!(bus.forget_commits(&forget).await.unwrap().error, "");
     completed(&bus, &v1::NewRepositoryScan { verify: true, ..request }).await;
+}
+
+/// The same front door as a resource of the cluster.
+async fn by_a_resource(cluster: &Cluster) {
+    let generated = generate(42, 30).unwrap();
+    let remote = HttpRemote::serve(&generated.repository.path()).await.unwrap();
+    let spec = serde_json::json!({ "uri": remote.url() });
+    cluster.api_server.apply(Kind::RepositoryScan, "by-a-resource", &spec);
+    eventually(DEADLINE, "the resource says that its request has ended", async || {
+        let object = cluster.api_server.get(Kind::RepositoryScan, "by-a-resource")?;
+        (object["status"]["state"] == "Completed").then_some(())
+    })
+    .await;
 }
 
 /// Asks for a scan and waits until it is done; gives the repository's id.

@@ -5,7 +5,10 @@ mod custom;
 mod network;
 mod pods;
 mod references;
+mod rights;
 mod values;
+
+pub(super) use references::OF_KUBERNETES;
 
 use super::manifests::Manifests;
 
@@ -30,5 +33,6 @@ pub(super) fn problems(manifests: &Manifests) -> Vec<String> {
     network::check(manifests, &mut problems);
     values::check(manifests, &mut problems);
     custom::check(manifests, &mut problems);
+    rights::check(manifests, &mut problems);
     problems.0
 }

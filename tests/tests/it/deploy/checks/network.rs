@@ -6,7 +6,7 @@ use super::Problems;
 use crate::deploy::manifests::{Manifests, Workload, list};
 
 /// Who may reach what is outside of the cluster.
-const OUTSIDE: [&str; 2] = ["repo-agent", "notifier"];
+const OUTSIDE: [&str; 3] = ["repo-agent", "notifier", "operator"];
 /// Whom anybody may reach.
 const FRONT_DOORS: [&str; 2] = ["webhook", "dashboard"];
 
@@ -66,7 +66,7 @@ fn to(manifests: &Manifests, name: &str, chosen: &[Workload], rule: &Value, prob
     for peer in list(&rule["to"]) {
         if let Some(block) = peer.get("ipBlock") {
             let may = chosen.iter().all(|workload| OUTSIDE.contains(&workload.name));
-            problems.unless(may, name, "only repo-agent and notifier leave the cluster");
+            problems.unless(may, name, "only repo-agent, notifier and operator leave the cluster");
             let metadata = json!("169.254.0.0/16");
             problems.unless(
                 block["cidr"] != "0.0.0.0/0" || list(&block["except"]).contains(&metadata),

@@ -9,7 +9,7 @@ use crate::deploy::manifests::{Manifests, Workload, list};
 
 /// The Secrets that `secretscan nats-config --kubernetes` makes for services, and those that people make: README.md has them.
 /// Each is for one workload.
-const SECRETS: [(&str, &str); 15] = [
+const SECRETS: [(&str, &str); 16] = [
     ("nats-accounts", "nats"),
     ("nats-setup", "setup"),
     ("nats-controller", "controller"),
@@ -19,6 +19,7 @@ const SECRETS: [(&str, &str); 15] = [
     ("nats-webhook", "webhook"),
     ("nats-notifier", "notifier"),
     ("nats-dashboard", "dashboard"),
+    ("nats-kubernetes", "operator"),
     ("fingerprint-key", "batch-agent"),
     ("dashboard-session", "dashboard"),
     ("nats-tls", "nats"),
@@ -26,6 +27,12 @@ const SECRETS: [(&str, &str); 15] = [
     ("webhook-secrets", "webhook"),
     ("notifier-secrets", "notifier"),
 ];
+
+/// What every namespace has: the certificates of those that vouch for the API server.
+pub(in crate::deploy) const OF_KUBERNETES: &str = "kube-root-ca.crt";
+/// Kinds that are in no namespace.
+const OF_THE_CLUSTER: [&str; 4] =
+    ["Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"];
 
 /// 0440: files are read by the group of the pod, and by nobody else.
 const FOR_THE_GROUP: u64 = 0o440;
@@ -35,7 +42,7 @@ pub(super) fn check(manifests: &Manifests, problems: &mut Problems) {
     for workload in manifests.workloads() {
         mounts(&workload, problems);
         for reference in config_maps(&workload) {
-            let is_there = manifests.find("ConfigMap", reference).is_some();
+            let is_there = manifests.find("ConfigMap", reference).is_some() || reference == OF_KUBERNETES;
             problems.unless(is_there, workload.name, format!("there is no ConfigMap {reference}"));
             used.insert(reference.to_owned());
         }
@@ -130,8 +137,8 @@ fn one_of_each(manifests: &Manifests, problems: &mut Problems) {
     for object in &manifests.objects {
         let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
         *counts.entry((kind.as_str(), name.as_str())).or_insert(0) += 1;
-        let is_in_namespace =
-            object["kind"] == "Namespace" || object["metadata"]["namespace"] == "secretscan";
+        let is_in_namespace = kind.as_str().is_some_and(|kind| OF_THE_CLUSTER.contains(&kind))
+            || object["metadata"]["namespace"] == "secretscan";
         problems.unless(
             is_in_namespace,
             name.as_str().unwrap_or_default(),
