@@ -13,7 +13,6 @@ use secretscan_bus::access::Identity;
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, NatsConfig};
 use secretscan_model::calendar::Calendar;
-use secretscan_model::lifecycle::request_of;
 use secretscan_model::{Schedule, ScheduleEvent, ScheduleId};
 use secretscan_proto::v1;
 use secretscan_testkit::{Random, TestServer};
@@ -246,7 +245,7 @@ async fn check(
         let schedule = bus.schedule(id).await?.context("a schedule is gone")?;
         let planned = planned(&schedule)?;
         for (run, at) in (1..schedule.next_run).zip(&planned) {
-            let request = request_of(id, run);
+            let request = schedule.request_of(run);
             let times = queued.remove(request.as_str()).unwrap_or_default();
             ensure!(times == 1, "run {run} of {id} was queued {times} times");
             let scan = bus.scan(&request).await?.with_context(|| format!("there is no request {request}"))?;

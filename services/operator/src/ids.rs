@@ -32,7 +32,7 @@ pub(crate) fn schedule_id(meta: &ObjectMeta) -> Result<ScheduleId, IdError> {
 /// The uid of the resource that a request, a schedule or a request of a schedule belongs to, if it is one of a cluster.
 pub(crate) fn uid_of(id: &str) -> Option<&str> {
     match id.strip_prefix(RUN_PREFIX) {
-        Some(run) => run.strip_prefix(PREFIX)?.rsplit_once('-').map(|(uid, _)| uid),
+        Some(run) => run.strip_prefix(PREFIX)?.rsplitn(3, '-').nth(2),
         None => id.strip_prefix(PREFIX),
     }
 }
@@ -49,8 +49,6 @@ pub(crate) fn requester(meta: &ObjectMeta) -> String {
 
 #[cfg(test)]
 mod tests {
-    use secretscan_model::lifecycle::request_of;
-
     use super::*;
 
     #[test]
@@ -60,10 +58,13 @@ mod tests {
         assert_eq!(uid_of(request_id(&meta).unwrap().as_str()), Some(uid));
         let schedule = schedule_id(&meta).unwrap();
         assert_eq!(uid_of(schedule.as_str()), Some(uid));
-        assert_eq!(uid_of(request_of(&schedule, 12).as_str()), Some(uid));
-        for other in
-            ["", "scheduled-nightly-3", "0f3b2c1d-1111-4222-8333-444455556666", "scheduled-kubernetes"]
-        {
+        assert_eq!(uid_of(&format!("{RUN_PREFIX}{schedule}-1764000000000-12")), Some(uid));
+        for other in [
+            "",
+            "scheduled-nightly-1764000000000-3",
+            "0f3b2c1d-1111-4222-8333-444455556666",
+            "scheduled-kubernetes",
+        ] {
             assert_eq!(uid_of(other), None, "{other}");
         }
         assert!(request_id(&ObjectMeta { uid: Some("a.b".into()), ..ObjectMeta::default() }).is_err());

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use secretscan_model::lifecycle::request_of;
 use secretscan_model::{RepositoryId, RepositoryScan, ScanState, Schedule, ScheduleId};
 use secretscan_proto::v1::{self, ScheduleAction};
 
@@ -46,7 +45,7 @@ impl Detour<'_> {
         let last = paused.next_run - 1;
         self.when_run(&id, |scan| scan.scheduled.as_ref().is_some_and(|run| run.run == last)).await?;
         for run in 1..=last {
-            let request = request_of(&id, run);
+            let request = paused.request_of(run);
             let scan = self.when(&request, |scan| scan.state.is_terminal()).await?;
             ensure!(scan.state == ScanState::Completed, "run {run}: {:?}", scan.state);
         }
@@ -82,8 +81,9 @@ impl Detour<'_> {
         is_wanted: impl Fn(&RepositoryScan) -> bool,
     ) -> anyhow::Result<()> {
         loop {
-            for run in 1..self.standing(id).await?.next_run {
-                if let Ok(Some(scan)) = self.bus.scan(&request_of(id, run)).await
+            let schedule = self.standing(id).await?;
+            for run in 1..schedule.next_run {
+                if let Ok(Some(scan)) = self.bus.scan(&schedule.request_of(run)).await
                     && is_wanted(&scan)
                 {
                     return Ok(());

@@ -23,7 +23,7 @@ pub use scan::{
 };
 pub use schedule::{
     Due, Missed, OnUnknown, RUN_PREFIX, Run, Schedule, ScheduleEffect, ScheduleEvent, SchedulePlan,
-    ScheduledRun, request_of, step_schedule,
+    ScheduledRun, step_schedule,
 };
 pub use standing::{
     FindingState, Look, MAX_MOVES, Move, Place, Sight, Standing, Survey, Whereabouts, survey, whereabouts,

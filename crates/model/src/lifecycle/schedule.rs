@@ -205,11 +205,6 @@ pub enum ScheduleEffect {
     SetTimer,
 }
 
-/// The request that a run makes: the same whoever makes it, however often.
-pub fn request_of(schedule: &ScheduleId, run: u64) -> RequestId {
-    RequestId::parse(&format!("{RUN_PREFIX}{schedule}-{run}")).expect("a schedule id is short enough")
-}
-
 /// What the ids of the requests of schedules begin with. Nobody else may take one of those.
 pub const RUN_PREFIX: &str = "scheduled-";
 
@@ -234,6 +229,12 @@ impl Schedule {
             Some(_) => Ok(schedule),
             None => Err(CalendarError::Never { found: schedule.plan.cron }),
         }
+    }
+
+    /// The request that a run makes: the same whoever makes it, however often. A schedule that was removed and made again makes others.
+    pub fn request_of(&self, run: u64) -> RequestId {
+        let id = format!("{RUN_PREFIX}{}-{}-{run}", self.id, self.created.0);
+        RequestId::parse(&id).expect("a schedule id is short enough")
     }
 
     /// When the next run is, if the one before was planned for then.
@@ -278,7 +279,7 @@ impl Schedule {
     fn fire(&self, due: Due, now: Timestamp) -> Result<Step<Self, ScheduleEffect>, CalendarError> {
         let (is_missed, mut next) = (now.0.saturating_sub(due.at.0) > MISSED_AFTER_MS, self.clone());
         let is_made = !is_missed || self.plan.missed == Missed::Once;
-        let request = is_made.then(|| request_of(&self.id, self.next_run));
+        let request = is_made.then(|| self.request_of(self.next_run));
         next.last = Some(self.run(self.next_run, request, now));
         next.next_run += 1;
         // One run stands for all that were missed.
@@ -385,11 +386,13 @@ mod tests {
         assert_eq!(effects, both(&second));
         assert_eq!((second.next_run, at(&second)), (2, 2 * HOUR));
         let run = second.last.clone().unwrap();
-        assert_eq!((run.number, run.request.unwrap().as_str()), (1, "scheduled-s-1"));
+        assert_eq!((run.number, run.request.unwrap().as_str()), (1, "scheduled-s-0-1"));
+        let again = Schedule { created: Timestamp(HOUR), ..first.clone() };
+        assert_eq!(again.request_of(1).as_str(), "scheduled-s-3600000-1", "removed, and made again");
         assert_eq!(fire(&second, 1, HOUR + 25_000), (second.clone(), effects.clone()));
         assert_eq!(step(&second, ScheduleEvent::Recover, HOUR + 25_000), (second.clone(), effects));
         let (third, _) = fire(&second, 2, 2 * HOUR);
-        assert_eq!(third.last.clone().unwrap().previous, Some(request_of(&third.id, 1)));
+        assert_eq!(third.last.clone().unwrap().previous, Some(third.request_of(1)));
         assert_eq!(fire(&third, 1, 2 * HOUR), (third.clone(), both(&third)), "long past");
     }
 

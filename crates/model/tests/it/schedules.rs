@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use secretscan_model::calendar::Calendar;
-use secretscan_model::lifecycle::{ScheduleEffect, SchedulePlan, request_of, step_schedule};
+use secretscan_model::lifecycle::{ScheduleEffect, SchedulePlan, step_schedule};
 use secretscan_model::{Missed, OnUnknown, RequestId, Schedule, ScheduleEvent, Timestamp};
 
 /// In the year that has every kind of change.
@@ -86,7 +86,7 @@ proptest! {
                         prop_assert!(!is_timer_set, "what is due is asked for before the next timer is set");
                         let request = run.request.unwrap();
                         if run.number > 0 {
-                            prop_assert_eq!(&request, &request_of(&schedule.id, run.number));
+                            prop_assert_eq!(&request, &schedule.request_of(run.number));
                         }
                         prop_assert_ne!(Some(&request), run.previous.as_ref());
                         prop_assert_eq!(*asked.entry(request).or_insert(run.number), run.number);
