@@ -1,6 +1,8 @@
 //! The built program on repositories made with Git in temporary directories: exit codes, standard output and error.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "it/migration.rs"]
+mod migration;
 mod support;
 
 use std::fs;

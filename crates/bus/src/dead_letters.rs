@@ -49,10 +49,10 @@ impl DeadLetter {
     /// How to try it again; `None` when its bytes say nothing that could be asked for.
     pub fn retry(&self) -> Option<Retry> {
         if self.origin == CANCEL_SCAN {
-            return secretscan_proto::decode(&self.body).ok().map(Retry::Cancel);
+            return secretscan_proto::decode_strictly(&self.body).ok().map(Retry::Cancel);
         }
         if self.origin == NEW_SCAN {
-            let request: v1::NewRepositoryScan = secretscan_proto::decode(&self.body).ok()?;
+            let request: v1::NewRepositoryScan = secretscan_proto::decode_strictly(&self.body).ok()?;
             // The id belongs to the request that has failed.
             return Some(Retry::Scan(Box::new(v1::NewRepositoryScan {
                 request_id: String::new(),

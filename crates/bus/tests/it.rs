@@ -450,7 +450,7 @@ async fn the_door_answers_and_dead_letters_are_kept() {
     let worker = bus.work(Queue::NewScans, 1, &stop, |delivery| {
         let door = &door;
         async move {
-            let error = delivery.decode::<v1::NewRepositoryScan>().unwrap_err().to_string();
+            let error = delivery.decode_strictly::<v1::NewRepositoryScan>().unwrap_err().to_string();
             door.answer(&delivery, v1::Answer { error: error.clone(), ..v1::Answer::default() }).await;
             Verdict::Reject(error)
         }
