@@ -1,15 +1,22 @@
 //! One trace from the message that asks for a scan to its last finding, across all services, as a collector gets it.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use async_nats::HeaderMap;
+use data_encoding::HEXLOWER;
 use secretscan_bus::access::Identity;
-use secretscan_model::ScanState;
+use secretscan_model::{RequestId, ScanState};
+use secretscan_testkit::service::ServiceProcess;
 use secretscan_testkit::{TestServer, eventually, generate};
 use secretscan_tests::collector::{Collector, Span};
+use secretscan_tests::faults::binaries;
 use secretscan_tests::processes::{NO_TASKS, Programs};
 use secretscan_tests::{DEADLINE, System, Users};
 use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 const SERVICES: [&str; 4] = ["controller", "scheduler", "repo-agent", "batch-agent"];
 
@@ -32,6 +39,7 @@ async fn a_scan_is_one_trace_through_all_services() {
         services.push(programs.start(&system, service, settings).await.unwrap());
     }
     let repositories = [generate(77, 120).unwrap(), generate(78, 60).unwrap()];
+    let for_the_api = generate(79, 40).unwrap();
 
     // As `nats pub` sends it; and as a program does that is part of a trace.
     let client = system.client(Identity::Requester).await.unwrap();
@@ -46,6 +54,8 @@ async fn a_scan_is_one_trace_through_all_services() {
         client.flush().await.unwrap();
         assert_eq!(system.ended(&id.parse().unwrap()).await.state, ScanState::Completed);
     }
+    let asked = asked_by_the_api(&system, &endpoint, &for_the_api.repository.path()).await;
+    assert_eq!(system.ended(&asked).await.state, ScanState::Completed);
     // What is in hand is sent when a service stops.
     let mut logs = HashMap::new();
     for (name, service) in SERVICES.into_iter().zip(services) {
@@ -55,7 +65,7 @@ async fn a_scan_is_one_trace_through_all_services() {
     }
     let spans = eventually(DEADLINE, "the spans have arrived", async || {
         let spans = collector.spans();
-        (traces(&spans).len() >= 2).then_some(spans)
+        (traces(&spans).len() >= 3).then_some(spans)
     })
     .await;
 
@@ -63,14 +73,55 @@ async fn a_scan_is_one_trace_through_all_services() {
     let called = &traces[TRACE];
     let roots: Vec<&Span> = called.iter().filter(|span| span.parent.as_deref() == Some(CALLER)).collect();
     assert_eq!(roots.len(), 1, "{roots:?}");
-    is_whole(called, Some(CALLER));
-    let alone =
-        traces.iter().find(|(id, trace)| **id != TRACE && trace.iter().any(|span| span.name == "scan"));
-    is_whole(alone.expect("a trace of its own").1, None);
+    let door = ("secretscan-controller", "process controller-new");
+    is_whole(called, Some(CALLER), door);
+    let begins_with = |first: (&str, &str)| {
+        let is_first = |span: &Span| span.parent.is_none() && (&*span.service, &*span.name) == first;
+        traces.values().find(|trace| trace.iter().any(is_first)).expect("a trace of its own")
+    };
+    is_whole(begins_with(door), None, door);
+    let api = ("secretscan-dashboard", "POST /api/v1/requests");
+    is_whole(begins_with(api), None, api);
     // A line of a log leads to its trace.
     let line = logs["batch-agent"].lines().find(|line| line.contains("scanned")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert!(traces.contains_key(line["openTelemetry"]["traceId"].as_str().unwrap()), "{line}");
+}
+
+/// By a dashboard as a process of its own, which is stopped then.
+async fn asked_by_the_api(system: &System, endpoint: &str, repository: &Path) -> RequestId {
+    let program =
+        tokio::task::spawn_blocking(|| binaries::program("secretscan-dashboard").unwrap()).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let listen = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let (token, config) = ("letmein-letmein", dir.path().join("dashboard.toml"));
+    let hash = HEXLOWER.encode(&Sha256::digest(token));
+    let text = format!(
+        "[dashboard]\nlisten = '{listen}'\nindex_dir = {:?}\n[[auth.tokens]]\nname = 'ada'\nrole = 'admin'\nsha256 = '{hash}'\n",
+        dir.path()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut variables = system.variables(Identity::Dashboard);
+    variables.push(("SECRETSCAN_CONFIG".into(), config.to_str().unwrap().into()));
+    variables.push(("SECRETSCAN_SERVICE__OTLP_ENDPOINT".into(), endpoint.into()));
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, value.as_str())).collect();
+    let dashboard =
+        ServiceProcess::start(program.to_str().unwrap(), &system.server, &variables).await.unwrap();
+    let body = json!({ "uri": repository }).to_string();
+    let request = format!(
+        "POST /api/v1/requests HTTP/1.1\r\nHost: {listen}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(&listen).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let id = answer.split_once("\"requestId\":\"").unwrap_or_else(|| panic!("{answer}")).1;
+    let id = id.split('"').next().unwrap().parse().unwrap();
+    let (status, log) = dashboard.finish().await.unwrap();
+    assert_eq!(status.code(), Some(0), "{log}");
+    id
 }
 
 fn traces(spans: &[Span]) -> HashMap<String, Vec<Span>> {
@@ -82,19 +133,17 @@ fn traces(spans: &[Span]) -> HashMap<String, Vec<Span>> {
 }
 
 /// Every span hangs on another one of the trace, but for the first; and all services took part, in the order of their work.
-fn is_whole(trace: &[Span], caller: Option<&str>) {
+fn is_whole(trace: &[Span], caller: Option<&str>, first_is: (&str, &str)) {
     let by_id: HashMap<&str, &Span> = trace.iter().map(|span| (span.id.as_str(), span)).collect();
     let first: Vec<&Span> = trace.iter().filter(|span| span.parent.as_deref() == caller).collect();
     assert_eq!(first.len(), 1, "{first:?}");
-    assert_eq!(
-        (first[0].service.as_str(), first[0].name.as_str()),
-        ("secretscan-controller", "process controller-new")
-    );
+    assert_eq!((first[0].service.as_str(), first[0].name.as_str()), first_is);
     for span in trace.iter().filter(|span| span.parent.as_deref() != caller) {
         assert!(by_id.contains_key(span.parent.as_deref().unwrap()), "the parent of {span:?} is missing");
     }
     let services: HashSet<&str> = trace.iter().map(|span| span.service.as_str()).collect();
-    assert_eq!(services.len(), SERVICES.len(), "{services:?}");
+    let by_the_api = usize::from(first_is.0 == "secretscan-dashboard");
+    assert_eq!(services.len(), SERVICES.len() + by_the_api, "{services:?}");
     // From the findings back to the request: which services it went through.
     let recorded = trace.iter().find(|span| span.name == "record_findings").expect("findings were recorded");
     let mut way = vec![recorded.service.as_str()];
@@ -106,6 +155,9 @@ fn is_whole(trace: &[Span], caller: Option<&str>) {
         }
         at = parent;
     }
-    let expected = ["batch-agent", "scheduler", "controller", "repo-agent", "scheduler", "controller"];
-    assert_eq!(way, expected.map(|service| format!("secretscan-{service}")));
+    let expected =
+        ["batch-agent", "scheduler", "controller", "repo-agent", "scheduler", "controller", "dashboard"];
+    let expected = &expected[..expected.len() - 1 + by_the_api];
+    let expected: Vec<String> = expected.iter().map(|service| format!("secretscan-{service}")).collect();
+    assert_eq!(way, expected);
 }
