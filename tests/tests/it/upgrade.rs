@@ -6,7 +6,7 @@ use secretscan_testkit::{TestServer, eventually, generate};
 use secretscan_tests::processes::{NO_TASKS, Programs};
 use secretscan_tests::{DEADLINE, System, Users, expected, keys};
 
-const SERVICES: [&str; 4] = ["controller", "scheduler", "repo-agent", "batch-agent"];
+const SERVICES: [&str; 6] = ["controller", "scheduler", "repo-agent", "batch-agent", "webhook", "notifier"];
 /// Many small pieces of work, so that each service has something in hand when it goes.
 const PIECES: [(&str, &str); 2] =
     [("SECRETSCAN_BATCHES__MAX_COMMITS", "4"), ("SECRETSCAN_BATCHES__MAX_OPEN", "6")];
@@ -17,15 +17,27 @@ async fn services_are_replaced_one_by_one_during_a_scan() {
     let server = TestServer::start_with(users.server_config().unwrap()).await.unwrap();
     let system = System::start_on(server, users, NO_TASKS, Box::new(|_, _| {})).await.unwrap();
     let programs = Programs::build().await.unwrap();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "0123456789".repeat(4)).unwrap();
+    let source = [
+        ("SECRETSCAN_WEBHOOK__LISTEN", "127.0.0.1:0"),
+        ("SECRETSCAN_SOURCES__GITHUB__KIND", "github"),
+        ("SECRETSCAN_SOURCES__GITHUB__SECRET_FILE", secret.path().to_str().unwrap()),
+        ("SECRETSCAN_SOURCES__GITHUB__BASE_URL", "https://github.example/"),
+    ];
     let start = async |service: &str| {
-        let settings = if service == "repo-agent" { &PIECES[..] } else { &[] };
+        let settings = match service {
+            "repo-agent" => &PIECES[..],
+            "webhook" => &source[..],
+            _ => &[],
+        };
         programs.start(&system, service, settings).await.unwrap()
     };
     let mut running = Vec::new();
     for service in SERVICES {
         running.push((service, start(service).await));
     }
-    let generated = generate(91, 400).unwrap();
+    let generated = generate(91, 600).unwrap();
     let path = generated.repository.path();
     let (id, repository) = system.request(path.to_str().unwrap()).await.unwrap();
 
