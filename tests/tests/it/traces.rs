@@ -8,9 +8,10 @@ use data_encoding::HEXLOWER;
 use secretscan_bus::access::Identity;
 use secretscan_model::{RequestId, ScanState};
 use secretscan_testkit::service::ServiceProcess;
-use secretscan_testkit::{TestServer, eventually, generate};
+use secretscan_testkit::{GeneratedRepository, TestServer, eventually, generate};
 use secretscan_tests::collector::{Collector, Span};
 use secretscan_tests::faults::binaries;
+use secretscan_tests::forge::{Told, serve, webhook_config};
 use secretscan_tests::processes::{NO_TASKS, Programs};
 use secretscan_tests::{DEADLINE, System, Users};
 use serde_json::json;
@@ -34,8 +35,17 @@ async fn a_scan_is_one_trace_through_all_services() {
     let settings =
         [("SECRETSCAN_SERVICE__OTLP_ENDPOINT", endpoint.as_str()), ("SECRETSCAN_BATCHES__MAX_COMMITS", "50")];
     let mut services = Vec::new();
+    let policy = [
+        settings[0],
+        ("SECRETSCAN_POLICY__ALLOW_HTTP", "true"),
+        ("SECRETSCAN_POLICY__ALLOW_PRIVATE_HOSTS", "true"),
+    ];
     for service in SERVICES {
-        let settings = if service == "repo-agent" { &settings[..] } else { &settings[..1] };
+        let settings = match service {
+            "repo-agent" => &settings[..],
+            "controller" => &policy[..],
+            _ => &settings[..1],
+        };
         services.push(programs.start(&system, service, settings).await.unwrap());
     }
     let repositories = [generate(77, 120).unwrap(), generate(78, 60).unwrap()];
@@ -56,6 +66,8 @@ async fn a_scan_is_one_trace_through_all_services() {
     }
     let asked = asked_by_the_api(&system, &endpoint, &for_the_api.repository.path()).await;
     assert_eq!(system.ended(&asked).await.state, ScanState::Completed);
+    let pushed = told_by_a_webhook(&system, &programs, &endpoint, &generate(80, 40).unwrap()).await;
+    assert_eq!(system.ended(&pushed).await.state, ScanState::Completed);
     // What is in hand is sent when a service stops.
     let mut logs = HashMap::new();
     for (name, service) in SERVICES.into_iter().zip(services) {
@@ -65,7 +77,7 @@ async fn a_scan_is_one_trace_through_all_services() {
     }
     let spans = eventually(DEADLINE, "the spans have arrived", async || {
         let spans = collector.spans();
-        (traces(&spans).len() >= 3).then_some(spans)
+        (traces(&spans).len() >= 4).then_some(spans)
     })
     .await;
 
@@ -82,6 +94,8 @@ async fn a_scan_is_one_trace_through_all_services() {
     is_whole(begins_with(door), None, door);
     let api = ("secretscan-dashboard", "POST /api/v1/requests");
     is_whole(begins_with(api), None, api);
+    let webhook = ("secretscan-webhook", "POST /hooks/");
+    is_whole(begins_with(webhook), None, webhook);
     // A line of a log leads to its trace.
     let line = logs["batch-agent"].lines().find(|line| line.contains("scanned")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -124,6 +138,39 @@ async fn asked_by_the_api(system: &System, endpoint: &str, repository: &Path) ->
     id
 }
 
+/// By a webhook as a process of its own, which is stopped then; gives the request that the push makes.
+async fn told_by_a_webhook(
+    system: &System,
+    programs: &Programs,
+    endpoint: &str,
+    generated: &GeneratedRepository,
+) -> RequestId {
+    let dir = tempfile::tempdir().unwrap();
+    let host = serve(&dir.path().join("host"), &generated.repository.path()).await.unwrap();
+    let listen = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let text = webhook_config(dir.path(), &host).unwrap().replace("127.0.0.1:0'", &format!("{listen}'"));
+    let config = dir.path().join("webhook.toml");
+    std::fs::write(&config, text).unwrap();
+    let settings =
+        [("SECRETSCAN_SERVICE__OTLP_ENDPOINT", endpoint), ("SECRETSCAN_CONFIG", config.to_str().unwrap())];
+    let webhook = programs.start(system, "webhook", &settings).await.unwrap();
+    let git = |arguments: &[&str]| {
+        String::from_utf8(generated.repository.git(arguments).unwrap()).unwrap().trim().to_owned()
+    };
+    let (name, after) = (git(&["symbolic-ref", "HEAD"]), git(&["rev-parse", "HEAD"]));
+    let told = Told { url: &host.url(), name: &name, before: "", after: &after, delivery: "one" };
+    assert_eq!(told.deliver(listen).await.unwrap(), 202);
+    let id = eventually(DEADLINE, "the push is scanned", async || {
+        let scans = system.bus.scans().await.ok()?;
+        scans.into_iter().find(|scan| !scan.pushes.is_empty() && scan.state.is_terminal())
+    })
+    .await
+    .id;
+    let (status, log) = webhook.finish().await.unwrap();
+    assert_eq!(status.code(), Some(0), "{log}");
+    id
+}
+
 fn traces(spans: &[Span]) -> HashMap<String, Vec<Span>> {
     let mut traces: HashMap<String, Vec<Span>> = HashMap::new();
     for span in spans {
@@ -142,8 +189,8 @@ fn is_whole(trace: &[Span], caller: Option<&str>, first_is: (&str, &str)) {
         assert!(by_id.contains_key(span.parent.as_deref().unwrap()), "the parent of {span:?} is missing");
     }
     let services: HashSet<&str> = trace.iter().map(|span| span.service.as_str()).collect();
-    let by_the_api = usize::from(first_is.0 == "secretscan-dashboard");
-    assert_eq!(services.len(), SERVICES.len() + by_the_api, "{services:?}");
+    let by_another = usize::from(first_is.0 != "secretscan-controller");
+    assert_eq!(services.len(), SERVICES.len() + by_another, "{services:?}");
     // From the findings back to the request: which services it went through.
     let recorded = trace.iter().find(|span| span.name == "record_findings").expect("findings were recorded");
     let mut way = vec![recorded.service.as_str()];
@@ -155,9 +202,8 @@ fn is_whole(trace: &[Span], caller: Option<&str>, first_is: (&str, &str)) {
         }
         at = parent;
     }
-    let expected =
-        ["batch-agent", "scheduler", "controller", "repo-agent", "scheduler", "controller", "dashboard"];
-    let expected = &expected[..expected.len() - 1 + by_the_api];
-    let expected: Vec<String> = expected.iter().map(|service| format!("secretscan-{service}")).collect();
+    let expected = ["batch-agent", "scheduler", "controller", "repo-agent", "scheduler", "controller"];
+    let mut expected = expected.map(|service| format!("secretscan-{service}")).to_vec();
+    expected.extend((by_another == 1).then(|| first_is.0.to_owned()));
     assert_eq!(way, expected);
 }
