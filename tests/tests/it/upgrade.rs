@@ -9,7 +9,7 @@ use secretscan_tests::{DEADLINE, System, Users, expected, keys};
 const SERVICES: [&str; 6] = ["controller", "scheduler", "repo-agent", "batch-agent", "webhook", "notifier"];
 /// Many small pieces of work, so that each service has something in hand when it goes.
 const PIECES: [(&str, &str); 2] =
-    [("SECRETSCAN_BATCHES__MAX_COMMITS", "4"), ("SECRETSCAN_BATCHES__MAX_OPEN", "6")];
+    [("SECRETSCAN_BATCHES__MAX_COMMITS", "6"), ("SECRETSCAN_BATCHES__MAX_OPEN", "6")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn services_are_replaced_one_by_one_during_a_scan() {
@@ -55,6 +55,7 @@ async fn services_are_replaced_one_by_one_during_a_scan() {
         let scan = system.bus.scan(&id).await.unwrap().unwrap();
         replaced += usize::from(!scan.state.is_terminal());
     }
+    println!("{} batches had ended when all were replaced", ended_batches(&system, &id).await);
     assert_eq!(replaced, SERVICES.len(), "the scan ended before all were replaced");
 
     let scan = system.ended(&id).await;
