@@ -58,6 +58,7 @@ pub async fn run(bus: Bus, stop: Stop) {
         scheduler.dispatch(&stop),
         schedules::keep(&scheduler.bus, &stop),
     );
+    scheduler.give_back().await;
 }
 
 /// What is to be handed out: the same for scans and batches but for the record behind it.
@@ -183,6 +184,16 @@ impl Scheduler {
                 }
                 Err(Unreadable(reason)) => self.settle(&delivery, Verdict::Reject(reason)).await,
             }
+        }
+    }
+
+    /// What waits here is another scheduler's at once, not after its ack deadline.
+    async fn give_back(&self) {
+        for pool in [&self.scans, &self.batches] {
+            let line = std::mem::replace(&mut *pool.line(), Line::new(false));
+            let again = Verdict::RetryAfter(Duration::from_millis(1));
+            let given = line.works().map(|waiting| self.settle(&waiting.delivery, again.clone()));
+            futures::future::join_all(given).await;
         }
     }
 
