@@ -76,11 +76,8 @@ impl ConnectionArguments {
         identity: Identity,
         work: impl AsyncFnOnce(&Bus) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let bus = Bus::open(&self.config(identity)).await.map_err(unreachable)?;
-            work(&bus).await
-        })
+        let config = self.config(identity);
+        with_connection(Bus::open(&config), work)
     }
 
     /// The same where there may be no system yet.
@@ -89,11 +86,8 @@ impl ConnectionArguments {
         identity: Identity,
         work: impl AsyncFnOnce(&Bus) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let bus = Bus::attach(&self.config(identity)).await.map_err(unreachable)?;
-            work(&bus).await
-        })
+        let config = self.config(identity);
+        with_connection(Bus::attach(&config), work)
     }
 
     fn url(&self) -> String {
@@ -151,6 +145,17 @@ impl ConnectionArguments {
             ..NatsConfig::default()
         }
     }
+}
+
+fn with_connection<T>(
+    connecting: impl Future<Output = Result<Bus, BusError>>,
+    work: impl AsyncFnOnce(&Bus) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let bus = connecting.await.map_err(unreachable)?;
+        work(&bus).await
+    })
 }
 
 fn unreachable(error: BusError) -> Failure {

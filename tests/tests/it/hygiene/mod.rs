@@ -27,13 +27,11 @@ use secretscan_testkit::service::ServiceProcess;
 use secretscan_testkit::{Certificates, HttpRemote, TestServer, eventually};
 use secretscan_tests::collector::Collector;
 use secretscan_tests::faults::binaries;
-use secretscan_tests::{DEADLINE, Size, System, Users, files_below};
+use secretscan_tests::processes::NO_TASKS;
+use secretscan_tests::{DEADLINE, System, Users, files_below};
 use serde_json::json;
 use tls::TlsFront;
 use tokio::task::JoinHandle;
-
-/// The services are processes of their own.
-const NONE: Size = Size { controllers: 0, schedulers: 0, repo_agents: 0, batch_agents: 0, batch_commits: 0 };
 
 /// The processes: all services.
 const PROCESSES: [&str; 5] = ["controller", "scheduler", "repo-agent", "batch-agent", "notifier"];
@@ -149,7 +147,7 @@ impl Stage {
         let everything = json!({ "debug": true, "trace": true, "trace_verbose": true, "logtime": true });
         server.extend(everything.as_object().cloned().unwrap());
         let server = TestServer::start_with(server).await.unwrap();
-        let system = System::start_on(server, users, NONE, Box::new(|_, _| {})).await.unwrap();
+        let system = System::start_on(server, users, NO_TASKS, Box::new(|_, _| {})).await.unwrap();
         let (messages, listening) = listen(&system).await;
         let dir = system.dir().to_owned();
         let programs = tempfile::tempdir().unwrap();
