@@ -24,6 +24,10 @@ const UNREACHABLE: &str = "http://127.0.0.1:1/nobody/repository";
 const MISSING: &str = "/nowhere/repository";
 /// A repository is cancelled so often at most: each time some of it may have been scanned.
 const MAX_CANCELLED: u32 = 8;
+/// Scanned again so often at most, until a process has crashed at each of these points.
+const MAX_RESCANS: u32 = 6;
+const POINTS_OF_RESCANS: [&str; 4] =
+    ["ledger.forgotten", "scan.ChooseRules.written", "ledger.admitted-again", "ledger.moved"];
 /// How long to wait for batches before the agents are looked at.
 const LOOK_AFTER: Duration = Duration::from_millis(500);
 /// How often a record is looked at.
@@ -195,19 +199,43 @@ impl Detour<'_> {
 
 impl Detour<'_> {
     /// One whose ledger says that it was scanned with rules that nobody knows; some of it is forgotten, the rest scanned
-    /// again with all rules, and then what was forgotten.
+    /// again with all rules, and then what was forgotten. All of it until a process has crashed at each point of that: one
+    /// that crashes at another point may take a write along.
     pub(super) async fn with_other_rules(
         &mut self,
         target: &Target,
         version: &str,
+        fleet: &Fleet,
     ) -> anyhow::Result<RepositoryId> {
         let [rescan, scan] = target.requests.as_slice() else { anyhow::bail!("two requests complete") };
+        let mut repository = self.rescanned_once(target, version, rescan).await?;
+        for round in 1..MAX_RESCANS {
+            let left = fleet.fail_points_left();
+            if !left.iter().any(|point| POINTS_OF_RESCANS.contains(&point.as_str())) {
+                break;
+            }
+            self.forget(repository.as_str(), Vec::new()).await;
+            let again = self.id(&format!("rescan-{round}"))?;
+            repository = self.rescanned_once(target, version, &again).await?;
+        }
+        let answer = self.ask(scan, &target.uri()).await?;
+        ensure!(answer.error.is_empty(), "refused: {}", answer.error);
+        Ok(repository)
+    }
+
+    /// Puts the commits into the ledger as scanned with other rules, has some forgotten, and the rest scanned again.
+    async fn rescanned_once(
+        &self,
+        target: &Target,
+        version: &str,
+        request: &RequestId,
+    ) -> anyhow::Result<RepositoryId> {
         let policy = UriPolicy { allow_local: true, allow_http: false, allow_private_hosts: false };
         let uri = RepositoryUri::parse(&target.uri(), policy)?;
         let commits: Vec<CommitId> = (target.generated.repository.commits_and_parents()?.iter())
             .map(|(id, _)| id.parse())
             .collect::<Result<_, _>>()?;
-        let batch: BatchKey = format!("{}.before", self.id("before")?).parse()?;
+        let batch: BatchKey = format!("{request}-before.before").parse()?;
         let repository = patiently(async || {
             let repository = self.bus.know_repository(&uri).await?;
             let ledger = self.bus.ledger(&repository);
@@ -222,17 +250,15 @@ impl Detour<'_> {
         while patiently(async || self.bus.rule_set(version).await).await.is_none() {
             wait(LOOK).await;
         }
-        let request = v1::NewRepositoryScan {
-            request_id: rescan.to_string(),
+        let new = v1::NewRepositoryScan {
+            request_id: request.to_string(),
             uri: target.uri(),
             rescan: version.to_owned(),
             ..v1::NewRepositoryScan::default()
         };
-        let answer = answered(&mut 0, async || self.bus.request_scan(&request).await).await?;
+        let answer = answered(&mut 0, async || self.bus.request_scan(&new).await).await?;
         ensure!(answer.error.is_empty(), "refused: {}", answer.error);
-        self.when(rescan, |scan| scan.state.is_terminal()).await?;
-        let answer = self.ask(scan, &target.uri()).await?;
-        ensure!(answer.error.is_empty(), "refused: {}", answer.error);
+        self.when(request, |scan| scan.state.is_terminal()).await?;
         Ok(repository)
     }
 }

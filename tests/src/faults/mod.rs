@@ -265,7 +265,7 @@ impl Stage {
             with_batches.with_batches(&self.cancelled, &self.fleet),
             self.host.tell(&self.bus, &self.pushed, self.fleet.webhooks(), options.duration.mul_f64(0.8)),
             by_schedule.schedule(&self.scheduled, &self.fleet),
-            again.with_other_rules(&self.outdated, &version),
+            again.with_other_rules(&self.outdated, &version, &self.fleet),
         )?;
         repositories.extend([cancelled, pushed, scheduled, outdated]);
         let detours = without.iter().chain([&with_batches, &refused, &by_schedule, &again]);
