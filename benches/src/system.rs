@@ -98,6 +98,12 @@ impl System {
         Ok(())
     }
 
+    /// The processes of a service.
+    pub fn pids(&self, identity: Identity) -> Vec<u32> {
+        let of_it = self.services.iter().filter(|(service, _)| *service == identity);
+        of_it.filter_map(|(_, child)| child.id()).collect()
+    }
+
     /// The file that a service logs to.
     pub fn log(&self, identity: Identity) -> PathBuf {
         self.dir.path().join(format!("{}.log", identity.name()))
@@ -170,11 +176,17 @@ impl System {
         Ok(streams.iter().map(|stream| stream.state.last_sequence).sum())
     }
 
-    /// Stops the services, then the server.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        for (_, child) in &mut self.services {
+    /// Kills the services; the server goes on.
+    pub async fn kill_services(&mut self) -> anyhow::Result<()> {
+        for (_, mut child) in self.services.drain(..) {
             child.kill().await?;
         }
+        Ok(())
+    }
+
+    /// Stops the services, then the server.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.kill_services().await?;
         Ok(self.server.stop().await?)
     }
 }

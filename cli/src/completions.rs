@@ -8,6 +8,9 @@ use crate::{Cli, output};
 
 /// Print a completion script for a shell
 #[derive(clap::Args)]
+#[command(
+    after_help = "Example: secretscan completions bash > ~/.local/share/bash-completion/completions/secretscan"
+)]
 pub struct Arguments {
     /// The shell
     shell: Shell,

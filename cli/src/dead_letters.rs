@@ -16,6 +16,7 @@ use crate::output;
 
 /// Show what could not be done, try it again, or forget it
 #[derive(clap::Args)]
+#[command(after_help = "Example: secretscan dead-letters list")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,

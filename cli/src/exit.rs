@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-/// The exit codes, for the help text.
-pub const HELP: &str = "Exit codes: 0 nothing found, 1 secrets found, 2 error";
-
 /// How a command ended that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

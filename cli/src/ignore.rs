@@ -21,7 +21,7 @@ pub struct IgnoreArguments {
     ignore_file: Vec<PathBuf>,
 
     /// Report findings even if an ignore file of the repository lists them
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     no_ignore_files: bool,
 }
 

@@ -52,6 +52,7 @@ mod scan;
 mod schedule;
 #[cfg(feature = "remote")]
 mod setup;
+mod start;
 #[cfg(feature = "remote")]
 mod top;
 #[cfg(feature = "local")]
@@ -65,18 +66,27 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::exit::Outcome;
 
 /// Finds secrets in Git histories, staged changes, directories and standard input
 #[derive(Parser)]
-#[command(name = "secretscan", version, disable_help_subcommand = true, after_help = exit::HELP)]
+#[command(name = "secretscan", version, disable_help_flag = true, after_help = HELP)]
 struct Cli {
+    /// Print help
+    // Both names print what fits a screen; `help COMMAND` and the manual pages have all.
+    #[arg(short, long, global = true, action = ArgAction::HelpShort, display_order = 1_000)]
+    help: Option<bool>,
+
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
+
+const HELP: &str = "secretscan help COMMAND has more than its --help.\n\
+    Exit codes: 0 nothing found, 1 secrets found, 2 error\n\n\
+    Example: secretscan scan";
 
 #[derive(Subcommand)]
 enum Command {
@@ -122,7 +132,10 @@ enum Command {
 fn main() -> ExitCode {
     // Secrets are in memory: no core dump shows them, nor one of a child. Where that can't be had, it is as it was.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    let result = Cli::try_parse().map_err(anyhow::Error::from).and_then(|cli| run(cli.command));
+    let result = Cli::try_parse().map_err(anyhow::Error::from).and_then(|cli| match cli.command {
+        Some(command) => run(command),
+        None => start::run(),
+    });
     if let Err(error) = &result {
         failure::print(error);
     }
@@ -168,5 +181,29 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Lines of a terminal that is not small.
+    const SCREEN: usize = 45;
+
+    fn check(command: &mut clap::Command) {
+        let help = command.render_help().to_string();
+        assert!(help.contains("Example"), "no example: {help}");
+        assert!(help.lines().count() <= SCREEN, "{} lines: {help}", help.lines().count());
+        command.get_subcommands_mut().filter(|command| command.get_name() != "help").for_each(check);
+    }
+
+    #[test]
+    fn help_of_every_command_fits_a_screen_and_has_an_example() {
+        let mut command = Cli::command();
+        command.build();
+        check(&mut command);
     }
 }

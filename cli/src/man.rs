@@ -12,6 +12,7 @@ use crate::{Cli, output};
 
 /// Write manual pages in roff
 #[derive(clap::Args)]
+#[command(after_help = "Example: secretscan man --output ~/.local/share/man/man1 && man secretscan-scan")]
 pub struct Arguments {
     /// Write a page for the command and for every subcommand into this directory [default: print the main page]
     #[arg(long, value_name = "DIR")]

@@ -31,7 +31,7 @@ pub struct ReportArguments {
     more: Vec<MoreArgument>,
 
     /// The template of the format template, in Jinja's syntax: it gets what the JSON report has
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     template: Option<PathBuf>,
 
     /// Report only what this earlier report does not have: one in JSON, of this command or of gitleaks

@@ -27,6 +27,7 @@ pub struct Arguments {
 #[derive(clap::Subcommand)]
 enum Command {
     /// List the rules: id, severity, confidence, description
+    #[command(after_help = "Example: secretscan rules list | grep aws")]
     List {
         /// A rule file in gitleaks' TOML syntax [default: the built-in rules]
         #[arg(long, value_name = "FILE")]
@@ -118,7 +119,7 @@ pub struct RuleArguments {
     rules: Option<PathBuf>,
 
     /// Use the built-in rules even if the repository has a rule file, which may exclude anything
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     builtin_rules: bool,
 
     /// Report only what rules of at least this confidence find
@@ -130,7 +131,7 @@ pub struct RuleArguments {
     only: Vec<String>,
 
     /// Do not use the rule with this id; may be repeated
-    #[arg(long = "disable-rule", value_name = "ID")]
+    #[arg(long = "disable-rule", value_name = "ID", hide_short_help = true)]
     without: Vec<String>,
 }
 

@@ -28,12 +28,20 @@ const MAX_BLOB_BYTES: u64 = 1 << 30;
 /// Contents of so many bytes are held in memory together, and as much by each child process.
 const MAX_MEMORY_BYTES: u64 = 4 << 30;
 
+const HELP: &str = "More options: secretscan help scan\n\
+    Exit codes: 0 nothing found, 1 secrets found, 2 error\n\n\
+    Examples:\n  \
+    secretscan scan                                  the whole history of this repository\n  \
+    secretscan scan --staged                         what the next commit would bring\n  \
+    secretscan scan --report sarif=scan.sarif ~/code/shop\n  \
+    git diff | secretscan scan --stdin";
+
 /// Scan a repository's history, staged changes, a directory or standard input
 ///
 /// Without a mode the whole history of the repository is scanned, every ref of it. Nothing leaves this machine,
 /// unless --verify asks for it.
 #[derive(clap::Args)]
-#[command(after_help = crate::exit::HELP)]
+#[command(after_help = HELP)]
 pub struct Arguments {
     /// The repository, or any path inside it [default: the current directory]
     #[arg(conflicts_with_all = ["stdin", "directory"])]
@@ -53,7 +61,7 @@ pub struct Arguments {
     redact: Option<u8>,
 
     /// Show the secrets in the report, as --redact=0 does
-    #[arg(long, conflicts_with = "redact")]
+    #[arg(long, conflicts_with = "redact", hide_short_help = true)]
     no_redact: bool,
 
     #[command(flatten)]
@@ -63,7 +71,7 @@ pub struct Arguments {
     ignore: IgnoreArguments,
 
     /// Report secrets even on lines with the comment secretscan:allow or gitleaks:allow
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     ignore_inline_allow: bool,
 
     #[cfg(feature = "verify")]
@@ -71,15 +79,15 @@ pub struct Arguments {
     verify: verify::VerifyArguments,
 
     /// Decode text that is encoded so many times; 0 decodes nothing
-    #[arg(long, value_name = "N", default_value_t = Depth::default().decode)]
+    #[arg(long, hide_short_help = true, value_name = "N", default_value_t = Depth::default().decode)]
     max_decode_depth: u8,
 
     /// Open archives in archives so deep; 0 opens none
-    #[arg(long, value_name = "N", default_value_t = Depth::default().archive)]
+    #[arg(long, hide_short_help = true, value_name = "N", default_value_t = Depth::default().archive)]
     max_archive_depth: u8,
 
     /// How many threads scan [default: one for each processor]
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide_short_help = true, value_name = "N")]
     threads: Option<NonZeroUsize>,
 }
 

@@ -26,16 +26,61 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub struct Round {
     /// From the request until all is scanned.
     pub cold: Duration,
-    /// The same after one commit was pushed, and the fetch of that.
-    pushed: (Duration, Duration),
-    /// The same when nothing has changed.
-    no_news: (Duration, Duration),
+    /// After one commit was pushed, each time; after the first scan, all branches are looked at for its findings.
+    pushed: Vec<Again>,
+    /// When nothing has changed.
+    no_news: Again,
     /// What each process has used, after the cold scan.
     usages: Vec<(String, Usage)>,
     /// Contents scanned in the cold scan, in bytes.
     bytes: u64,
     /// Of the cold scan.
     pub spans: Vec<Span>,
+}
+
+/// A later request for the same repository.
+struct Again {
+    /// From the request until its end.
+    time: Duration,
+    /// The fetch in it.
+    fetch: Duration,
+    /// What took the longest, in order of time.
+    spans: Vec<Span>,
+}
+
+/// So many commits are pushed, one after the other.
+const PUSHES: usize = 5;
+/// Shorter spans are not shown.
+const SHOWN: Duration = Duration::from_millis(3);
+
+impl Again {
+    fn new(time: Duration, all: &[Span], seen: usize) -> Self {
+        let mut spans: Vec<Span> = all[seen..].to_vec();
+        spans.sort_by_key(|span| span.times.0);
+        let fetch = spans.iter().find(|span| span.name == "fetch").map(length).unwrap_or_default();
+        Self { time, fetch, spans }
+    }
+
+    fn rest(&self) -> Duration {
+        self.time.saturating_sub(self.fetch)
+    }
+
+    fn show(&self, what: &str) {
+        let rest = self.rest();
+        println!(
+            "\n{what}: {} ms, of which the fetch {} ms, the rest {} ms",
+            ms(self.time),
+            ms(self.fetch),
+            ms(rest)
+        );
+        let first = self.spans.first().map_or(0, |span| span.times.0);
+        println!("\n| {what} | begins | takes |\n| --- | --- | --- |");
+        for span in self.spans.iter().filter(|span| length(span) >= SHOWN) {
+            let (service, begins) =
+                (span.service.trim_start_matches("secretscan-"), (span.times.0 - first) / 1_000_000);
+            println!("| {service}: {} | {begins} ms | {} ms |", span.name, ms(length(span)));
+        }
+    }
 }
 
 impl Round {
@@ -84,11 +129,13 @@ impl Round {
         let bytes = batches.iter().map(scanned).sum();
         let spans = spans_of(&collector).await;
 
-        push(repository)?;
-        let (pushed, _) = request(&bus, uri).await?;
-        let pushed = (pushed, fetch(&spans_of(&collector).await));
-        let (no_news, _) = request(&bus, uri).await?;
-        let no_news = (no_news, fetch(&spans_of(&collector).await));
+        let mut seen = spans.len();
+        let mut pushed = Vec::new();
+        for number in 0..PUSHES {
+            push(repository, number)?;
+            pushed.push(again(&bus, uri, &collector, &mut seen).await?);
+        }
+        let no_news = again(&bus, uri, &collector, &mut seen).await?;
         system.stop().await?;
         Ok(Self { cold, pushed, no_news, usages, bytes, spans })
     }
@@ -101,10 +148,6 @@ impl Round {
             commits as f64 / seconds,
             bytes / seconds
         );
-        for (what, (all, fetch)) in [("one pushed commit", self.pushed), ("no news", self.no_news)] {
-            let rest = all.saturating_sub(fetch);
-            println!("{what}: {} ms, of which the fetch {} ms, the rest {} ms", ms(all), ms(fetch), ms(rest));
-        }
         println!("\n| process | CPU | memory at the peak |\n| --- | --- | --- |");
         for (name, usage) in &self.usages {
             println!("| {name} | {:.2} s | {:.0} MB |", usage.cpu.as_secs_f64(), usage.peak as f64 / 1e6);
@@ -124,6 +167,12 @@ impl Round {
                 length.as_secs_f64()
             );
         }
+        let rests: Vec<String> = self.pushed.iter().map(|again| ms(again.rest()).to_string()).collect();
+        println!("\n{PUSHES} pushes of one commit, without the fetch: {} ms", rests.join(", "));
+        if let Some(last) = self.pushed.last() {
+            last.show("the last pushed commit");
+        }
+        self.no_news.show("no news");
     }
 }
 
@@ -140,12 +189,6 @@ fn ms(time: Duration) -> u128 {
 
 fn length(span: &Span) -> Duration {
     Duration::from_nanos(span.times.1.saturating_sub(span.times.0))
-}
-
-/// How long the last fetch took.
-fn fetch(spans: &[Span]) -> Duration {
-    let last = spans.iter().filter(|span| span.name == "fetch").max_by_key(|span| span.times.0);
-    last.map(length).unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "nothing says that all agents, or all spans, are there")]
@@ -179,14 +222,25 @@ async fn request(bus: &Bus, uri: &str) -> anyhow::Result<(Duration, RepositorySc
     Ok((time, scan))
 }
 
+async fn again(bus: &Bus, uri: &str, collector: &Collector, seen: &mut usize) -> anyhow::Result<Again> {
+    let (time, _) = request(bus, uri).await?;
+    let spans = spans_of(collector).await;
+    let again = Again::new(time, &spans, *seen);
+    *seen = spans.len();
+    Ok(again)
+}
+
 /// A commit that adds a file, on the branch of HEAD.
-fn push(repository: &Path) -> anyhow::Result<()> {
+fn push(repository: &Path, number: usize) -> anyhow::Result<()> {
     let file = repository.join("pushed");
-    std::fs::write(&file, "nothing to see\n")?;
+    std::fs::write(&file, format!("nothing to see in {number}\n"))?;
     let blob = git(repository, &["hash-object", "-w", "pushed"])?;
     std::fs::remove_file(&file)?;
     git(repository, &["read-tree", "HEAD"])?;
-    git(repository, &["update-index", "--add", "--cacheinfo", &format!("100644,{blob},pushed.txt")])?;
+    git(
+        repository,
+        &["update-index", "--add", "--cacheinfo", &format!("100644,{blob},pushed-{number}.txt")],
+    )?;
     let tree = git(repository, &["write-tree"])?;
     let commit = git(repository, &["commit-tree", &tree, "-p", "HEAD", "-m", "pushed"])?;
     git(repository, &["update-ref", "HEAD", &commit]).map(drop)

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use secretscan_bus::access::Identity;
 use secretscan_bus::agents::Presence;
-use secretscan_bus::queue::{Delivery, Settled, Verdict};
+use secretscan_bus::queue::{ANOTHER_AGENT, Delivery, Settled, Verdict};
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Stop, chain, v1};
 use secretscan_model::lifecycle::Listing;
-use secretscan_model::{Claim, RequestId, Role, ScanEvent};
+use secretscan_model::{Claim, Priority, RequestId, Role, ScanEvent};
 use tokio::task::JoinSet;
 
 use secretscan_benches::system::System;
@@ -64,7 +64,10 @@ impl StandIn {
             Ok(id) => id,
             Err(reason) => return Verdict::Reject(reason).into(),
         };
-        let held = self.presence.hold(id.to_string(), false).await;
+        let Some(slot) = self.presence.slot(Priority::OnDemand) else {
+            return Verdict::RetryAfter(ANOTHER_AGENT).into();
+        };
+        let held = self.presence.hold(id.to_string(), slot, false).await;
         let verdict = match self.take(&id).await {
             Ok(()) => Verdict::Done,
             Err(error) => {

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use futures::StreamExt;
-use secretscan_model::{Agent, AgentId, Claim, Role};
-use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use secretscan_model::{Agent, AgentId, Claim, Priority, Role};
+use tokio::sync::{
+    Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore,
+};
 
 use crate::{Bus, BusError, Stop, chain, now};
 
@@ -16,13 +18,22 @@ pub struct Presence {
     agent: Mutex<Agent>,
     changed: Notify,
     turns: Arc<RwLock<()>>,
+    slots: Arc<Semaphore>,
 }
+
+/// What an agent takes beyond its slots, at most: urgent work, which would else wait for the end of long work.
+const EXPRESS: u64 = 1;
+
+/// A slot of an agent, or the place beside them that only urgent work gets.
+pub struct Slot(#[expect(dead_code, reason = "held until dropped")] Option<OwnedSemaphorePermit>);
 
 /// Work that an agent holds, as its presence shows. Dropped when the work ends.
 pub struct Held {
     presence: Arc<Presence>,
     what: String,
     turn: Option<Turn>,
+    #[expect(dead_code, reason = "held until dropped")]
+    slot: Slot,
 }
 
 /// Beside others, or alone.
@@ -55,7 +66,29 @@ impl Presence {
             started: now,
             seen: now,
         };
-        Arc::new(Self { bus, agent: Mutex::new(agent), changed: Notify::new(), turns: Arc::default() })
+        Arc::new(Self {
+            bus,
+            agent: Mutex::new(agent),
+            changed: Notify::new(),
+            turns: Arc::default(),
+            slots: Arc::new(Semaphore::new(slots as usize)),
+        })
+    }
+
+    /// How many messages the agent works on at once: one for each slot, and one that is urgent.
+    pub fn workers(&self) -> usize {
+        self.agent().slots as usize + EXPRESS as usize
+    }
+
+    /// A slot for work of this urgency; `None` when all are taken: the work is another agent's then. What is urgent needs
+    /// none.
+    pub fn slot(&self, priority: Priority) -> Option<Slot> {
+        match priority {
+            Priority::Reactive => Some(Slot(None)),
+            Priority::OnDemand | Priority::Scheduled => {
+                self.slots.clone().try_acquire_owned().ok().map(|permit| Slot(Some(permit)))
+            }
+        }
     }
 
     fn agent(&self) -> std::sync::MutexGuard<'_, Agent> {
@@ -75,10 +108,10 @@ impl Presence {
     /// Shows that the agent works on something, until the result is dropped. What is to be alone waits until the agent has
     /// nothing else in hand, and nothing else begins beside it: so work that ends its agents ends no other work with its
     /// last attempt, and no work is lost in all its attempts to the company that it was in.
-    pub async fn hold(self: &Arc<Self>, what: String, is_alone: bool) -> Held {
+    pub async fn hold(self: &Arc<Self>, what: String, slot: Slot, is_alone: bool) -> Held {
         self.agent().holds.push(what.clone());
         self.changed.notify_one();
-        let mut held = Held { presence: self.clone(), what, turn: None };
+        let mut held = Held { presence: self.clone(), what, turn: None, slot };
         let turns = self.turns.clone();
         held.turn = Some(match is_alone {
             true => Turn::Alone(turns.write_owned().await),
@@ -171,6 +204,12 @@ impl AgentsView {
         let agents = self.agents();
         let of_role = agents.values().filter(|(agent, _)| agent.role == role);
         of_role.map(|(agent, _)| u64::from(agent.slots)).sum()
+    }
+
+    /// What all agents of a role take beyond their slots of urgent work.
+    pub fn express(&self, role: Role) -> u64 {
+        let agents = self.agents();
+        agents.values().filter(|(agent, _)| agent.role == role).count() as u64 * EXPRESS
     }
 
     fn agents(&self) -> MutexGuard<'_, HashMap<String, (Agent, Instant)>> {

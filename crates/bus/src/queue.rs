@@ -69,6 +69,10 @@ pub(crate) const ORIGIN_HEADER: &str = "Secretscan-Origin-Subject";
 /// How long work rests after an error that may go by.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// What an agent without a free slot was given is brought again after this time, to another: it has taken it with the worker
+/// that it has for urgent work.
+pub const ANOTHER_AGENT: Duration = Duration::from_millis(50);
+
 /// A pull that goes on waits this long for a message at a time.
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// While a pull that goes on waits, the server says this often that it is there.
@@ -168,6 +172,19 @@ impl Delivery {
     async fn progress(&self) {
         if let Err(error) = self.message.ack_with(AckKind::Progress).await {
             tracing::warn!(subject = %self.message.subject, %error, "can't extend the ack deadline");
+        }
+    }
+}
+
+/// What the server has sent to a pull is here after so long.
+const STILL_COMES: Duration = Duration::from_millis(50);
+
+/// Gives back what was delivered to a pull that nobody reads on, which would come to another only after its ack deadline.
+async fn give_back<E>(messages: impl Stream<Item = Result<Message, E>>) {
+    let mut messages = std::pin::pin!(messages);
+    while let Ok(Some(Ok(message))) = tokio::time::timeout(STILL_COMES, messages.next()).await {
+        if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
+            tracing::warn!(subject = %message.subject, %error, "can't give it back; it comes after its ack deadline");
         }
     }
 }
@@ -319,11 +336,7 @@ impl Bus {
     {
         let mut consumer = None;
         while !stop.is_cancelled() {
-            let pulled = tokio::select! {
-                pulled = self.pull_one(queue, &mut consumer) => pulled,
-                () = stop.cancelled() => return,
-            };
-            match pulled {
+            match self.pull_one(queue, &mut consumer, stop).await {
                 Ok(Some(delivery)) => self.handle(queue, Arc::new(delivery), handler).await,
                 // Nothing came; a consumer that somebody deleted does not say so, it is looked up again.
                 Ok(None) => consumer = None,
@@ -339,22 +352,24 @@ impl Bus {
         &self,
         queue: Queue,
         consumer: &mut Option<PullConsumer>,
+        stop: &Stop,
     ) -> Result<Option<Delivery>, BusError> {
-        let consumer = match consumer {
-            Some(consumer) => consumer,
-            None => consumer.insert(self.consumer(queue).await?),
-        };
         let pull = |source| BusError::Pull { consumer: queue.consumer(), source };
         let mut connections = self.connections.clone();
         connections.mark_unchanged();
-        // Without heartbeats: after the first of them async-nats 0.51 sleeps through the message that follows it.
-        let mut messages = consumer
-            .batch()
-            .max_messages(1)
-            .expires(self.sign_of_life_every())
-            .messages()
-            .await
-            .map_err(|source| pull(Box::new(source)))?;
+        let asked = async {
+            let consumer = match consumer {
+                Some(consumer) => consumer,
+                None => consumer.insert(self.consumer(queue).await?),
+            };
+            // Without heartbeats: after the first of them async-nats 0.51 sleeps through the message that follows it.
+            let batch = consumer.batch().max_messages(1).expires(self.sign_of_life_every());
+            batch.messages().await.map_err(|source| pull(Box::new(source)))
+        };
+        let mut messages = tokio::select! {
+            messages = asked => messages?,
+            () = stop.cancelled() => return Ok(None),
+        };
         tokio::select! {
             biased;
             message = messages.next() => match message {
@@ -363,6 +378,10 @@ impl Bus {
             },
             // The server has forgotten a pull of an earlier connection.
             _ = connections.changed() => Ok(None),
+            () = stop.cancelled() => {
+                give_back(messages).await;
+                Ok(None)
+            }
         }
     }
 
@@ -441,8 +460,9 @@ impl Bus {
         futures::stream::unfold(None, move |mut messages| async move {
             loop {
                 let next = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
                     next = self.next_of(queue, ahead, &mut messages) => next,
-                    () = stop.cancelled() => return None,
                 };
                 match next {
                     Ok(delivery) => return Some((delivery, messages)),
@@ -452,6 +472,10 @@ impl Bus {
                     }
                 }
             }
+            if let Some(messages) = messages {
+                give_back(messages).await;
+            }
+            None
         })
     }
 

@@ -3,7 +3,8 @@
 //! An archive is a plain tar of `manifest`, `batch.idx` and `batch.pack`. The pack holds the batch's commits and the
 //! blobs that they introduce, and no trees: what a tree says (which blob stands at which path) the manifest says
 //! already, for the introductions only. With trees the reader would need those of the parents as well to tell what is
-//! new, and trees are most of the objects of many histories.
+//! new, and trees are most of the objects of many histories. A repository that fits one batch goes with its pack as it is: the
+//! reader passes over the rest.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::File;
@@ -21,7 +22,7 @@ use crate::history::CommitEntry;
 use crate::introductions::{Asked, Introduced, Introduction};
 use crate::manifest::Manifest;
 use crate::objects::{NO_FILE, ObjectStore, too_large};
-use crate::pack::{Pack, blob_sizes, write_pack};
+use crate::pack::{BlobSize, Pack, blob_sizes, only_pack, write_pack};
 use crate::repository::open;
 use crate::tips::Tips;
 use crate::trees::Trees;
@@ -42,13 +43,16 @@ pub struct BatchLimits {
     pub max_commits: usize,
     /// At most this many bytes in the distinct blobs, inflated; a single commit with more is a batch of its own.
     pub max_bytes: u64,
+    /// The same for the bytes that the repository stores for them, compressed, deltas as deltas: about what the pack takes,
+    /// and what it costs to scan it.
+    pub max_stored_bytes: u64,
     /// A blob with more bytes than this stays out of the pack and is reported as not scanned.
     pub max_blob_bytes: u64,
 }
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { max_commits: 2000, max_bytes: 512 << 20, max_blob_bytes: 1 << 30 }
+        Self { max_commits: 20_000, max_bytes: 4 << 30, max_stored_bytes: 64 << 20, max_blob_bytes: 1 << 30 }
     }
 }
 
@@ -114,11 +118,23 @@ impl<'a> BatchCutter<'a> {
         Ok(())
     }
 
+    /// The pack of a repository that fits one batch: it has little besides, and making one takes longer than to take it along.
+    fn pack_as_it_is(&self, content: &Content) -> Option<Pack> {
+        let (pack, objects) = only_pack(&self.contents.git_dir)?;
+        let wanted = content.blobs.len() + content.manifest.commits.len();
+        let bytes = pack.pack.metadata().ok()?.len();
+        let is_most = 2 * wanted >= objects && bytes / 2 <= self.contents.limits.max_stored_bytes;
+        is_most.then_some(pack)
+    }
+
     fn archive(&self, mut content: Content) -> Result<CutBatch, GitError> {
         self.look_at_tips(&mut content.manifest)?;
         let dir = tempfile::tempdir_in(&self.scratch)
             .map_err(GitError::io("make a temporary directory in", &self.scratch))?;
-        let pack = content.write_pack(&self.contents.git_dir, dir.path(), &self.contents.children)?;
+        let pack = match self.pack_as_it_is(&content) {
+            Some(pack) => pack,
+            None => content.write_pack(&self.contents.git_dir, dir.path(), &self.contents.children)?,
+        };
         let archive = NamedTempFile::new_in(&self.scratch)
             .map_err(GitError::io("make a temporary file in", &self.scratch))?;
         write_archive(archive.as_file(), &content.manifest.encode(), &pack)
@@ -194,7 +210,7 @@ pub(crate) struct Contents<'a> {
     next: usize,
     ahead: VecDeque<Ahead>,
     /// The sizes of the blobs of the commits ahead; see [`blob_sizes`].
-    sizes: HashMap<BlobId, Option<u64>>,
+    sizes: HashMap<BlobId, Option<BlobSize>>,
 }
 
 /// A commit read ahead.
@@ -247,19 +263,19 @@ impl<'a> Contents<'a> {
         Ok(())
     }
 
-    /// The distinct blobs that the commit ahead would add, and their bytes.
-    fn additions(&self, introduced: &[Introduction], packed: &HashSet<BlobId>) -> (Vec<BlobId>, u64) {
+    /// The distinct blobs that the commit ahead would add, and their size together.
+    fn additions(&self, introduced: &[Introduction], packed: &HashSet<BlobId>) -> (Vec<BlobId>, BlobSize) {
         let mut seen = HashSet::new();
-        let mut bytes = 0_u64;
+        let mut sum = BlobSize::default();
         let is_added = |blob: &BlobId| {
             let size = self.sizes.get(blob).copied().flatten();
-            let fits = size.is_some_and(|size| size <= self.limits.max_blob_bytes);
-            let is_added = fits && !packed.contains(blob) && seen.insert(*blob);
-            bytes = bytes.saturating_add(if is_added { size.unwrap_or(0) } else { 0 });
-            is_added
+            let size = size.filter(|size| size.inflated <= self.limits.max_blob_bytes);
+            let added = size.filter(|_| !packed.contains(blob) && seen.insert(*blob));
+            sum = sum.plus(added.unwrap_or_default());
+            added.is_some()
         };
         let added = introduced.iter().map(|i| i.blob).filter(is_added).collect();
-        (added, bytes)
+        (added, sum)
     }
 
     /// Why a blob stays out of the pack, if it does.
@@ -268,7 +284,7 @@ impl<'a> Contents<'a> {
         match self.sizes.get(blob) {
             None => Some("the repository does not have this content (partial clone)".to_owned()),
             Some(None) => Some(NO_FILE.to_owned()),
-            Some(Some(size)) if *size > limit => Some(too_large(*size, limit)),
+            Some(Some(size)) if size.inflated > limit => Some(too_large(size.inflated, limit)),
             Some(Some(_)) => None,
         }
     }
@@ -277,19 +293,22 @@ impl<'a> Contents<'a> {
         let mut manifest = Manifest::default();
         let mut blobs = Vec::new();
         let mut packed = HashSet::new();
-        let mut inflated_bytes = 0_u64;
+        let mut sum = BlobSize::default();
         while manifest.commits.len() < self.limits.max_commits.max(1) {
             if self.ahead.is_empty() {
                 self.read_ahead()?;
             }
             let Some(ahead) = self.ahead.pop_front() else { break };
-            let (added, bytes) = self.additions(&ahead.introduced, &packed);
-            if !manifest.commits.is_empty() && inflated_bytes.saturating_add(bytes) > self.limits.max_bytes {
+            let (added, size) = self.additions(&ahead.introduced, &packed);
+            let with = sum.plus(size);
+            let BatchLimits { max_bytes, max_stored_bytes, .. } = self.limits;
+            let is_too_much = with.inflated > max_bytes || with.stored > max_stored_bytes;
+            if !manifest.commits.is_empty() && is_too_much {
                 self.ahead.push_front(ahead);
                 break;
             }
             let Ahead { commit, introduced, cut_off } = ahead;
-            inflated_bytes = inflated_bytes.saturating_add(bytes);
+            sum = with;
             packed.extend(added.iter().copied());
             blobs.extend(added);
             let place = manifest.commits.len() as u32;
@@ -303,7 +322,7 @@ impl<'a> Contents<'a> {
             manifest.commits.push(commit);
         }
         let is_empty = manifest.commits.is_empty();
-        Ok((!is_empty).then_some(Content { manifest, blobs, inflated_bytes }))
+        Ok((!is_empty).then_some(Content { manifest, blobs, inflated_bytes: sum.inflated }))
     }
 }
 

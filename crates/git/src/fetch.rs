@@ -166,6 +166,10 @@ pub(crate) fn disk_usage(dir: &Path) -> u64 {
     entries.flatten().map(size).sum()
 }
 
+/// A file may become larger than a mirror by so many bytes before its writer is ended, so that the look at the size comes first:
+/// a clone removes what it has written when it fails, and does not say why.
+const ROOM: u64 = 256 << 20;
+
 /// Refuses what Git would take for an option or for a transport that runs a program.
 pub(crate) fn check_uri(uri: &str, allow_local: bool) -> Result<(), FetchError> {
     let refused = |reason| Err(FetchError::Refused { reason });
@@ -225,8 +229,24 @@ pub(crate) fn command(mirror: &Path, uri: &str, order: &Order<'_>, what: &[Strin
     command
 }
 
-/// `git` that may talk to this URI and to nothing else, and log in there. Its arguments are to follow.
+/// `git clone` of all refs into a new bare repository, in the same way. Unlike a fetch into an empty one it learns the object
+/// format from the host, and lets whoever indexes the pack see whether an object is missing, instead of walking through all of
+/// them once more.
+pub(crate) fn clone_command(mirror: &Path, uri: &str, order: &Order<'_>) -> Command {
+    let mut command = talk_to(uri, order);
+    command.args(["clone", "--mirror", "--no-local", "--template=", "--progress", "--", uri]);
+    command.arg(mirror).stdout(Stdio::null());
+    command
+}
+
+/// `git` in a repository, that may talk to this URI and to nothing else, and log in there. Its arguments are to follow.
 pub(crate) fn connection(git_dir: &Path, uri: &str, order: &Order<'_>) -> Command {
+    let mut command = talk_to(uri, order);
+    command.arg("--git-dir").arg(git_dir);
+    command
+}
+
+fn talk_to(uri: &str, order: &Order<'_>) -> Command {
     let Order { credentials, allow_local, .. } = *order;
     let mut command = git();
     let settings = [
@@ -270,7 +290,6 @@ pub(crate) fn connection(git_dir: &Path, uri: &str, order: &Order<'_>) -> Comman
     }
     command.env("GIT_ASKPASS", "").env_remove("SSH_ASKPASS").env("GIT_SSH_VARIANT", "ssh");
     command.env("GIT_SSH_COMMAND", ssh_command(credentials.ssh_key.as_deref()));
-    command.arg("--git-dir").arg(git_dir);
     command
 }
 
@@ -319,7 +338,8 @@ pub(crate) fn run(
     let spawned = command.process_group(0).spawn();
     let mut group = Group(spawned.map_err(FetchError::io("run git in", mirror))?);
     let FetchLimits { max_bytes, max_memory_bytes, .. } = bounds.limits;
-    ChildLimits { stop: bounds.stop, max_memory_bytes, max_file_bytes: max_bytes }.hold(&group.0);
+    let max_file_bytes = max_bytes.saturating_add(ROOM);
+    ChildLimits { stop: bounds.stop, max_memory_bytes, max_file_bytes }.hold(&group.0);
     let stderr = group.0.stderr.take().expect("stderr is piped");
     let (mut all, mut kept) = (String::new(), String::new());
     let mut failure = None;
@@ -455,6 +475,7 @@ fn classify(all: &str, stderr: String, limits: &FetchLimits) -> FetchError {
         "' not found",
         "returned error: 404",
         "does not appear to be a git repository",
+        "' does not exist",
         "could not be found",
         "project not found",
     ]) {

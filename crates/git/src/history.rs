@@ -99,7 +99,8 @@ fn read_commits(mut output: impl BufRead) -> Result<Vec<CommitEntry>, GitError> 
     }
 }
 
-fn read_commit(line: &str, date_of: impl Fn(&CommitId) -> Option<i64>) -> Option<CommitEntry> {
+/// A line of `time id parent...`; `date_of` knows the parents that are listed.
+pub(crate) fn read_commit(line: &str, date_of: impl Fn(&CommitId) -> Option<i64>) -> Option<CommitEntry> {
     let mut fields = line.split_ascii_whitespace();
     // Git reads a malformed date as zero and one too large as the largest unsigned number.
     let mut corrected_date = fields.next()?.parse::<u64>().ok()?.min(MAX_DATE) as i64;
@@ -116,7 +117,7 @@ fn read_commit(line: &str, date_of: impl Fn(&CommitId) -> Option<i64>) -> Option
 /// Where commits stand in a list, by id: a hash table of four bytes for each place. A map from ids to dates takes more than ten
 /// times as much, which for a million commits is most of the memory of who lists them.
 #[derive(Default)]
-struct Places {
+pub(crate) struct Places {
     /// One more than the place in the list; 0 where there is none. Its length is a power of two.
     table: Vec<u32>,
     /// Seeded: a hostile history must not be able to have all of its ids in one row.
@@ -127,7 +128,14 @@ struct Places {
 const LEAST_TABLE: usize = 64;
 
 impl Places {
-    fn find<'a>(&self, commits: &'a [CommitEntry], id: &CommitId) -> Option<&'a CommitEntry> {
+    /// Those of all commits of a list.
+    pub fn of(commits: &[CommitEntry]) -> Self {
+        let mut places = Self::default();
+        (1..=commits.len()).for_each(|count| places.add_last(&commits[..count]));
+        places
+    }
+
+    pub fn find<'a>(&self, commits: &'a [CommitEntry], id: &CommitId) -> Option<&'a CommitEntry> {
         let mut at = self.slot(id)?;
         loop {
             let entry = commits.get(self.table[at].checked_sub(1)? as usize)?;

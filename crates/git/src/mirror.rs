@@ -5,6 +5,7 @@
 //! as `ID.new` and takes its name once complete. Locks are the system's, so a process that dies leaves none.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::io::Write;
@@ -16,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use secretscan_model::ids::{CommitId, RepositoryId};
 
-use crate::command::{git, git_in, output};
+use crate::command::git_in;
 use crate::error::GitError;
 use crate::fetch::{
-    ALL_REFS, Bounds, FetchError, FetchProgress, Order, check_uri, command, disk_usage, local_path, run,
+    ALL_REFS, Bounds, FetchError, FetchProgress, Order, check_uri, clone_command, command, disk_usage,
+    local_path, run,
 };
-use crate::remote_refs::{list, remote_ids};
 use crate::repository::{oid, open};
 use crate::said::OwnWords;
 
@@ -266,19 +267,28 @@ impl Fetch<'_> {
 
     /// Makes a mirror under another name and renames it once it is complete. Its object format is that of the repository.
     fn create(&mut self, mirror: &Path, new: &Path) -> Result<(), FetchError> {
-        remove(new)?;
-        let ids = remote_ids(&list(self.order, &self.bounds)?);
-        let mut init = git();
-        init.args(["init", "-q", "--bare", "--template=", &format!("--object-format={ids}"), "--"]).arg(new);
-        output(init, "init").map_err(|error| FetchError::Git { stderr: error.to_string() })?;
         let made = self
-            .run(new, &[ALL_REFS.to_owned()])
+            .clone_to(new)
             .and_then(|()| fs::rename(new, mirror).map_err(FetchError::io("rename to its final name", new)));
         if made.is_err() {
             // The error that made it useless is the one to report; what stays here goes at the next fetch.
             let _ = remove(new);
         }
         made
+    }
+
+    fn clone_to(&mut self, new: &Path) -> Result<(), FetchError> {
+        let dir = tempfile::tempdir().map_err(FetchError::io("make a directory in", env::temp_dir()))?;
+        at_either_name(self.order.uri, |uri| {
+            remove(new)?;
+            let mut command = clone_command(new, uri, self.order);
+            trust(uri, dir.path(), &mut command)?;
+            run(command, new, &self.bounds, OwnWords::new(uri, self.order.credentials), self.progress)
+        })?;
+        // Not the host's, which no later fetch would change: only refs say what there is.
+        let head = open(new)
+            .and_then(|made| made.set_head("refs/heads/main").map_err(GitError::libgit2("set the head")));
+        head.map_err(|error| FetchError::Git { stderr: error.to_string() })
     }
 
     /// Joins the packs of a mirror that has many. No object is dropped, reachable or not.

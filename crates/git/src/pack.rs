@@ -1,7 +1,8 @@
 //! Packs of chosen objects, written from a repository.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, BufRead, Write};
+use std::fs::{self, File};
+use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 
 use secretscan_model::ids::{BlobId, CommitId};
@@ -15,19 +16,53 @@ pub(crate) struct Pack {
     pub idx: PathBuf,
 }
 
-/// The inflated sizes of blobs; those that the repository lacks are left out, and what is no blob is `None`: a tree may
-/// name anything as a file.
+/// The pack that a repository has, where it is the only one, and how many objects are in it.
+pub(crate) fn only_pack(git_dir: &Path) -> Option<(Pack, usize)> {
+    let entries = fs::read_dir(git_dir.join("objects/pack")).ok()?;
+    let is_pack = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "pack");
+    let mut packs = entries.flatten().map(|entry| entry.path()).filter(is_pack);
+    let (Some(pack), None) = (packs.next(), packs.next()) else { return None };
+    let idx = pack.with_extension("idx");
+    // https://git-scm.com/docs/gitformat-pack: eight bytes, then for each first byte of an id how many come up to it.
+    let mut head = [0; 8 + 256 * 4];
+    File::open(&idx).and_then(|mut file| file.read_exact(&mut head)).ok()?;
+    let (magic, count) = (head.first_chunk::<8>()?, head.last_chunk::<4>()?);
+    (*magic == *b"\xfftOc\0\0\0\x02").then(|| (Pack { pack, idx }, u32::from_be_bytes(*count) as usize))
+}
+
+/// How big a blob is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BlobSize {
+    /// Its bytes.
+    pub inflated: u64,
+    /// The bytes that the repository takes for it, compressed, as a delta where it is one.
+    pub stored: u64,
+}
+
+impl BlobSize {
+    /// The size of both.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            inflated: self.inflated.saturating_add(other.inflated),
+            stored: self.stored.saturating_add(other.stored),
+        }
+    }
+}
+
+/// The sizes of blobs; those that the repository lacks are left out, and what is no blob is `None`: a tree may name anything
+/// as a file.
 pub(crate) fn blob_sizes(
     git_dir: &Path,
     blobs: &HashSet<BlobId>,
     limits: &ChildLimits<'_>,
-) -> Result<HashMap<BlobId, Option<u64>>, GitError> {
+) -> Result<HashMap<BlobId, Option<BlobSize>>, GitError> {
     const COMMAND: &str = "cat-file";
     if blobs.is_empty() {
         return Ok(HashMap::new());
     }
     let mut command = git_in(git_dir);
-    command.args(["cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", "--buffer"]);
+    command.args(["cat-file", "--buffer"]);
+    command.arg("--batch-check=%(objectname) %(objecttype) %(objectsize) %(objectsize:disk)");
     let write = |input: &mut io::BufWriter<_>| blobs.iter().try_for_each(|blob| writeln!(input, "{blob}"));
     pipe(command, COMMAND, limits, write, |output, _| {
         let mut sizes = HashMap::with_capacity(blobs.len());
@@ -35,9 +70,13 @@ pub(crate) fn blob_sizes(
             let line = line.map_err(|source| GitError::Spawn { command: COMMAND, source })?;
             let fields: Vec<&str> = line.split(' ').collect();
             match (fields[0].parse(), &fields[1..]) {
-                (Ok(id), ["blob", size]) if let Ok(size) = size.parse() => drop(sizes.insert(id, Some(size))),
+                (Ok(id), ["blob", inflated, stored])
+                    if let (Ok(inflated), Ok(stored)) = (inflated.parse(), stored.parse()) =>
+                {
+                    sizes.insert(id, Some(BlobSize { inflated, stored }));
+                }
                 (Ok(_), ["missing"]) => {}
-                (Ok(id), [_, _]) => drop(sizes.insert(id, None)),
+                (Ok(id), [_, _, _]) => drop(sizes.insert(id, None)),
                 _ => return Err(GitError::Output { command: COMMAND, detail: line }),
             }
         }

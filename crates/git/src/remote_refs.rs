@@ -5,8 +5,6 @@ use std::io::{BufRead, BufReader};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use gix_hash::Kind as IdKind;
-
 use crate::fetch::{Bounds, FetchError, FetchLimits, Order, check_uri, connection, run};
 use crate::mirror::{at_either_name, trust};
 use crate::said::OwnWords;
@@ -21,14 +19,10 @@ const MAX_LIST: u64 = 256 << 20;
 /// [`FetchError::is_transient`] says whether to try again.
 pub fn remote_refs(order: &Order<'_>, stop: &AtomicBool) -> Result<Vec<(String, String)>, FetchError> {
     check_uri(order.uri, order.allow_local)?;
-    list(order, &Bounds { limits: order.limits, started: Instant::now(), stop })
-}
-
-/// The same within these bounds; the URI is checked.
-pub(crate) fn list(order: &Order<'_>, bounds: &Bounds<'_>) -> Result<Vec<(String, String)>, FetchError> {
     let dir = tempfile::tempdir().map_err(FetchError::io("make a directory in", std::env::temp_dir()))?;
     let list = dir.path().join("refs");
-    let bounds = Bounds { limits: FetchLimits { max_bytes: MAX_LIST, ..bounds.limits }, ..*bounds };
+    let limits = FetchLimits { max_bytes: MAX_LIST, ..order.limits };
+    let bounds = Bounds { limits, started: Instant::now(), stop };
     at_either_name(order.uri, |uri| {
         // Not a repository: nothing of where this process stands is read.
         let mut command = connection(dir.path(), uri, order);
@@ -49,10 +43,4 @@ pub(crate) fn list(order: &Order<'_>, bounds: &Bounds<'_>) -> Result<Vec<(String
         Ok(refs)
     };
     read().map_err(FetchError::io("read", &list))
-}
-
-/// What the ids of a host are that has these refs. Without any it is not told: a mirror that is wrong for it is made anew once
-/// there is something to fetch.
-pub(crate) fn remote_ids(refs: &[(String, String)]) -> IdKind {
-    refs.first().and_then(|(_, id)| IdKind::from_hex_len(id.len())).unwrap_or(IdKind::Sha1)
 }

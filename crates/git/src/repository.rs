@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorClass, ErrorCode, ObjectFormat, Oid, Repository, RepositoryOpenFlags};
 use gix_hash::Kind as IdKind;
 
-use secretscan_model::NotScanned;
 use secretscan_model::ids::CommitId;
 
 use crate::command::output;
@@ -14,6 +13,8 @@ use crate::error::GitError;
 
 /// Opens the repository at exactly this path: a Git directory, or a working tree's top.
 pub(crate) fn open(path: &Path) -> Result<Repository, GitError> {
+    // As Git does it: what came was hashed when it came. Hashing each object that is read costs more than reading it.
+    git2::opts::strict_hash_verification(false);
     let flags = RepositoryOpenFlags::NO_SEARCH;
     Repository::open_ext(path, flags, std::iter::empty::<&OsStr>()).map_err(|e| explain(path, e))
 }
@@ -65,26 +66,6 @@ pub(crate) fn oid(repository: &Repository, id: &[u8]) -> Result<Oid, git2::Error
 /// The same of an id that a text gives in full.
 pub(crate) fn parse_oid(repository: &Repository, text: &str) -> Option<Oid> {
     oid(repository, text.parse::<CommitId>().ok()?.as_bytes()).ok()
-}
-
-/// Refs that lead to no commit, and so to nothing that a history has: to trees and single files.
-///
-/// # Errors
-/// When the repository can't be opened or its refs can't be read.
-pub fn refs_without_commits(repo: &Path) -> Result<Vec<NotScanned>, GitError> {
-    let mut command = crate::command::git_in(&git_dir(repo)?);
-    // The type of what a tag leads to stands in the middle.
-    command.args(["for-each-ref", "--format=%(objecttype) %(*objecttype) %(refname)"]);
-    let text = output(command, "for-each-ref")?;
-    let text = String::from_utf8_lossy(&text);
-    let outside = text.lines().filter_map(|line| {
-        let (kind, rest) = line.split_once(' ')?;
-        let (tagged, name) = rest.split_once(' ')?;
-        let kind = if kind == "tag" { tagged } else { kind };
-        let reason = format!("it leads to a {kind} that belongs to no commit");
-        matches!(kind, "tree" | "blob").then(|| NotScanned { what: name.to_owned(), reason })
-    });
-    Ok(outside.collect())
 }
 
 /// Every ref under `refs/` with the id it holds (a tag's own id for annotated tags), by name.

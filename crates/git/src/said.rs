@@ -30,8 +30,8 @@ impl<'a> OwnWords<'a> {
     /// Git's own words in the next line.
     pub fn of(&mut self, line: &str) -> Option<String> {
         let starts_with = |starts: &[&str]| starts.iter().any(|start| line.starts_with(start));
-        // The list of refs begins with `From`, and its lines with a space.
-        if self.is_over || starts_with(&["remote:", "From ", " ", "\t"]) {
+        // The list of refs begins with `From`, and its lines with a space; a clone says where it puts it.
+        if self.is_over || starts_with(&["remote:", "From ", "Cloning into ", " ", "\t"]) {
             return None;
         }
         // Over ssh and from a disk no credential is sent, and ssh has words of its own.

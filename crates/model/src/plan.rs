@@ -50,9 +50,19 @@ impl<W> Line<W> {
 
     /// Takes out up to so many, in their order, but for those of blocked repositories. Their repositories count as served.
     pub fn take(&mut self, count: usize, is_blocked: impl Fn(&RepositoryId) -> bool) -> Vec<Chosen<W>> {
+        self.take_of(&Priority::ALL, count, is_blocked)
+    }
+
+    /// The same of these urgencies alone, in the order in which they are given.
+    pub fn take_of(
+        &mut self,
+        priorities: &[Priority],
+        count: usize,
+        is_blocked: impl Fn(&RepositoryId) -> bool,
+    ) -> Vec<Chosen<W>> {
         let mut chosen: Vec<Chosen<W>> = Vec::new();
         let mut served = HashSet::new();
-        for priority in Priority::ALL {
+        for &priority in priorities {
             while let Some(lane) = self.lanes.get(&priority) {
                 let may_go = |repository: &&RepositoryId| {
                     !(is_blocked(repository) || self.is_exclusive && served.contains(*repository))
@@ -228,6 +238,15 @@ mod tests {
         let taken: Vec<String> = std::iter::from_fn(|| names(&line.take(1, FREE)).pop()).collect();
         assert_eq!(taken, expected);
         assert!(line.is_empty());
+    }
+
+    #[test]
+    fn only_what_is_urgent_goes_when_that_is_asked_for() {
+        let waiting =
+            [(Priority::OnDemand, "giant"), (Priority::Reactive, "pushed"), (Priority::Scheduled, "a")];
+        let mut line = line(false, &waiting);
+        assert_eq!(names(&line.take_of(&[Priority::Reactive], 9, FREE)), ["pushed"]);
+        assert_eq!(names(&line.take(9, FREE)), ["giant", "a"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secretscan_bus::agents::Presence;
-use secretscan_bus::queue::{Delivery, RETRY_AFTER, Settled, Verdict};
+use secretscan_bus::queue::{ANOTHER_AGENT, Delivery, RETRY_AFTER, Settled, Verdict};
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
 use secretscan_detect::{HashKey, RuleSet, Scanner};
@@ -57,8 +57,8 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), StartError>
     // The agent stays listed until its work is given back.
     let gone = Stop::new();
     let work = async {
-        let slots = agent.config.agent.slots as usize;
-        agent.bus.work(Queue::ScheduledBatches, slots, &stop, |delivery| agent.handle(delivery)).await;
+        let workers = agent.presence.workers();
+        agent.bus.work(Queue::ScheduledBatches, workers, &stop, |delivery| agent.handle(delivery)).await;
         gone.cancel();
     };
     tokio::join!(agent.presence.keep(&gone), work);
@@ -91,25 +91,29 @@ impl Agent {
         };
         let name = key.to_string();
         // A second copy of the message, while another agent lives and works on the first.
-        let attempts = match self.attempts_unless_held(&key, &name).await {
-            Ok(Some(attempts)) => attempts,
+        let batch = match self.unless_held(&key, &name).await {
+            Ok(Some(batch)) => batch,
             Ok(None) => return Verdict::RetryAfter(self.bus.sign_of_life_every()).into(),
             Err(error) => return on_bus_error(&error).into(),
         };
+        let (priority, attempts) = batch.map(|batch| (batch.priority, batch.attempts)).unwrap_or_default();
+        let Some(slot) = self.presence.slot(priority) else {
+            return Verdict::RetryAfter(ANOTHER_AGENT).into();
+        };
         let held = tokio::select! {
-            held = self.presence.hold(name, self.config.agent.is_last(attempts)) => held,
+            held = self.presence.hold(name, slot, self.config.agent.is_last(attempts)) => held,
             () = self.stop.cancelled() => return Verdict::RetryAfter(Duration::from_millis(1)).into(),
         };
         let verdict = self.take(&key).await.unwrap_or_else(|error| on_bus_error(&error));
         Settled::new(verdict, held)
     }
 
-    /// How often the batch was attempted; `None` when another agent lives and works on it.
-    async fn attempts_unless_held(&self, key: &BatchKey, name: &str) -> Result<Option<u32>, BusError> {
+    /// The batch; `None` when another agent lives and works on it.
+    async fn unless_held(&self, key: &BatchKey, name: &str) -> Result<Option<Option<CommitBatch>>, BusError> {
         let batch = self.bus.batch(key).await?;
         let is_held =
             self.presence.is_held_by_another(batch.as_ref().and_then(CommitBatch::claim), name).await?;
-        Ok((!is_held).then(|| batch.map_or(0, |batch| batch.attempts)))
+        Ok((!is_held).then_some(batch))
     }
 
     #[tracing::instrument(skip_all, fields(batch_id = %key))]

@@ -67,6 +67,8 @@ pub struct BatchSettings {
     pub max_commits: usize,
     /// Bytes in the distinct blobs of a batch, inflated.
     pub max_bytes: u64,
+    /// Bytes that the repository stores for them.
+    pub max_stored_bytes: u64,
     /// Larger blobs are reported as not scanned.
     pub max_blob_bytes: u64,
     /// Batches of a request that may wait or be scanned at a time: bounds the object store.
@@ -75,7 +77,13 @@ pub struct BatchSettings {
 
 impl Default for BatchSettings {
     fn default() -> Self {
-        Self { max_commits: 2_000, max_bytes: 512 << 20, max_blob_bytes: 1 << 30, max_open: 64 }
+        Self {
+            max_commits: 20_000,
+            max_bytes: 4 << 30,
+            max_stored_bytes: 64 << 20,
+            max_blob_bytes: 1 << 30,
+            max_open: 64,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secretscan_bus::agents::Presence;
-use secretscan_bus::queue::{Delivery, RETRY_AFTER, Settled, Verdict};
+use secretscan_bus::queue::{ANOTHER_AGENT, Delivery, RETRY_AFTER, Settled, Verdict};
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
 use secretscan_git::{
@@ -25,7 +25,7 @@ use secretscan_git::{
     Tips,
 };
 use secretscan_model::{
-    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, Look, NotScanned, OnUnknown, Purpose, Push,
+    BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, OnUnknown, Purpose, Push,
     RepositoryId, RepositoryScan, RequestId, Role, ScanEvent,
 };
 use secretscan_proto::{pack_commit_ids, v1};
@@ -35,6 +35,7 @@ use tracing::Span;
 
 pub use config::{Config, CredentialSettings, SAMPLE};
 use error::WorkError;
+use survey::Looked;
 
 /// A batch has at most this many commits, so that its messages stay below the server's limit.
 const MAX_BATCH_COMMITS: usize = 30_000;
@@ -68,8 +69,8 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), config::Cre
     // The agent stays listed until its work is given back.
     let gone = Stop::new();
     let work = async {
-        let slots = agent.config.agent.slots as usize;
-        agent.bus.work(Queue::ScheduledScans, slots, &stop, |delivery| agent.handle(delivery)).await;
+        let workers = agent.presence.workers();
+        agent.bus.work(Queue::ScheduledScans, workers, &stop, |delivery| agent.handle(delivery)).await;
         gone.cancel();
     };
     tokio::join!(agent.presence.keep(&gone), work);
@@ -95,25 +96,29 @@ impl Agent {
             Err(error) => return Verdict::Reject(chain(&error)).into(),
         };
         // A second copy of the message, while another agent lives and works on the first.
-        let attempts = match self.attempts_unless_held(&id).await {
-            Ok(Some(attempts)) => attempts,
+        let scan = match self.unless_held(&id).await {
+            Ok(Some(scan)) => scan,
             Ok(None) => return Verdict::RetryAfter(self.bus.sign_of_life_every()).into(),
             Err(error) => return on_bus_error(&error).into(),
         };
+        let (priority, attempts) = scan.map(|scan| (scan.priority, scan.attempts)).unwrap_or_default();
+        let Some(slot) = self.presence.slot(priority) else {
+            return Verdict::RetryAfter(ANOTHER_AGENT).into();
+        };
         let held = tokio::select! {
-            held = self.presence.hold(id.to_string(), self.config.agent.is_last(attempts)) => held,
+            held = self.presence.hold(id.to_string(), slot, self.config.agent.is_last(attempts)) => held,
             () = self.stop.cancelled() => return Verdict::RetryAfter(Duration::from_millis(1)).into(),
         };
         let verdict = self.take(&id).await.unwrap_or_else(|error| on_bus_error(&error));
         Settled::new(verdict, held)
     }
 
-    /// How often the request was attempted; `None` when another agent lives and works on it.
-    async fn attempts_unless_held(&self, id: &RequestId) -> Result<Option<u32>, BusError> {
+    /// The request; `None` when another agent lives and works on it.
+    async fn unless_held(&self, id: &RequestId) -> Result<Option<Option<RepositoryScan>>, BusError> {
         let scan = self.bus.scan(id).await?;
         let claim = scan.as_ref().and_then(RepositoryScan::claim);
         let is_held = self.presence.is_held_by_another(claim, id.as_str()).await?;
-        Ok((!is_held).then(|| scan.map_or(0, |scan| scan.attempts)))
+        Ok((!is_held).then_some(scan))
     }
 
     #[tracing::instrument(skip_all, fields(request_id = %id))]
@@ -294,8 +299,7 @@ impl Agent {
                 if !refs.is_empty() {
                     return Ok((secretscan_git::list(mirror.path(), &Refs::Named(refs), &children)?, vec![]));
                 }
-                let outside = secretscan_git::refs_without_commits(mirror.path())?;
-                Ok((secretscan_git::list(mirror.path(), &Refs::All, &children)?, outside))
+                Ok(secretscan_git::list_mirror(mirror.path(), &children)?)
             })
             .await;
         }
@@ -329,7 +333,7 @@ impl Agent {
         repository: &RepositoryId,
         mirror: &Arc<Mirror>,
         halt: &Arc<Halt>,
-    ) -> Result<(Listing, Vec<CommitEntry>, Look), WorkError> {
+    ) -> Result<(Listing, Vec<CommitEntry>, Looked), WorkError> {
         let (commits, outside) = self.list(scan, repository, mirror, halt).await?;
         let ledger = self.bus.ledger(repository);
         let head = if scan.scheduled.is_some() { Some(ledger.head().await?) } else { None };
@@ -337,7 +341,7 @@ impl Agent {
         if commits.first().is_some_and(|commit| !known.are_of_format_of(&commit.id)) {
             return Err(WorkError::OtherObjectFormat { repository: repository.clone() });
         }
-        let look = match scan.lists_everything() {
+        let looked = match scan.lists_everything() {
             true => survey::survey_all(&self.bus, scan, repository, mirror, &commits).await?,
             false => survey::look(&self.bus, scan, repository).await?,
         };
@@ -359,7 +363,7 @@ impl Agent {
         if !unknown.is_empty() {
             listing.untold = self.tell_of_unknown(scan, repository, mirror, halt, &unknown).await?;
         }
-        Ok((listing, unknown, look))
+        Ok((listing, unknown, looked))
     }
 
     async fn list_and_cut_mirror(
@@ -372,7 +376,7 @@ impl Agent {
         open: &mut watch::Receiver<usize>,
     ) -> Result<Listing, WorkError> {
         let memory = self.config.fetch.max_memory_bytes;
-        let (listing, unknown, look) = match &scan.purpose {
+        let (listing, unknown, looked) = match &scan.purpose {
             Purpose::Scan => self.compare(scan, repository, mirror, halt).await?,
             Purpose::Verify => {
                 let (commits, _) = self.list(scan, repository, mirror, halt).await?;
@@ -381,11 +385,11 @@ impl Agent {
             Purpose::Rescan(rescan) => {
                 let (commits, outside) = self.list(scan, repository, mirror, halt).await?;
                 let count = commits.len() as u64;
-                let look = survey::survey_all(&self.bus, scan, repository, mirror, &commits).await?;
+                let looked = survey::survey_all(&self.bus, scan, repository, mirror, &commits).await?;
                 let outdated = self.outdated(scan, claim, repository, rescan, commits).await?;
                 let not_scanned = NotScanned::at_most(outside, MAX_NOT_SCANNED);
                 let unknown = outdated.len() as u64;
-                (Listing { commits: count, unknown, not_scanned, ..Listing::default() }, outdated, look)
+                (Listing { commits: count, unknown, not_scanned, ..Listing::default() }, outdated, looked)
             }
         };
         let compare = ScanEvent::Compare { claim: claim.clone(), listing: listing.clone() };
@@ -405,7 +409,11 @@ impl Agent {
             let children =
                 ChildLimits { max_memory_bytes: memory, max_file_bytes, ..cutting_halt.children() };
             let cutter = BatchCutter::new(mirror.path(), unknown, limits, &scratch, &children)?;
-            let mut batches = cutter.with_tips(look, Tips::of(mirror.path())?);
+            let tips = match looked.tips {
+                Some(tips) => tips,
+                None => Tips::of(mirror.path())?,
+            };
+            let mut batches = cutter.with_tips(looked.look, tips);
             while let Some(batch) = tracing::info_span!("cut").in_scope(|| batches.next()) {
                 let is_wanted = !cutting_halt.is_set() && cut.blocking_send(batch?).is_ok();
                 if !is_wanted {
@@ -429,7 +437,12 @@ impl Agent {
     fn batch_limits(&self, commits: usize) -> BatchLimits {
         let batches = &self.config.batches;
         let max_commits = batches.max_commits.max(commits / WANTED_BATCHES).min(MAX_BATCH_COMMITS);
-        BatchLimits { max_commits, max_bytes: batches.max_bytes, max_blob_bytes: batches.max_blob_bytes }
+        BatchLimits {
+            max_commits,
+            max_bytes: batches.max_bytes,
+            max_stored_bytes: batches.max_stored_bytes,
+            max_blob_bytes: batches.max_blob_bytes,
+        }
     }
 
     #[tracing::instrument(skip_all)]

@@ -75,14 +75,20 @@ impl Question {
     }
 }
 
+/// A look, and where the branches ended then, if that was looked at.
+pub(crate) struct Looked {
+    pub look: Look,
+    pub tips: Option<Tips>,
+}
+
 /// The look at the refs for which the batches of a request are cut: later than that at all refs of its repository.
 pub(crate) async fn look(
     bus: &Bus,
     scan: &RepositoryScan,
     repository: &RepositoryId,
-) -> Result<Look, BusError> {
+) -> Result<Looked, BusError> {
     let last = bus.last_survey(repository).await?;
-    Ok(later(scan, last.iter().map(|survey| &survey.look)))
+    Ok(Looked { look: later(scan, last.iter().map(|survey| &survey.look)), tips: None })
 }
 
 /// Now, or just after all these looks: the clocks of agents differ.
@@ -92,13 +98,14 @@ fn later<'a>(scan: &RepositoryScan, looks: impl Iterator<Item = &'a Look>) -> Lo
 }
 
 /// Looks at all refs, for a request that lists all of them, and records what became of the known findings.
+#[tracing::instrument(skip_all)]
 pub(crate) async fn survey_all(
     bus: &Bus,
     scan: &RepositoryScan,
     repository: &RepositoryId,
     mirror: &Arc<Mirror>,
     commits: &[CommitEntry],
-) -> Result<Look, WorkError> {
+) -> Result<Looked, WorkError> {
     let last = bus.last_survey(repository).await?;
     let mut ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
     ids.sort_unstable();
@@ -115,7 +122,7 @@ pub(crate) async fn survey_all(
     let is_settled = is_settled(bus, scan, repository).await?;
     let complete = complete(bus, standings.values()).await?;
     let is_complete = |request: &RequestId| complete.contains(request);
-    let at_tips = at_tips(mirror, &questions).await?;
+    let (tips, at_tips) = at_tips(mirror, &questions).await?;
     let step = |question: &Question, standing: Option<&Standing>| {
         let sight = question.sight(&at_tips, is_settled);
         survey(question.seen.as_ref(), standing, last.as_ref(), sight, &look, &is_complete)
@@ -131,7 +138,7 @@ pub(crate) async fn survey_all(
         .try_for_each(|_| std::future::ready(Ok(())))
         .await?;
     bus.end_survey(repository, Survey { look: look.clone() }).await?;
-    Ok(look)
+    Ok(Looked { look, tips: Some(tips) })
 }
 
 /// Whether no other request has commits of the repository in hand: what was rewritten may stand in them.
@@ -160,16 +167,16 @@ async fn complete<'a>(
     Ok(complete)
 }
 
-async fn at_tips(mirror: &Arc<Mirror>, questions: &[Question]) -> Result<AtTips, WorkError> {
+async fn at_tips(mirror: &Arc<Mirror>, questions: &[Question]) -> Result<(Tips, AtTips), WorkError> {
     let paths: BTreeSet<Vec<u8>> = questions.iter().flat_map(|asked| asked.paths.iter().cloned()).collect();
     let mirror = mirror.clone();
     blocking(move || {
         let paths: Vec<&[u8]> = paths.iter().map(Vec::as_slice).collect();
-        let mut at_tips = AtTips::new();
-        for (place, blob) in Tips::of(mirror.path())?.contents(&paths)? {
+        let (tips, mut at_tips) = (Tips::of(mirror.path())?, AtTips::new());
+        for (place, blob) in tips.contents_again(&paths)? {
             at_tips.entry(paths[place].to_vec()).or_default().insert(ShortId::from(&blob));
         }
-        Ok(at_tips)
+        Ok((tips, at_tips))
     })
     .await
 }

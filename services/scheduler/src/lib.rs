@@ -3,7 +3,8 @@
 //! It holds what waits in memory, unacknowledged, so nothing is lost when it dies, and decides with the model's pure plan.
 //! Any number may run: conditional writes decide. The decision worth knowing: free slots are the slots of living agents
 //! minus the unfinished messages of their queue, a number that all schedulers share and that needs no reservation. Two
-//! schedulers that look at the same time may both fill them, and what is over waits in the queue of the agents.
+//! schedulers that look at the same time may both fill them, and what is over waits in the queue of the agents. Each agent
+//! takes one piece of urgent work beyond its slots, so that a push never waits for the end of long work.
 
 mod config;
 mod schedules;
@@ -101,10 +102,10 @@ impl Pool {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out what is to go next.
-    fn take(&self, count: usize) -> Vec<Chosen<Waiting>> {
+    /// Takes out what is to go next, of these urgencies.
+    fn take(&self, priorities: &[Priority], count: usize) -> Vec<Chosen<Waiting>> {
         let blocked = self.blocked();
-        self.line().take(count, |repository| blocked.contains_key(repository))
+        self.line().take_of(priorities, count, |repository| blocked.contains_key(repository))
     }
 
     /// Puts back what must wait for another fetch of its repository.
@@ -236,16 +237,20 @@ impl Scheduler {
         if slots == 0 || pool.line().is_empty() {
             return Ok(());
         }
-        let free = slots.saturating_sub(self.bus.unfinished(pool.queue).await?);
-        let mut free = usize::try_from(free).unwrap_or(usize::MAX);
-        while free > 0 {
-            let chosen = pool.take(free.min(AT_ONCE));
-            if chosen.is_empty() {
-                break;
-            }
-            let handed = chosen.into_iter().map(|chosen| self.hand_out_one(pool, chosen));
-            for is_out in futures::future::join_all(handed).await {
-                free -= usize::from(is_out?);
+        let mut taken = self.bus.unfinished(pool.queue).await?;
+        // What is urgent may go beyond the slots.
+        let express = slots + self.agents.express(pool.role);
+        for (priorities, places) in [(&Priority::ALL[..], slots), (&[Priority::Reactive], express)] {
+            while taken < places {
+                let free = usize::try_from(places - taken).unwrap_or(usize::MAX);
+                let chosen = pool.take(priorities, free.min(AT_ONCE));
+                if chosen.is_empty() {
+                    break;
+                }
+                let handed = chosen.into_iter().map(|chosen| self.hand_out_one(pool, chosen));
+                for is_out in futures::future::join_all(handed).await {
+                    taken += u64::from(is_out?);
+                }
             }
         }
         Ok(())

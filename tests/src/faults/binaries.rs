@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 
 /// The services.
-pub const SERVICES: [&str; 6] =
-    ["controller", "scheduler", "repo-agent", "batch-agent", "webhook", "notifier"];
+pub const SERVICES: [&str; 8] =
+    ["controller", "scheduler", "repo-agent", "batch-agent", "webhook", "notifier", "dashboard", "operator"];
 
 /// The services in a directory.
-pub(super) fn of(dir: &Path) -> HashMap<&'static str, PathBuf> {
+pub fn of(dir: &Path) -> HashMap<&'static str, PathBuf> {
     SERVICES.into_iter().map(|service| (service, dir.join(format!("secretscan-{service}")))).collect()
 }
 

@@ -13,7 +13,6 @@ use secretscan_testkit::TestServer;
 use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep_until};
 
-use super::binaries::SERVICES;
 use super::plan::Fault;
 use super::process::{Counters, Left, Process};
 use super::proxy::{Proxy, SharedProxy};
@@ -68,8 +67,11 @@ pub(super) struct FleetOptions<'a> {
     pub(super) poison: Option<BTreeSet<String>>,
 }
 
+/// The services that a scan goes through, and those beside it that write.
+const SCANNING: [&str; 6] = ["controller", "scheduler", "repo-agent", "batch-agent", "webhook", "notifier"];
+
 impl Fleet {
-    /// Starts all services on this server.
+    /// Starts them on this server.
     pub(super) async fn start(server: TestServer, options: &FleetOptions<'_>) -> anyhow::Result<Arc<Self>> {
         let port: u16 =
             server.url().rsplit_once(':').map(|(_, port)| port.parse()).expect("a URL has a port")?;
@@ -77,7 +79,7 @@ impl Fleet {
         std::fs::create_dir_all(&logs)?;
         let fail_points = Arc::new(Mutex::new(options.fail_points.clone()));
         let (mut members, mut webhooks) = (Vec::new(), Vec::new());
-        for service in SERVICES {
+        for service in SCANNING {
             for number in 1..=options.replicas {
                 let proxy = Proxy::start(port).await?;
                 let name = format!("{service}-{number}");

@@ -4,20 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use async_nats::HeaderMap;
-use data_encoding::HEXLOWER;
 use secretscan_bus::access::Identity;
 use secretscan_model::{RequestId, ScanState};
-use secretscan_testkit::service::ServiceProcess;
 use secretscan_testkit::{GeneratedRepository, TestServer, eventually, generate};
 use secretscan_tests::collector::{Collector, Span};
-use secretscan_tests::faults::binaries;
 use secretscan_tests::forge::{Told, serve, webhook_config};
-use secretscan_tests::processes::{NO_TASKS, Programs};
+use secretscan_tests::processes::{DashboardFiles, NO_TASKS, Programs};
 use secretscan_tests::{DEADLINE, System, Users};
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 const SERVICES: [&str; 4] = ["controller", "scheduler", "repo-agent", "batch-agent"];
 
@@ -64,7 +59,7 @@ async fn a_scan_is_one_trace_through_all_services() {
         client.flush().await.unwrap();
         assert_eq!(system.ended(&id.parse().unwrap()).await.state, ScanState::Completed);
     }
-    let asked = asked_by_the_api(&system, &endpoint, &for_the_api.repository.path()).await;
+    let asked = asked_by_the_api((&system, &programs), &endpoint, &for_the_api.repository.path()).await;
     assert_eq!(system.ended(&asked).await.state, ScanState::Completed);
     let pushed = told_by_a_webhook(&system, &programs, &endpoint, &generate(80, 40).unwrap()).await;
     assert_eq!(system.ended(&pushed).await.state, ScanState::Completed);
@@ -103,39 +98,20 @@ async fn a_scan_is_one_trace_through_all_services() {
 }
 
 /// By a dashboard as a process of its own, which is stopped then.
-async fn asked_by_the_api(system: &System, endpoint: &str, repository: &Path) -> RequestId {
-    let program =
-        tokio::task::spawn_blocking(|| binaries::program("secretscan-dashboard").unwrap()).await.unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let listen = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
-    let (token, config) = ("letmein-letmein", dir.path().join("dashboard.toml"));
-    let hash = HEXLOWER.encode(&Sha256::digest(token));
-    let text = format!(
-        "[dashboard]\nlisten = '{listen}'\nindex_dir = {:?}\n[[auth.tokens]]\nname = 'ada'\nrole = 'admin'\nsha256 = '{hash}'\n",
-        dir.path()
-    );
-    std::fs::write(&config, text).unwrap();
-    let mut variables = system.variables(Identity::Dashboard);
-    variables.push(("SECRETSCAN_CONFIG".into(), config.to_str().unwrap().into()));
-    variables.push(("SECRETSCAN_SERVICE__OTLP_ENDPOINT".into(), endpoint.into()));
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, value.as_str())).collect();
-    let dashboard =
-        ServiceProcess::start(program.to_str().unwrap(), &system.server, &variables).await.unwrap();
-    let body = json!({ "uri": repository }).to_string();
-    let request = format!(
-        "POST /api/v1/requests HTTP/1.1\r\nHost: {listen}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(&listen).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let id = answer.split_once("\"requestId\":\"").unwrap_or_else(|| panic!("{answer}")).1;
-    let id = id.split('"').next().unwrap().parse().unwrap();
+async fn asked_by_the_api(
+    (system, programs): (&System, &Programs),
+    endpoint: &str,
+    repository: &Path,
+) -> RequestId {
+    let files = DashboardFiles::new().await.unwrap();
+    let config = files.config();
+    let settings =
+        [("SECRETSCAN_CONFIG", config.to_str().unwrap()), ("SECRETSCAN_SERVICE__OTLP_ENDPOINT", endpoint)];
+    let dashboard = programs.start(system, "dashboard", &settings).await.unwrap();
+    let asked = files.ask("/api/v1/requests", Some(&json!({ "uri": repository }))).await.unwrap();
     let (status, log) = dashboard.finish().await.unwrap();
     assert_eq!(status.code(), Some(0), "{log}");
-    id
+    asked["requestId"].as_str().unwrap().parse().unwrap()
 }
 
 /// By a webhook as a process of its own, which is stopped then; gives the request that the push makes.

@@ -19,7 +19,7 @@ fn cut(repo: &Path, limits: BatchLimits, scratch: &Path) -> Vec<CutBatch> {
 }
 
 fn limits(max_commits: usize, max_bytes: u64) -> BatchLimits {
-    BatchLimits { max_commits, max_bytes, max_blob_bytes: 1 << 20 }
+    BatchLimits { max_commits, max_bytes, max_stored_bytes: u64::MAX, max_blob_bytes: 1 << 20 }
 }
 
 fn scan(batch: &CutBatch, scratch: &Path) -> ScanReport {

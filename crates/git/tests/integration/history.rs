@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use secretscan_git::{CommitEntry, GitError, Refs, introductions, list};
+use secretscan_git::{CommitEntry, GitError, Refs, introductions, list, list_mirror};
 use secretscan_model::ids::CommitId;
 use tempfile::tempdir;
 
@@ -202,4 +202,56 @@ fn dates_that_no_clock_shows_are_bounded() {
         list(&repo, &Refs::All, &CHILDREN).unwrap().iter().map(|c| c.corrected_date).collect();
     assert_eq!(dates.len(), 5);
     assert!(dates.is_sorted_by(|a, b| a < b), "{dates:?}");
+}
+
+/// What a mirror is asked for again is what Git lists, whatever came and went between.
+#[test]
+fn a_mirror_that_is_listed_again_is_listed_in_full() {
+    for (format, id_len) in FORMATS {
+        let dir = tempdir().unwrap();
+        let repo = odd_history_of(id_len).write_as(format, dir.path());
+        let lists_all = |what: &str| {
+            let (commits, outside) = list_mirror(&repo, &CHILDREN).unwrap();
+            assert_eq!(commits, list(&repo, &Refs::All, &CHILDREN).unwrap(), "{format}: {what}");
+            outside
+        };
+        let tree = git_text(&repo, &["rev-parse", "refs/heads/c8^{tree}"]);
+        let old = git_text(&repo, &["rev-parse", "refs/heads/c2"]);
+        let commit = |parents: &[&str], message: &str| {
+            let mut args = vec!["commit-tree", &tree, "-m", message];
+            args.extend(parents.iter().flat_map(|parent| ["-p", parent]));
+            git_text(&repo, &args)
+        };
+        let set = |name: &str, id: &str| drop(git(&repo, &["update-ref", name, id]));
+
+        assert!(lists_all("first").is_empty());
+        lists_all("nothing new");
+        let head = git_text(&repo, &["rev-parse", "refs/heads/c8"]);
+        let one = commit(&[&head], "one");
+        set("refs/heads/new", &one);
+        lists_all("a branch with a commit");
+        let merge = commit(&[&one, &old], "two");
+        set("refs/heads/new", &merge);
+        lists_all("a push to it");
+        set("refs/heads/alone", &commit(&[], "a root"));
+        git(&repo, &["tag", "-m", "annotated", "v2", &merge]);
+        git(&repo, &["update-ref", "refs/heads/of-a-tree", &old]);
+        lists_all("a root, a tag, and a ref to an old commit");
+        git(&repo, &["update-ref", "-d", "refs/heads/new"]);
+        lists_all("the tag still leads to what the branch led to");
+        git(&repo, &["tag", "-d", "v2"]);
+        lists_all("nothing does any more");
+        git(&repo, &["tag", "-m", "of a tree", "tree", &tree]);
+        assert_eq!(lists_all("a tag of a tree").len(), 1);
+        git(&repo, &["tag", "-m", "of a tag", "nested", "tree"]);
+        lists_all("a tag of a tag");
+
+        let file = repo.join("secretscan-history");
+        let whole = std::fs::read(&file).unwrap();
+        set("refs/heads/new", &one);
+        for damaged in [&whole[..whole.len() - 1], &whole[..30], b"", b"something else"] {
+            std::fs::write(&file, damaged).unwrap();
+            lists_all("what is kept is damaged");
+        }
+    }
 }

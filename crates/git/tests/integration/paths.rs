@@ -51,7 +51,12 @@ fn a_history_has_each_path_once() {
     assert_eq!(report.findings[0].finding.introduced().corrected_date, 1);
     assert_eq!(report.not_scanned.len(), 1);
 
-    let limits = BatchLimits { max_commits: 100, max_bytes: 1 << 20, max_blob_bytes: MAX_BLOB_BYTES };
+    let limits = BatchLimits {
+        max_commits: 100,
+        max_bytes: 1 << 20,
+        max_blob_bytes: MAX_BLOB_BYTES,
+        ..BatchLimits::default()
+    };
     let commits = list(&repo, &Refs::All, &CHILDREN).unwrap();
     let batches: Vec<_> = BatchCutter::new(&repo, commits, limits, dir.path(), &CHILDREN).unwrap().collect();
     let [Ok(batch)] = &batches[..] else { panic!("one batch") };

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use secretscan_git::{Tips, refs};
-use secretscan_testkit::{Change, RepositoryBuilder};
+use secretscan_testkit::{Change, Repository, RepositoryBuilder};
 
 use crate::support::*;
 
@@ -43,6 +43,34 @@ fn find_contents(mut builder: RepositoryBuilder) {
     }
     assert_eq!(found, expected);
     assert_eq!(found.len(), 9);
+    finds_them_again(repository, &paths);
+}
+
+/// What is kept of an earlier look changes nothing.
+fn finds_them_again(mut repository: Repository, paths: &[&[u8]]) {
+    let path = repository.path();
+    let looks = |paths: &[&[u8]]| {
+        let tips = Tips::of(&path).unwrap();
+        let found = tips.contents_again(paths).unwrap();
+        assert_eq!(found, tips.contents(paths).unwrap());
+        found
+    };
+    let first = looks(paths);
+    assert_eq!(looks(paths), first);
+    repository
+        .extend(|builder| builder.commit("main", [Change::write("dir/a", "newer"), Change::delete("a.c")]))
+        .unwrap();
+    assert_ne!(looks(paths), first);
+    looks(&paths[..4]);
+    repository.extend(|builder| builder.delete_branch("feature/x")).unwrap();
+    looks(paths);
+    looks(&[]);
+    let file = path.join("secretscan-tips");
+    let whole = std::fs::read(&file).unwrap();
+    for damaged in [&whole[..whole.len() - 1], &whole[..20], b""] {
+        std::fs::write(&file, damaged).unwrap();
+        looks(paths);
+    }
 }
 
 #[test]

@@ -95,7 +95,8 @@ async fn every_page_shows_what_the_buckets_hold() {
     let (repository, request) = fill(&dashboard).await;
     let stop = Stop::new();
     let presence = Presence::new(dashboard.bus.clone(), Role::BatchAgent, 2, "host-7".into());
-    let _held = presence.hold("the-request.b-1".into(), false).await;
+    let slot = presence.slot(Priority::OnDemand).unwrap();
+    let _held = presence.hold("the-request.b-1".into(), slot, false).await;
     let keeping = tokio::spawn({
         let (presence, stop) = (presence.clone(), stop.clone());
         async move { presence.keep(&stop).await }

@@ -91,7 +91,8 @@ fn the_files_that_a_configuration_names_are_on_a_volume_with_room_for_them() {
     let workload = manifests.workload("repo-agent");
     let repo_agent: secretscan_repo_agent::Config = config(&manifests, &workload);
     assert!(repo_agent.mirrors.dir.starts_with(workload.mount("cache")));
-    let fetched = u64::from(repo_agent.agent.slots) * repo_agent.fetch.max_bytes;
+    // Beside the slots, a push.
+    let fetched = u64::from(repo_agent.agent.slots + 1) * repo_agent.fetch.max_bytes;
     let claim = &workload.object["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"];
     let claimed =
         claim["storage"].as_str().unwrap().strip_suffix("Gi").unwrap().parse::<u64>().unwrap() << 30;

@@ -1,0 +1,197 @@
+//! A system of its own for each measurement.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use secretscan_benches::system::{System, since};
+use secretscan_bus::access::Identity;
+use secretscan_bus::topology::Queue;
+use secretscan_bus::{Bus, v1};
+use secretscan_model::{BatchOutcome, RepositoryScan, RequestId, ScanState};
+use secretscan_testkit::GeneratedRepository;
+
+use crate::Input;
+use crate::slices::Slices;
+
+/// How often it is looked whether something has come to its end.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Commits in a batch: the large repository has many more of them than there are agents.
+const BATCH: &str = "100";
+
+/// What a round took.
+pub struct Throughput {
+    pub time: Duration,
+    pub commits: u64,
+    /// Processor time of all but the batch-agents and this program.
+    pub rest: Duration,
+}
+
+/// What pushes waited for.
+pub struct Waits {
+    pub idle: Vec<Duration>,
+    pub busy: Vec<Duration>,
+    /// How much of the large repository was not scanned when the last push was.
+    pub left: usize,
+}
+
+/// The one in the middle.
+pub fn median(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// Scans everything with so many agents.
+pub async fn throughput(
+    binaries: &Path,
+    input: &Input,
+    agents: usize,
+    slice: f64,
+) -> anyhow::Result<Throughput> {
+    let mut system = start(binaries).await?;
+    let bus = system.connect(Identity::Cli).await?;
+    let mut requests = Vec::new();
+    for repository in std::iter::once(&input.large).chain(&input.small) {
+        requests.push(ask(&bus, repository, v1::Priority::OnDemand).await?);
+    }
+    for request in &requests {
+        until(async || Ok(bus.scan(request).await?.is_some_and(|scan| is_cut(&scan)))).await?;
+    }
+    // All are with the scheduler.
+    until(async || Ok(bus.unfinished(Queue::NewBatches).await? == 0)).await?;
+    let slices = start_agents(&mut system, binaries, &bus, agents, slice).await?;
+    let (before, started) = (system.usages()?, Instant::now());
+    let mut commits = 0;
+    for request in &requests {
+        commits += ended(&bus, request).await?.totals().commits;
+    }
+    let time = started.elapsed();
+    let used = since(&before, system.usages()?);
+    let is_rest = |name: &str| name != Identity::BatchAgent.name() && name != "this program";
+    let rest = used.iter().filter(|(name, ..)| is_rest(name)).map(|(_, _, cpu)| *cpu).sum();
+    drop(slices);
+    system.stop().await?;
+    Ok(Throughput { time, commits, rest })
+}
+
+/// Asks for small repositories as a push does: first while nothing else goes on, then while the large one is scanned.
+pub async fn pushes(binaries: &Path, input: &Input, slice: f64, count: u64) -> anyhow::Result<Waits> {
+    let mut system = start(binaries).await?;
+    let bus = system.connect(Identity::Cli).await?;
+    let slices = start_agents(&mut system, binaries, &bus, 2, slice).await?;
+    let count = usize::try_from(count)?.min(input.small.len() / 2);
+    let (first, second) = input.small.split_at(input.small.len() / 2);
+    let idle = each_push(&bus, &first[..count]).await?;
+    let large = ask(&bus, &input.large, v1::Priority::OnDemand).await?;
+    // All slots are taken by it.
+    until(async || Ok(bus.unfinished(Queue::ScheduledBatches).await? >= 2)).await?;
+    let busy = each_push(&bus, &second[..count]).await?;
+    let scan = bus.scan(&large).await?;
+    let left = scan
+        .map_or(0, |scan| scan.batches.values().filter(|outcome| **outcome == BatchOutcome::Open).count());
+    ensure!(left > 0, "the large repository was scanned before the last push; see --commits");
+    drop(slices);
+    system.stop().await?;
+    Ok(Waits { idle, busy, left })
+}
+
+async fn each_push(bus: &Bus, repositories: &[GeneratedRepository]) -> anyhow::Result<Vec<Duration>> {
+    let mut times = Vec::new();
+    for repository in repositories {
+        let started = Instant::now();
+        let request = ask(bus, repository, v1::Priority::Reactive).await?;
+        ended(bus, &request).await?;
+        times.push(started.elapsed());
+    }
+    Ok(times)
+}
+
+/// All but batch-agents.
+async fn start(binaries: &Path) -> anyhow::Result<System> {
+    let mut system = System::start_server().await?;
+    let path = |name: &str| system.dir().join(name).to_string_lossy().into_owned();
+    let local = |name| (name, "true".to_owned());
+    let services = [
+        (Identity::Controller, vec![local("SECRETSCAN_POLICY__ALLOW_LOCAL")]),
+        (Identity::Scheduler, vec![]),
+        (
+            Identity::RepoAgent,
+            vec![
+                local("SECRETSCAN_FETCH__ALLOW_LOCAL"),
+                ("SECRETSCAN_MIRRORS__DIR", path("mirrors")),
+                ("SECRETSCAN_BATCHES__MAX_COMMITS", BATCH.to_owned()),
+                ("SECRETSCAN_BATCHES__MAX_OPEN", "100000".to_owned()),
+            ],
+        ),
+    ];
+    for (identity, variables) in services {
+        system.start_service(binaries, identity, &variables)?;
+    }
+    Ok(system)
+}
+
+async fn start_agents(
+    system: &mut System,
+    binaries: &Path,
+    bus: &Bus,
+    count: usize,
+    slice: f64,
+) -> anyhow::Result<Slices> {
+    let key = system.write("key", "a key of thirty-two bytes or more")?;
+    let variables = [
+        ("SECRETSCAN_SCAN__KEY_FILE", key.to_string_lossy().into_owned()),
+        ("SECRETSCAN_SCAN__THREADS", "1".to_owned()),
+        ("SECRETSCAN_AGENT__SLOTS", "1".to_owned()),
+    ];
+    for _ in 0..count {
+        system.start_service(binaries, Identity::BatchAgent, &variables)?;
+    }
+    let pids = system.pids(Identity::BatchAgent);
+    until(async || Ok(bus.agents().await?.len() > count)).await?;
+    Ok(Slices::hold(&pids, slice))
+}
+
+async fn ask(
+    bus: &Bus,
+    repository: &GeneratedRepository,
+    priority: v1::Priority,
+) -> anyhow::Result<RequestId> {
+    let new = v1::NewRepositoryScan {
+        uri: repository.repository.path().to_string_lossy().into_owned(),
+        priority: priority.into(),
+        ..v1::NewRepositoryScan::default()
+    };
+    let answer = bus.request_scan(&new).await?;
+    ensure!(answer.error.is_empty(), "the request is refused: {}", answer.error);
+    Ok(RequestId::parse(&answer.request_id)?)
+}
+
+/// Whether all its batches are there.
+fn is_cut(scan: &RepositoryScan) -> bool {
+    scan.state.is_terminal() || matches!(scan.state, ScanState::InProgress { is_listed: true, .. })
+}
+
+async fn ended(bus: &Bus, request: &RequestId) -> anyhow::Result<RepositoryScan> {
+    let mut ended = None;
+    bus.follow_scan(request, |scan| match scan {
+        Some(scan) if scan.state.is_terminal() => {
+            ended = Some(scan);
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    })
+    .await?;
+    let scan = ended.context("the request has no end")?;
+    ensure!(scan.state == ScanState::Completed, "the scan is {:?}: {:?}", scan.state, scan.trail.last());
+    Ok(scan)
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells of it")]
+async fn until(mut is_so: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    while !is_so().await? {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
+}
