@@ -19,6 +19,7 @@ const CORRECT: &str = "correct the file; without it the built-in rules are used"
 
 /// List or check detection rules
 #[derive(clap::Args)]
+#[command(after_help = "Example: secretscan rules check .secretscan.toml")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +35,7 @@ enum Command {
         rules: Option<PathBuf>,
     },
     /// Load rules, run the examples that they carry, and name what would make scans slow
+    #[command(after_help = "Example: secretscan rules check .secretscan.toml")]
     Check {
         /// A rule file in gitleaks' TOML syntax [default: the built-in rules]
         file: Option<PathBuf>,

@@ -80,6 +80,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut system = System::start_server().await?;
     start(&mut system, &binaries)?;
     let bus = system.connect(Identity::Cli).await?;
+    // Who asks before the controller listens gets no answer; it is up before the agents are.
+    while bus.agents().await?.len() < 2 {
+        rest().await;
+    }
     let started = Instant::now();
     let new = v1::NewRepositoryScan {
         uri: path.to_string_lossy().into_owned(),
@@ -151,7 +155,6 @@ fn start(system: &mut System, binaries: &Path) -> anyhow::Result<()> {
 }
 
 /// Looks at memory and progress until the scan is as it should be.
-#[expect(clippy::disallowed_methods, reason = "nothing tells of memory")]
 async fn watch(
     bus: &Bus,
     id: &RequestId,
@@ -182,8 +185,13 @@ async fn watch(
                 totals.commits
             );
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        rest().await;
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells of memory, nor of all that start")]
+async fn rest() {
+    tokio::time::sleep(LOOK_AGAIN).await;
 }
 
 fn git(repository: &Path, arguments: &[&str]) -> anyhow::Result<String> {

@@ -44,9 +44,9 @@ impl Measured {
         scheduler: 0.15e-3,
         round_trip: 0.3,
         fetch_mb_per_s: 10.0,
-        cut_per_mb: 0.05,
+        cut_per_mb: 0.015,
         pack_per_mb: 0.005,
-        scan_per_mb: 0.09,
+        scan_per_mb: 0.097,
         least_scan: 0.02,
         batch_mb: 64.0,
     };

@@ -129,6 +129,9 @@ async fn start(binaries: &Path) -> anyhow::Result<System> {
     for (identity, variables) in services {
         system.start_service(binaries, identity, &variables)?;
     }
+    // Who asks before the controller listens gets no answer; it is up before the repo-agent is.
+    let bus = system.connect(Identity::Cli).await?;
+    until(async || Ok(!bus.agents().await?.is_empty())).await?;
     Ok(system)
 }
 

@@ -179,10 +179,21 @@ impl Delivery {
 /// What the server has sent to a pull is here after so long.
 const STILL_COMES: Duration = Duration::from_millis(50);
 
-/// Gives back what was delivered to a pull that nobody reads on, which would come to another only after its ack deadline.
+/// Gives back what was delivered to a pull that nobody reads on, which would come to another only after its ack deadline. Not
+/// before the pull has ended: it would get the same again.
 async fn give_back<E>(messages: impl Stream<Item = Result<Message, E>>) {
-    let mut messages = std::pin::pin!(messages);
-    while let Ok(Some(Ok(message))) = tokio::time::timeout(STILL_COMES, messages.next()).await {
+    let mut left = Vec::new();
+    {
+        let mut messages = Box::pin(messages);
+        let rest = async {
+            while let Some(Ok(message)) = messages.next().await {
+                left.push(message);
+            }
+        };
+        // Ends with the time: a pull that goes on asks for more.
+        let _ = tokio::time::timeout(STILL_COMES, rest).await;
+    }
+    for message in left {
         if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
             tracing::warn!(subject = %message.subject, %error, "can't give it back; it comes after its ack deadline");
         }
