@@ -8,7 +8,7 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 70.0;
 const TOP: f64 = 40.0;
-const LEGEND: f64 = 190.0;
+const LEGEND: f64 = 210.0;
 const BOTTOM: f64 = 50.0;
 
 const STYLE: &str = "\
@@ -76,9 +76,9 @@ pub fn render(outcomes: &[(usize, Outcome)]) -> String {
         let _ = writeln!(
             body,
             "<line class='s{index}' stroke-width='3' x1='{}' x2='{}' y1='{lowest:.1}' y2='{lowest:.1}'/><text x='{}' y='{:.1}'>{name}</text>",
-            WIDTH + 12.0,
-            WIDTH + 28.0,
-            WIDTH + 34.0,
+            WIDTH + 32.0,
+            WIDTH + 48.0,
+            WIDTH + 54.0,
             lowest + 4.0
         );
     }
