@@ -10,6 +10,7 @@ pub mod peers;
 pub mod process;
 pub mod programs;
 pub mod report;
+pub mod requests;
 pub mod system;
 
 use std::path::{Path, PathBuf};

@@ -1,17 +1,16 @@
 //! One round: a system of its own, a cold scan, one pushed commit, no news.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
 use secretscan_benches::process::Usage;
+use secretscan_benches::requests::{ask, completed};
 use secretscan_benches::system::System;
 use secretscan_bus::Bus;
 use secretscan_bus::access::Identity;
 use secretscan_bus::v1;
-use secretscan_model::{BatchState, CommitBatch, RepositoryScan, RequestId, ScanState};
+use secretscan_model::{BatchState, CommitBatch, RepositoryScan};
 use secretscan_tests::collector::{Collector, Span};
 
 use crate::{SERVICES, git};
@@ -201,25 +200,12 @@ async fn spans_of(collector: &Collector) -> Vec<Span> {
     collector.spans()
 }
 
-/// Asks for a scan, and waits until it has ended.
+/// Asks for a scan, and waits until it is completed.
 async fn request(bus: &Bus, uri: &str) -> anyhow::Result<(Duration, RepositoryScan)> {
     let started = Instant::now();
-    let new = v1::NewRepositoryScan { uri: uri.to_owned(), ..v1::NewRepositoryScan::default() };
-    let answer = bus.request_scan(&new).await?;
-    ensure!(answer.error.is_empty(), "the request is refused: {}", answer.error);
-    let id = RequestId::parse(&answer.request_id)?;
-    let mut ended = None;
-    bus.follow_scan(&id, |scan| match scan {
-        Some(scan) if scan.state.is_terminal() => {
-            ended = Some((started.elapsed(), scan));
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
-    })
-    .await?;
-    let (time, scan) = ended.context("the request has no end")?;
-    ensure!(scan.state == ScanState::Completed, "the scan is {:?}: {:?}", scan.state, scan.trail.last());
-    Ok((time, scan))
+    let id = ask(bus, uri, v1::Priority::OnDemand).await?;
+    let scan = completed(bus, &id).await?;
+    Ok((started.elapsed(), scan))
 }
 
 async fn again(bus: &Bus, uri: &str, collector: &Collector, seen: &mut usize) -> anyhow::Result<Again> {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use secretscan_benches::requests::ask;
 use secretscan_benches::system::System;
 use secretscan_benches::{exit_code, succeed, system};
 use secretscan_bus::access::Identity;
@@ -85,13 +86,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         rest().await;
     }
     let started = Instant::now();
-    let new = v1::NewRepositoryScan {
-        uri: path.to_string_lossy().into_owned(),
-        ..v1::NewRepositoryScan::default()
-    };
-    let answer = bus.request_scan(&new).await?;
-    ensure!(answer.error.is_empty(), "the request is refused: {}", answer.error);
-    let id = RequestId::parse(&answer.request_id)?;
+    let id = ask(&bus, &path.to_string_lossy(), v1::Priority::OnDemand).await?;
 
     let mut peaks = Peaks::default();
     let half = watch(&bus, &id, &system, &mut peaks, |scan| scan.totals().commits * 2 >= commits).await?;

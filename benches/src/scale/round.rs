@@ -1,10 +1,10 @@
 //! A system of its own for each measurement.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
+use secretscan_benches::requests::{self, completed};
 use secretscan_benches::system::{System, since};
 use secretscan_bus::access::Identity;
 use secretscan_bus::topology::Queue;
@@ -52,11 +52,11 @@ pub async fn throughput(
 ) -> anyhow::Result<Throughput> {
     let mut system = start(binaries).await?;
     let bus = system.connect(Identity::Cli).await?;
-    let mut requests = Vec::new();
+    let mut asked = Vec::new();
     for repository in std::iter::once(&input.large).chain(&input.small) {
-        requests.push(ask(&bus, repository, v1::Priority::OnDemand).await?);
+        asked.push(ask(&bus, repository, v1::Priority::OnDemand).await?);
     }
-    for request in &requests {
+    for request in &asked {
         until(async || Ok(bus.scan(request).await?.is_some_and(|scan| is_cut(&scan)))).await?;
     }
     // All are with the scheduler.
@@ -64,8 +64,8 @@ pub async fn throughput(
     let slices = start_agents(&mut system, binaries, &bus, agents, slice).await?;
     let (before, started) = (system.usages()?, Instant::now());
     let mut commits = 0;
-    for request in &requests {
-        commits += ended(&bus, request).await?.totals().commits;
+    for request in &asked {
+        commits += completed(&bus, request).await?.totals().commits;
     }
     let time = started.elapsed();
     let used = since(&before, system.usages()?);
@@ -102,7 +102,7 @@ async fn each_push(bus: &Bus, repositories: &[GeneratedRepository]) -> anyhow::R
     for repository in repositories {
         let started = Instant::now();
         let request = ask(bus, repository, v1::Priority::Reactive).await?;
-        ended(bus, &request).await?;
+        completed(bus, &request).await?;
         times.push(started.elapsed());
     }
     Ok(times)
@@ -161,34 +161,12 @@ async fn ask(
     repository: &GeneratedRepository,
     priority: v1::Priority,
 ) -> anyhow::Result<RequestId> {
-    let new = v1::NewRepositoryScan {
-        uri: repository.repository.path().to_string_lossy().into_owned(),
-        priority: priority.into(),
-        ..v1::NewRepositoryScan::default()
-    };
-    let answer = bus.request_scan(&new).await?;
-    ensure!(answer.error.is_empty(), "the request is refused: {}", answer.error);
-    Ok(RequestId::parse(&answer.request_id)?)
+    requests::ask(bus, &repository.repository.path().to_string_lossy(), priority).await
 }
 
 /// Whether all its batches are there.
 fn is_cut(scan: &RepositoryScan) -> bool {
     scan.state.is_terminal() || matches!(scan.state, ScanState::InProgress { is_listed: true, .. })
-}
-
-async fn ended(bus: &Bus, request: &RequestId) -> anyhow::Result<RepositoryScan> {
-    let mut ended = None;
-    bus.follow_scan(request, |scan| match scan {
-        Some(scan) if scan.state.is_terminal() => {
-            ended = Some(scan);
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
-    })
-    .await?;
-    let scan = ended.context("the request has no end")?;
-    ensure!(scan.state == ScanState::Completed, "the scan is {:?}: {:?}", scan.state, scan.trail.last());
-    Ok(scan)
 }
 
 #[expect(clippy::disallowed_methods, reason = "nothing tells of it")]
