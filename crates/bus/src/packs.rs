@@ -197,10 +197,6 @@ impl PackSweeper {
     pub async fn sweep(&mut self, bus: &Bus) -> Result<(), BusError> {
         // Before the entries: a pack that is completed meanwhile is seen as named.
         let mut counts = bus.count_pieces().await?;
-        if counts.is_empty() {
-            self.unnamed.clear();
-            return Ok(());
-        }
         for key in bus.list_packs().await? {
             if let Some(info) = bus.pack_info(&key, "looking at it").await? {
                 counts.remove(&info.nuid);

@@ -125,8 +125,8 @@ pub(super) async fn where_all_stands(bus: &Bus) -> String {
 pub(super) async fn drained(bus: &Bus, jetstream: &Context, patience: Duration) -> anyhow::Result<()> {
     until(patience, async || {
         let packs = jetstream.get_stream(format!("OBJ_{}", topology::PACKS)).await?;
-        let left = packs.cached_info().state.messages;
-        ensure!(left == 0, "{left} pieces and entries of packs are left");
+        let left: Vec<_> = packs.info_with_subjects(">").await?.try_collect().await?;
+        ensure!(left.is_empty(), "pieces and entries of packs are left: {left:?}");
         let timers = jetstream.get_stream(topology::SCHEDULES_STREAM).await?;
         let left = timers.cached_info().state.messages;
         ensure!(left == 0, "{left} timers of schedules are left");

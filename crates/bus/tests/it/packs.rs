@@ -49,6 +49,9 @@ async fn what_lost_agents_leave_in_the_object_store_is_swept() {
     let copy = tempfile::NamedTempFile::new().unwrap();
     assert!(bus.get_pack(&of(&next), copy.path()).await.unwrap(), "who holds the claim keeps its pack");
     bus.apply_scan(&id, &[ScanEvent::Cancel { requester: "test".into() }]).await.unwrap();
+    // Who deleted it died when its pieces were gone.
+    let stream = jetstream.get_stream("OBJ_packs").await.unwrap();
+    stream.purge().filter("$O.packs.C.>").await.unwrap();
     sweeper.sweep(&bus).await.unwrap();
     let stream = jetstream.get_stream("OBJ_packs").await.unwrap();
     assert_eq!(stream.cached_info().state.messages, 0);
