@@ -12,6 +12,8 @@ const FILES: usize = 2_000;
 const DIRECTORIES: usize = 50;
 /// Lines of a file, each of about 45 bytes.
 const LINES: usize = 130;
+/// So many commits in a row change the same file: `git fast-import` stores a content as a delta of the one before it only.
+const IN_A_ROW: usize = 20;
 /// A line in so many commits assigns a password.
 const PLANTED_EVERY: usize = 10_000;
 
@@ -46,9 +48,11 @@ fn write(mut to: impl Write, commits: usize) -> anyhow::Result<usize> {
         )
     };
     let mut files: Vec<Vec<String>> = vec![Vec::new(); FILES];
-    let mut planted = 0;
+    let (mut planted, mut number) = (0, 0);
     for commit in 0..commits {
-        let number = random.below(FILES);
+        if commit % IN_A_ROW == 0 {
+            number = random.below(FILES);
+        }
         let file = &mut files[number];
         if file.is_empty() {
             file.extend((0..LINES).map(|_| line(&mut random)));

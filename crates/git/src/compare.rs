@@ -42,11 +42,11 @@ impl<'t> Comparison<'t> {
 
     /// Adds what a commit introduces, ordered by path; `place` is that of the commit.
     pub fn add(&mut self, commit: &CommitId, place: u32, to: &mut Vec<Introduction>) -> Result<(), Unknown> {
-        let of = |id: &oid| self.trees.commit(id).ok_or(Unknown);
-        let tree_of = |id: &oid| self.trees.number(id).ok_or(Unknown);
-        let commit = of(oid::from_bytes_unchecked(commit.as_bytes()))?;
-        let tree = tree_of(&commit.tree)?;
-        let parents = commit.parents.iter().map(|parent| tree_of(&of(parent)?.tree));
+        let of = |number| self.trees.commit(number).ok_or(Unknown);
+        let number = self.trees.number(oid::from_bytes_unchecked(commit.as_bytes())).ok_or(Unknown)?;
+        let commit = of(number)?;
+        let tree = commit.tree;
+        let parents = commit.parents.iter().map(|parent| Ok(of(*parent)?.tree));
         let parents = parents.collect::<Result<Vec<_>, _>>()?;
         self.prefix.clear();
         self.introduced.clear();

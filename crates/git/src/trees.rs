@@ -14,20 +14,12 @@ use crate::numbers::{Numbers, in_packs};
 use crate::traversal::PackReader;
 use crate::tree_entry::{EntryKind, Piece, TreeEntry};
 
-/// What a commit says of its place in the history.
-#[derive(Debug)]
-pub(crate) struct Commit {
-    pub tree: ObjectId,
-    pub parents: Vec<ObjectId>,
-}
-
-impl Commit {
-    fn parse(content: &[u8]) -> Option<Self> {
-        let id = |line: &[u8], name: &[u8]| ObjectId::from_hex(line.strip_prefix(name)?).ok();
-        let mut lines = content.split(|byte| *byte == b'\n');
-        let tree = id(lines.next()?, b"tree ")?;
-        Some(Self { tree, parents: lines.map_while(|line| id(line, b"parent ")).collect() })
-    }
+/// What a commit says of its place in the history: its tree, and its parents.
+fn parse_commit(content: &[u8]) -> Option<(ObjectId, Vec<ObjectId>)> {
+    let id = |line: &[u8], name: &[u8]| ObjectId::from_hex(line.strip_prefix(name)?).ok();
+    let mut lines = content.split(|byte| *byte == b'\n');
+    let tree = id(lines.next()?, b"tree ")?;
+    Some((tree, lines.map_while(|line| id(line, b"parent ")).collect()))
 }
 
 /// Gathers the trees and commits in packs, on several threads.
@@ -48,11 +40,25 @@ impl TreeGatherer {
     pub fn add(&self, id: &oid, kind: Kind, content: &[u8]) {
         if kind == Kind::Tree {
             self.add_tree(id, content);
-        } else if kind == Kind::Commit
-            && let Some(commit) = Commit::parse(content)
-        {
-            self.trees.lock().expect("no visit panicked").commits.insert(id.to_owned(), commit);
+        } else if kind == Kind::Commit {
+            self.add_commit(id, content);
         }
+    }
+
+    fn add_commit(&self, id: &oid, content: &[u8]) {
+        let (Some(number), Some((tree, parents))) = (in_packs(&self.packs, id), parse_commit(content)) else {
+            return;
+        };
+        // Looking up ids takes the longest, and needs no lock.
+        let named: Vec<(&ObjectId, Option<u32>)> =
+            std::iter::once(&tree).chain(&parents).map(|id| (id, in_packs(&self.packs, id))).collect();
+        let mut trees = self.trees.lock().expect("no visit panicked");
+        if trees.bytes() > self.max_bytes {
+            return;
+        }
+        let row: Vec<u32> =
+            named.into_iter().map(|(id, number)| number.unwrap_or_else(|| trees.numbers.add(id))).collect();
+        trees.add_row(number, RowOf::Commit, &row);
     }
 
     fn add_tree(&self, id: &oid, content: &[u8]) {
@@ -78,7 +84,7 @@ impl TreeGatherer {
         let row: Vec<u32> = (pieces.iter().zip(known))
             .map(|(piece, known)| known.unwrap_or_else(|| trees.add_piece(*piece, is_shared, &mut objects)))
             .collect();
-        trees.add_row(number, &row);
+        trees.add_row(number, RowOf::Tree, &row);
     }
 
     /// What was gathered. What is missing is not known to be missing from the repository.
@@ -92,7 +98,6 @@ impl TreeGatherer {
 /// Trees and commits.
 pub(crate) struct Trees {
     numbers: Numbers,
-    commits: HashMap<ObjectId, Commit>,
     names: Vec<Arc<[u8]>>,
     name_numbers: HashMap<Arc<[u8]>, u32>,
     /// Of all pieces, one after the other.
@@ -101,10 +106,24 @@ pub(crate) struct Trees {
     piece_ends: Vec<u32>,
     /// By hash: a piece that trees may share.
     by_hash: HashMap<u64, u32>,
-    /// Of each tree: how many pieces it has, and their numbers.
+    /// Of each tree the numbers of its pieces; of each commit those of its tree and its parents. Before them how many they are,
+    /// twice, and one more for a commit.
     rows: Vec<u32>,
-    /// By number of the object: where in `rows` it is, if it is a tree.
+    /// By number of the object: where in `rows` it is, if it is a tree or a commit.
     row_of: Vec<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RowOf {
+    Tree,
+    Commit,
+}
+
+/// A commit's place in the history, as numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Commit<'a> {
+    pub tree: u32,
+    pub parents: &'a [u32],
 }
 
 /// Stands for no row.
@@ -125,7 +144,6 @@ impl Trees {
         Self {
             row_of: vec![NO_ROW; numbers.packed() as usize],
             numbers,
-            commits: HashMap::new(),
             names: Vec::new(),
             name_numbers: HashMap::new(),
             entries: Vec::new(),
@@ -183,10 +201,17 @@ impl Trees {
         number
     }
 
-    fn add_row(&mut self, tree: u32, row: &[u32]) {
-        self.row_of[tree as usize] = self.rows.len() as u32;
-        self.rows.push(row.len() as u32);
+    fn add_row(&mut self, object: u32, kind: RowOf, row: &[u32]) {
+        self.row_of[object as usize] = self.rows.len() as u32;
+        self.rows.push((row.len() as u32) << 1 | kind as u32);
         self.rows.extend_from_slice(row);
+    }
+
+    fn row(&self, object: u32, kind: RowOf) -> Option<&[u32]> {
+        let row = *self.row_of.get(object as usize).filter(|row| **row != NO_ROW)? as usize;
+        let head = self.rows[row];
+        let len = (head >> 1) as usize;
+        (head & 1 == kind as u32).then(|| &self.rows[row + 1..row + 1 + len])
     }
 
     fn entries_of(&self, piece: u32) -> impl Iterator<Item = TreeEntry<'_, u32>> {
@@ -199,9 +224,10 @@ impl Trees {
         })
     }
 
-    /// A commit, if it was gathered.
-    pub fn commit(&self, id: &oid) -> Option<&Commit> {
-        self.commits.get(id)
+    /// A commit by its number, if it was gathered.
+    pub fn commit(&self, number: u32) -> Option<Commit<'_>> {
+        let (tree, parents) = self.row(number, RowOf::Commit)?.split_first()?;
+        Some(Commit { tree: *tree, parents })
     }
 
     /// The number of an object that a tree or a commit names, if it has one.
@@ -216,9 +242,7 @@ impl Trees {
 
     /// A tree by its number, if it was gathered.
     pub fn tree(&self, number: u32) -> Option<Tree<'_>> {
-        let row = *self.row_of.get(number as usize).filter(|row| **row != NO_ROW)? as usize;
-        let len = self.rows[row] as usize;
-        Some(Tree { trees: self, row: &self.rows[row + 1..row + 1 + len] })
+        Some(Tree { trees: self, row: self.row(number, RowOf::Tree)? })
     }
 }
 
