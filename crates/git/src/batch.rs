@@ -15,6 +15,7 @@ use std::sync::Arc;
 use secretscan_model::ids::{BlobId, CommitId};
 use secretscan_model::lifecycle::Look;
 use tempfile::NamedTempFile;
+use tracing::info_span;
 
 use crate::command::ChildLimits;
 use crate::error::GitError;
@@ -95,7 +96,9 @@ impl<'a> BatchCutter<'a> {
     ) -> Result<Self, GitError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let repository = open(repo)?;
-        let trees = ObjectStore::of_repository(&repository)?.trees_for(commits.len(), threads, children)?;
+        let trees = info_span!("trees").in_scope(|| {
+            ObjectStore::of_repository(&repository)?.trees_for(commits.len(), threads, children)
+        })?;
         let contents =
             Contents::new(repository.path().to_path_buf(), trees, commits, limits, threads, *children);
         Ok(Self { contents, scratch: scratch.to_path_buf(), tips: None })
@@ -128,7 +131,7 @@ impl<'a> BatchCutter<'a> {
     }
 
     fn archive(&self, mut content: Content) -> Result<CutBatch, GitError> {
-        self.look_at_tips(&mut content.manifest)?;
+        info_span!("tips").in_scope(|| self.look_at_tips(&mut content.manifest))?;
         let dir = tempfile::tempdir_in(&self.scratch)
             .map_err(GitError::io("make a temporary directory in", &self.scratch))?;
         let pack = match self.pack_as_it_is(&content) {
@@ -250,10 +253,10 @@ impl<'a> Contents<'a> {
             limits: self.children,
         };
         let Introduced { introductions, cut_off, commits: count } =
-            asked.introduced(&ids, READ_AHEAD_FILES)?;
+            info_span!("introduced").in_scope(|| asked.introduced(&ids, READ_AHEAD_FILES))?;
         self.next += count;
         let blobs: HashSet<BlobId> = introductions.iter().map(|i| i.blob).collect();
-        self.sizes = blob_sizes(&self.git_dir, &blobs, &self.children)?;
+        self.sizes = info_span!("sizes").in_scope(|| blob_sizes(&self.git_dir, &blobs, &self.children))?;
         let mut introductions = introductions.into_iter().peekable();
         let mut cut_off: HashMap<u32, String> = cut_off.into_iter().collect();
         for (n, commit) in (0_u32..).zip(commits.into_iter().take(count)) {

@@ -22,8 +22,12 @@ use crate::trees::{TreeGatherer, Trees};
 const ONE_IN: usize = 64;
 /// The same of commits whose trees are compared: all trees are decoded for that.
 const ONE_COMPARED_IN: usize = 16;
-/// What trees may take in memory. What they would take more is left to Git.
+/// What trees may take in memory beside a scan. What they would take more is left to Git.
 const MAX_TREE_BYTES: u64 = 512 << 20;
+/// The same where nothing but trees is read, and services have less memory.
+const MAX_COMPARED_BYTES: u64 = 160 << 20;
+/// What a traversal takes in memory for each object of a pack, about.
+const BYTES_OF_ENTRY: u64 = 64;
 /// How deep alternates may name alternates. Source: gitrepository-layout(5) and Git's own limit.
 const MAX_ALTERNATES: usize = 5;
 
@@ -133,10 +137,12 @@ impl ObjectStore {
         limits: &ChildLimits<'_>,
     ) -> Result<Option<Trees>, GitError> {
         let packed: usize = self.packs.iter().map(PackReader::len).sum();
-        if commits.saturating_mul(ONE_COMPARED_IN) < packed {
+        let is_too_large = packed as u64 * BYTES_OF_ENTRY > MAX_COMPARED_BYTES;
+        if is_too_large || commits.saturating_mul(ONE_COMPARED_IN) < packed {
             return Ok(None);
         }
-        let Some(gatherer) = self.tree_gatherer(limits.max_memory_bytes) else { return Ok(None) };
+        let max_bytes = MAX_COMPARED_BYTES.min(limits.max_memory_bytes / 4);
+        let Some(gatherer) = self.gatherer(max_bytes) else { return Ok(None) };
         let options = ScanOptions {
             threads,
             max_blob_bytes: limits.max_memory_bytes,
@@ -153,7 +159,10 @@ impl ObjectStore {
 
     /// For who goes through the packs anyway; `None` where commits have not the parents that they name.
     pub fn tree_gatherer(&self, max_memory_bytes: u64) -> Option<TreeGatherer> {
-        let max_bytes = MAX_TREE_BYTES.min(max_memory_bytes / 4);
+        self.gatherer(MAX_TREE_BYTES.min(max_memory_bytes / 4))
+    }
+
+    fn gatherer(&self, max_bytes: u64) -> Option<TreeGatherer> {
         (!self.is_shallow).then(|| TreeGatherer::new(self.packs.clone(), self.ids, max_bytes))
     }
 

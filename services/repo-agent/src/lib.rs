@@ -334,16 +334,24 @@ impl Agent {
         mirror: &Arc<Mirror>,
         halt: &Arc<Halt>,
     ) -> Result<(Listing, Vec<CommitEntry>, Looked), WorkError> {
-        let (commits, outside) = self.list(scan, repository, mirror, halt).await?;
         let ledger = self.bus.ledger(repository);
+        let asked = async {
+            match scan.lists_everything() {
+                true => survey::ask(&self.bus, repository, mirror).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        // All to their end, whatever comes of one: a mirror that proves damaged is thrown away when nobody reads it any more.
+        let (listed, known, asked) =
+            tokio::join!(self.list(scan, repository, mirror, halt), ledger.known(), asked);
+        let ((commits, outside), known, asked) = (listed?, known?, asked?);
         let head = if scan.scheduled.is_some() { Some(ledger.head().await?) } else { None };
-        let known = ledger.known().await?;
         if commits.first().is_some_and(|commit| !known.are_of_format_of(&commit.id)) {
             return Err(WorkError::OtherObjectFormat { repository: repository.clone() });
         }
-        let looked = match scan.lists_everything() {
-            true => survey::survey_all(&self.bus, scan, repository, mirror, &commits).await?,
-            false => survey::look(&self.bus, scan, repository).await?,
+        let looked = match asked {
+            Some(asked) => survey::survey_all(&self.bus, scan, repository, asked, &commits).await?,
+            None => survey::look(&self.bus, scan, repository).await?,
         };
         let mut listing = Listing {
             commits: commits.len() as u64,
@@ -383,9 +391,13 @@ impl Agent {
                 return self.verify(repository, &commits).await;
             }
             Purpose::Rescan(rescan) => {
-                let (commits, outside) = self.list(scan, repository, mirror, halt).await?;
+                let (listed, asked) = tokio::join!(
+                    self.list(scan, repository, mirror, halt),
+                    survey::ask(&self.bus, repository, mirror)
+                );
+                let ((commits, outside), asked) = (listed?, asked?);
                 let count = commits.len() as u64;
-                let looked = survey::survey_all(&self.bus, scan, repository, mirror, &commits).await?;
+                let looked = survey::survey_all(&self.bus, scan, repository, asked, &commits).await?;
                 let outdated = self.outdated(scan, claim, repository, rescan, commits).await?;
                 let not_scanned = NotScanned::at_most(outside, MAX_NOT_SCANNED);
                 let unknown = outdated.len() as u64;

@@ -30,8 +30,7 @@ const MAX_ARCHIVES: usize = 16;
 struct Question {
     id: FindingId,
     seen: Option<Seen>,
-    /// Whether a ref reaches one of its commits.
-    is_reachable: bool,
+    commits: BTreeSet<ShortId>,
     /// Whether it had more occurrences than are kept.
     is_cut: bool,
     blobs: BTreeSet<ShortId>,
@@ -43,27 +42,31 @@ struct Question {
 type AtTips = HashMap<Vec<u8>, BTreeSet<ShortId>>;
 
 impl Question {
-    /// Commits are in the order of their ids.
-    fn new(finding: &Finding, commits: &[CommitId]) -> Self {
+    fn new(finding: &Finding) -> Self {
         let occurrences = || {
             let first = finding.occurrences.iter().map(ShortOccurrence::from);
             first.chain(finding.later.places.iter().copied())
         };
-        let is_listed = |short: &ShortId| commits.binary_search_by(|id| ShortId::from(id).cmp(short)).is_ok();
-        let is_cut = finding.later.is_cut;
         let archives = finding.path.iter().enumerate().filter(|(_, byte)| **byte == b'!').take(MAX_ARCHIVES);
         let archives = archives.map(|(end, _)| finding.path[..end].to_vec());
         Self {
             id: finding.id.clone(),
             seen: finding.seen.clone(),
-            is_reachable: is_cut || occurrences().any(|occurrence| is_listed(&occurrence.commit)),
-            is_cut,
+            commits: occurrences().map(|occurrence| occurrence.commit).collect(),
+            is_cut: finding.later.is_cut,
             blobs: occurrences().filter_map(|occurrence| occurrence.blob).collect(),
             paths: archives.chain([finding.path.clone()]).collect(),
         }
     }
 
-    fn sight(&self, at_tips: &AtTips, is_settled: bool) -> Sight {
+    /// Whether a ref reaches one of its commits; those that refs reach are in the order of their ids.
+    fn is_reachable(&self, reached: &[CommitId]) -> bool {
+        let is_reached =
+            |short: &ShortId| reached.binary_search_by(|id| ShortId::from(id).cmp(short)).is_ok();
+        self.is_cut || self.commits.iter().any(is_reached)
+    }
+
+    fn sight(&self, reached: &[CommitId], at_tips: &AtTips, is_settled: bool) -> Sight {
         let mut files = self.paths.iter().filter_map(|path| at_tips.get(path));
         let is_at_tip = match files.clone().any(|blobs| !blobs.is_disjoint(&self.blobs)) {
             true => Some(true),
@@ -71,7 +74,7 @@ impl Question {
             false if self.blobs.is_empty() || (self.is_cut && files.next().is_some()) => None,
             false => Some(false),
         };
-        Sight { is_reachable: self.is_reachable, is_at_tip, is_settled }
+        Sight { is_reachable: self.is_reachable(reached), is_at_tip, is_settled }
     }
 }
 
@@ -97,34 +100,53 @@ fn later<'a>(scan: &RepositoryScan, looks: impl Iterator<Item = &'a Look>) -> Lo
     Look { at: Timestamp(now().0.max(after.unwrap_or_default())), request: scan.id.clone() }
 }
 
+/// What a look at all refs needs besides their commits, which may be listed meanwhile.
+pub(crate) struct Asked {
+    last: Option<Survey>,
+    questions: Vec<Question>,
+    standings: HashMap<FindingId, Standing>,
+    tips: Tips,
+    at_tips: AtTips,
+}
+
+/// What is known of the findings of a repository, and what stands at the tips where they are.
+#[tracing::instrument(skip_all)]
+pub(crate) async fn ask(
+    bus: &Bus,
+    repository: &RepositoryId,
+    mirror: &Arc<Mirror>,
+) -> Result<Asked, WorkError> {
+    let last = bus.last_survey(repository).await?;
+    let mut questions = Vec::new();
+    bus.each_finding(repository, |finding| questions.push(Question::new(&finding))).await?;
+    let mut standings = HashMap::new();
+    bus.each_standing(repository, |id, standing| {
+        standings.insert(id, standing);
+    })
+    .await?;
+    let (tips, at_tips) = at_tips(mirror, &questions).await?;
+    Ok(Asked { last, questions, standings, tips, at_tips })
+}
+
 /// Looks at all refs, for a request that lists all of them, and records what became of the known findings.
 #[tracing::instrument(skip_all)]
 pub(crate) async fn survey_all(
     bus: &Bus,
     scan: &RepositoryScan,
     repository: &RepositoryId,
-    mirror: &Arc<Mirror>,
+    asked: Asked,
     commits: &[CommitEntry],
 ) -> Result<Looked, WorkError> {
-    let last = bus.last_survey(repository).await?;
-    let mut ids: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
-    ids.sort_unstable();
-    let mut questions = Vec::new();
-    bus.each_finding(repository, |finding| questions.push(Question::new(&finding, &ids))).await?;
-    drop(ids);
-    let mut standings = HashMap::new();
-    bus.each_standing(repository, |id, standing| {
-        standings.insert(id, standing);
-    })
-    .await?;
+    let Asked { last, questions, standings, tips, at_tips } = asked;
+    let mut reached: Vec<CommitId> = commits.iter().map(|commit| commit.id).collect();
+    reached.sort_unstable();
     let looks = questions.iter().filter_map(|question| question.seen.as_ref()).map(|seen| &seen.last);
     let look = later(scan, looks.chain(last.iter().map(|survey| &survey.look)));
     let is_settled = is_settled(bus, scan, repository).await?;
     let complete = complete(bus, standings.values()).await?;
     let is_complete = |request: &RequestId| complete.contains(request);
-    let (tips, at_tips) = at_tips(mirror, &questions).await?;
     let step = |question: &Question, standing: Option<&Standing>| {
-        let sight = question.sight(&at_tips, is_settled);
+        let sight = question.sight(&reached, &at_tips, is_settled);
         survey(question.seen.as_ref(), standing, last.as_ref(), sight, &look, &is_complete)
     };
     let is_moved = |asked: &Question| step(asked, standings.get(&asked.id)).is_some();
