@@ -26,6 +26,8 @@ pub enum Host {
     Gitea,
     /// Forgejo.
     Forgejo,
+    /// Gogs.
+    Gogs,
     /// Bitbucket Cloud.
     Bitbucket,
 }
@@ -87,6 +89,7 @@ impl Host {
             Self::Gitlab => gitlab::may_tell_push(headers),
             Self::Gitea => header(headers, "x-gitea-event") == Some("push"),
             Self::Forgejo => any_header(headers, &["x-forgejo-event", "x-gitea-event"]) == Some("push"),
+            Self::Gogs => header(headers, "x-gogs-event") == Some("push"),
             Self::Bitbucket => header(headers, "x-event-key") == Some("repo:push"),
         }
     }
@@ -98,6 +101,7 @@ impl Host {
             Self::Gitlab => return gitlab::delivery(headers, body),
             Self::Gitea => header(headers, "x-gitea-delivery"),
             Self::Forgejo => any_header(headers, &["x-forgejo-delivery", "x-gitea-delivery"]),
+            Self::Gogs => header(headers, "x-gogs-delivery"),
             Self::Bitbucket => header(headers, "x-request-uuid"),
         };
         id.filter(|id| is_id_of_delivery(id)).map(str::to_owned)
@@ -106,7 +110,7 @@ impl Host {
     /// The field of a payload that says how the repository is fetched over https.
     pub fn https_field(self) -> &'static str {
         match self {
-            Self::Github | Self::Gitea | Self::Forgejo => "repository.clone_url",
+            Self::Github | Self::Gitea | Self::Forgejo | Self::Gogs => "repository.clone_url",
             Self::Gitlab => "project.git_http_url",
             Self::Bitbucket => bitbucket::PAGE,
         }
@@ -115,7 +119,7 @@ impl Host {
     /// The field of a payload that says how the repository is fetched over ssh.
     pub fn ssh_field(self) -> &'static str {
         match self {
-            Self::Github | Self::Gitea | Self::Forgejo => "repository.ssh_url",
+            Self::Github | Self::Gitea | Self::Forgejo | Self::Gogs => "repository.ssh_url",
             Self::Gitlab => "project.git_ssh_url",
             Self::Bitbucket => "repository.full_name",
         }
@@ -126,7 +130,7 @@ impl Host {
     pub fn dates_payloads(self) -> bool {
         match self {
             Self::Github | Self::Gitea | Self::Forgejo => true,
-            Self::Gitlab | Self::Bitbucket => false,
+            Self::Gitlab | Self::Gogs | Self::Bitbucket => false,
         }
     }
 
@@ -140,7 +144,7 @@ impl Host {
             _ => Cow::Borrowed(body),
         };
         match self {
-            Self::Github | Self::Gitea | Self::Forgejo => github::read(&payload).map(Some),
+            Self::Github | Self::Gitea | Self::Forgejo | Self::Gogs => github::read(&payload).map(Some),
             Self::Gitlab => gitlab::read(&payload),
             Self::Bitbucket => bitbucket::read(&payload).map(Some),
         }

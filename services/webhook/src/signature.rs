@@ -40,7 +40,7 @@ impl Secret {
         match (host, text.strip_prefix(SIGNING_PREFIX)) {
             (Host::Gitlab, Some(key)) => mac(&BASE64.decode(key.as_bytes()).ok()?).map(Self::Message),
             (Host::Gitlab, None) => Some(Self::Token(Sha256::digest(text).into())),
-            (Host::Github | Host::Gitea | Host::Forgejo | Host::Bitbucket, _) => {
+            (Host::Github | Host::Gitea | Host::Forgejo | Host::Gogs | Host::Bitbucket, _) => {
                 mac(text.as_bytes()).map(Self::Body)
             }
         }
@@ -61,6 +61,7 @@ pub(crate) fn claim(host: Host, headers: &HeaderMap, secrets: &[Secret], now_ms:
         Host::Github => header(headers, "x-hub-signature-256")?.strip_prefix("sha256=")?,
         Host::Bitbucket => header(headers, "x-hub-signature")?.strip_prefix("sha256=")?,
         Host::Gitea => header(headers, "x-gitea-signature")?,
+        Host::Gogs => header(headers, "x-gogs-signature")?,
         Host::Forgejo => any_header(headers, &["x-forgejo-signature", "x-gitea-signature"])?,
         Host::Gitlab => {
             return has_token(headers, secrets)

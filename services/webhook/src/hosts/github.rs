@@ -1,7 +1,8 @@
-//! The payload of GitHub's event `push`, a form that Gitea and Forgejo share. One delivery tells of one ref.
+//! The payload of GitHub's event `push`, a form that Gitea, Forgejo and Gogs share. One delivery tells of one ref.
 //!
 //! <https://docs.github.com/en/webhooks/webhook-events-and-payloads#push>,
-//! <https://docs.gitea.com/usage/webhooks>, <https://forgejo.org/docs/latest/user/webhooks/>
+//! <https://docs.gitea.com/usage/webhooks>, <https://forgejo.org/docs/latest/user/webhooks/>,
+//! <https://gogs.io/docs/features/webhook>
 
 use serde::Deserialize;
 
@@ -26,7 +27,7 @@ struct Repository {
 struct Pusher {
     /// GitHub's.
     name: Option<String>,
-    /// Gitea's and Forgejo's.
+    /// Gitea's, Forgejo's and Gogs'.
     login: Option<String>,
 }
 

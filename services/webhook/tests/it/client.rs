@@ -82,12 +82,17 @@ impl Delivery {
             .with("webhook-signature", &format!("v1,{signature}"))
     }
 
-    /// As Gitea (or Forgejo, which says so in headers of its own besides) sends a push.
+    /// As Gitea sends a push, and those that began as a copy: Forgejo says so in headers of its own besides, Gogs instead.
     pub fn gitea(source: &str, secret: &str, id: &str, payload: &Value) -> Self {
         let body = payload.to_string().into_bytes();
         let signature = hmac_hex(secret.as_bytes(), &body);
         let mut delivery = Self::to(source, body);
-        for host in if source == "forgejo" { vec!["Gitea", "Forgejo"] } else { vec!["Gitea"] } {
+        let hosts: &[&str] = match source {
+            "forgejo" => &["Gitea", "Forgejo"],
+            "gogs" => &["Gogs"],
+            _ => &["Gitea"],
+        };
+        for host in hosts {
             delivery = delivery
                 .with(&format!("X-{host}-Event"), "push")
                 .with(&format!("X-{host}-Delivery"), id)

@@ -136,6 +136,7 @@ fn sources(dir: &Path) -> BTreeMap<String, SourceSettings> {
         source("gitlab-signed", Host::Gitlab, "https://gitlab.example/"),
         source("gitea", Host::Gitea, "https://gitea.example/"),
         source("forgejo", Host::Forgejo, "https://gitea.example/"),
+        source("gogs", Host::Gogs, "https://gitea.example/"),
         source("bitbucket", Host::Bitbucket, "https://bitbucket.example/"),
     ]);
     let signed = sources.get_mut("gitlab-signed").unwrap();

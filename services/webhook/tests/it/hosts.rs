@@ -37,6 +37,7 @@ async fn every_host_tells_of_pushes_of_branches_and_tags() {
         Delivery::gitlab_signed(&signing_key(), "s1", now, &tag),
         Delivery::gitea("gitea", &secret, "t1", &push(payloads::gitea)),
         Delivery::gitea("forgejo", &secret, "f1", &push(payloads::gitea)),
+        Delivery::gitea("gogs", &secret, "o1", &push(payloads::gitea)),
         Delivery::bitbucket(&secret, "b1", &branches),
     ] {
         let answer = webhook.send(&delivery).await;
@@ -55,6 +56,7 @@ async fn every_host_tells_of_pushes_of_branches_and_tags() {
             ("s1", vec![tag.clone()]),
             ("t1", vec![main.clone()]),
             ("f1", vec![main.clone()]),
+            ("o1", vec![main.clone()]),
             ("b1", vec![main, tag]),
         ]
     );
@@ -63,7 +65,7 @@ async fn every_host_tells_of_pushes_of_branches_and_tags() {
         ["github", "gitlab", "gitea", "bitbucket"].map(|host| format!("{host}.example/acme/shop.git"));
     assert_eq!(
         uris,
-        [&github, &gitlab, &gitlab, &gitlab, &gitlab, &gitea, &gitea, &bitbucket].map(|s| s.as_str())
+        [&github, &gitlab, &gitlab, &gitlab, &gitlab, &gitea, &gitea, &gitea, &bitbucket].map(|s| s.as_str())
     );
     assert!(pushes.iter().all(|push| push.pusher == "kim" && push.received_at >= now * 1_000));
     webhook.stop().await;

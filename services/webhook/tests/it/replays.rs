@@ -20,13 +20,14 @@ async fn a_delivery_that_comes_again_is_refused() {
         Delivery::gitlab_signed(&signing_key(), "1", now, &gitlab),
         Delivery::gitea("gitea", &secret, "1", &payloads::gitea("refs/heads/main", NONE, &id(2))),
         Delivery::gitea("forgejo", &secret, "1", &payloads::gitea("refs/heads/main", NONE, &id(2))),
+        Delivery::gitea("gogs", &secret, "1", &payloads::gitea("refs/heads/main", NONE, &id(2))),
         Delivery::bitbucket(&secret, "{1}", &bitbucket),
     ] {
         assert_eq!(webhook.status(&delivery).await, 202, "{delivery:?}");
         let answer = webhook.send(&delivery).await;
         assert_eq!((answer.status, answer.body.as_str()), (409, "this delivery was taken before\n"));
     }
-    assert_eq!(webhook.count().await, 6, "each source has ids of its own");
+    assert_eq!(webhook.count().await, 7, "each source has ids of its own");
     webhook.stop().await;
 }
 

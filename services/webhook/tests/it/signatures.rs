@@ -20,7 +20,7 @@ fn right(secret: &str) -> Vec<Delivery> {
         serde_json::Value::Null,
     )]);
     let gitlab = payloads::gitlab("push", "refs/heads/main", NONE, &id(2));
-    let names: Vec<String> = (0..5).map(|number| format!("{secret}-{number}")).collect();
+    let names: Vec<String> = (0..6).map(|number| format!("{secret}-{number}")).collect();
     vec![
         Delivery::github(
             secret,
@@ -35,7 +35,8 @@ fn right(secret: &str) -> Vec<Delivery> {
             &payloads::gitea("refs/heads/main", NONE, &id(secret.len() as u64)),
         ),
         Delivery::gitea("forgejo", secret, &names[3], &gitea),
-        Delivery::bitbucket(secret, &names[4], &bitbucket),
+        Delivery::gitea("gogs", secret, &names[4], &gitea),
+        Delivery::bitbucket(secret, &names[5], &bitbucket),
     ]
 }
 
@@ -55,7 +56,7 @@ async fn both_secrets_of_a_rotation_are_right_and_a_third_is_not() {
     for delivery in right(&previous).into_iter().filter(|delivery| delivery.path != "/hooks/forgejo") {
         assert_eq!(webhook.status(&delivery).await, 202, "{delivery:?}");
     }
-    assert_eq!(webhook.count().await, 9);
+    assert_eq!(webhook.count().await, 11);
     webhook.stop().await;
 }
 
@@ -68,6 +69,7 @@ async fn a_signature_that_is_missing_changed_or_of_something_else_is_refused() {
         "X-Gitlab-Token",
         "X-Gitea-Signature",
         "X-Forgejo-Signature",
+        "X-Gogs-Signature",
         "X-Hub-Signature",
     ];
     for (delivery, name) in right(&secret).into_iter().zip(names) {
