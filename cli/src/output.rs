@@ -34,7 +34,7 @@ pub struct ReportArguments {
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     template: Option<PathBuf>,
 
-    /// Report only what this earlier report does not have: one in JSON, of this command or of gitleaks
+    /// Report only what this JSON report of before (or of gitleaks) lacks
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 }
@@ -58,6 +58,8 @@ enum FormatArgument {
     Gitlab,
     /// A web page, for people
     Html,
+    /// Markdown, for the summary of a CI job or a comment
+    Markdown,
     /// What --template makes of it
     Template,
 }
@@ -113,6 +115,7 @@ impl ReportArguments {
             (FormatArgument::Junit, _) => Format::Junit,
             (FormatArgument::Gitlab, _) => Format::Gitlab,
             (FormatArgument::Html, _) => Format::Html,
+            (FormatArgument::Markdown, _) => Format::Markdown,
             (FormatArgument::Template, Some(template)) => Format::Template(template.clone()),
             (FormatArgument::Template, None) | (FormatArgument::Text, _) => Format::Text(style),
         };

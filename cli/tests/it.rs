@@ -111,7 +111,8 @@ fn directory() {
     assert!(!ran.has_canary());
 }
 
-const FORMATS: [&str; 9] = ["text", "json", "jsonl", "sarif", "csv", "junit", "gitlab", "html", "template"];
+const FORMATS: [&str; 10] =
+    ["text", "json", "jsonl", "sarif", "csv", "junit", "gitlab", "html", "markdown", "template"];
 
 /// How a text may hide: encoded, also within base64 of more, at every offset.
 fn forms(secret: &str) -> Vec<String> {

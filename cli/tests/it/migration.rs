@@ -41,9 +41,10 @@ fn what_gitleaks_was_told_holds() {
     assert_eq!(found(&["--baseline", "baseline.json"]), [""; 0]);
 
     // What ci.md has jobs do: several reports at once.
-    let reports = ["--report", "sarif=a.sarif", "--report", "gitlab=b.json", "--report", "junit=c.xml"];
-    assert_eq!(place.run(&[&["scan"], &reports[..]].concat()).code, 1);
-    assert!(["a.sarif", "b.json", "c.xml"].iter().all(|name| place.path().join(name).is_file()));
+    let reports = ["sarif=a.sarif", "gitlab=b.json", "junit=c.xml", "markdown=d.md"];
+    let reports = reports.iter().flat_map(|report| ["--report", report]);
+    assert_eq!(place.run(&std::iter::once("scan").chain(reports).collect::<Vec<_>>()).code, 1);
+    assert!(["a.sarif", "b.json", "c.xml", "d.md"].iter().all(|name| place.path().join(name).is_file()));
     assert_eq!(place.run(&["scan", "--range", "HEAD~1..HEAD"]).code, 0);
     assert_eq!(place.run(&["hook", "install", "--pre-commit"]).code, 0);
 }

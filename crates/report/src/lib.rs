@@ -19,6 +19,7 @@ mod gitlab;
 mod html;
 mod ignore;
 mod junit;
+mod markdown;
 mod sarif;
 mod shown;
 mod template;
@@ -60,6 +61,8 @@ pub enum Format {
     Gitlab,
     /// A web page that needs nothing else.
     Html,
+    /// Markdown, for the summary of a CI job or a comment.
+    Markdown,
     /// What a template makes of the JSON document.
     Template(Template),
 }
@@ -76,6 +79,7 @@ impl Format {
             Self::Junit => "JUnit XML",
             Self::Gitlab => "GitLab's secret detection format",
             Self::Html => "HTML",
+            Self::Markdown => "Markdown",
             Self::Template(_) => "a template",
         }
     }
@@ -153,6 +157,7 @@ pub fn write(reports: &[Report<'_>], format: &Format, out: &mut dyn Write) -> Re
         Format::Junit => junit::write(reports, out),
         Format::Gitlab => gitlab::write(reports, out),
         Format::Html => html::write(reports, out),
+        Format::Markdown => markdown::write(reports, out),
         Format::Template(template) => template.write(reports, out),
     };
     written.and_then(|()| out.flush()).map_err(|source| WriteError { format: format.name(), source })

@@ -85,6 +85,18 @@ fn junit_without_findings_has_a_test_that_passes() {
 }
 
 #[test]
+fn markdown() {
+    insta::assert_snapshot!(written(&report(&findings()), &Format::Markdown));
+}
+
+#[test]
+fn markdown_without_findings() {
+    let mut empty = report(&[]);
+    empty.summary.not_scanned.clear();
+    assert_eq!(written(&empty, &Format::Markdown), "## secretscan: no secrets found\n");
+}
+
+#[test]
 fn gitlab() {
     insta::assert_snapshot!(written(&report(&findings()[2..3]), &Format::Gitlab));
 }

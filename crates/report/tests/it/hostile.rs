@@ -37,6 +37,9 @@ fn nothing_ends_a_line_or_a_cell_early() {
     assert_eq!(row.len(), 21);
     assert!(row.iter().all(|cell| !cell.starts_with(['=', '+', '-', '@', '\t', '\r'])), "{csv}");
     assert_eq!(written(&report(&findings), &Format::Jsonl).lines().count(), 1);
+    let markdown = written(&report(&findings), &Format::Markdown);
+    let rows = markdown.lines().filter(|line| line.starts_with('|'));
+    assert!(rows.clone().count() == 3 && rows.clone().all(|row| row.matches('|').count() == 6), "{markdown}");
 }
 
 #[test]
@@ -45,6 +48,7 @@ fn markup_stays_text() {
     let page = written(&report(&findings), &Format::Html);
     assert_eq!(page.matches("<script>").count(), 1, "its own");
     assert!(page.contains("&lt;script&gt;alert(1)") && page.contains("{{ 7*7 }}"), "{page}");
+    assert!(!written(&report(&findings), &Format::Markdown).contains("<script>"));
     let xml = written(&report(&findings), &Format::Junit);
     assert!(!xml.contains("<script>") && !xml.contains('\u{ffff}'), "{xml}");
     let mut reader = quick_xml::Reader::from_str(&xml);

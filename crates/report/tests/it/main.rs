@@ -106,7 +106,7 @@ fn report(findings: &[Finding]) -> Report<'_> {
 }
 
 /// Every format there is.
-fn formats() -> [Format; 9] {
+fn formats() -> [Format; 10] {
     let template = "{% for f in findings %}{{ f.path }} {{ f.occurrences[0].excerpt }} {{ f.secret or '' }}\n{% endfor %}";
     [
         Format::Text(TextStyle::PLAIN),
@@ -117,6 +117,7 @@ fn formats() -> [Format; 9] {
         Format::Junit,
         Format::Gitlab,
         Format::Html,
+        Format::Markdown,
         Format::Template(Template::parse("report.txt", template).unwrap()),
     ]
 }

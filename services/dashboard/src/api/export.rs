@@ -37,6 +37,7 @@ pub enum FormatName {
     Junit,
     Gitlab,
     Html,
+    Markdown,
 }
 
 impl FormatName {
@@ -51,6 +52,7 @@ impl FormatName {
             Self::Junit => (Format::Junit, "application/xml", "xml"),
             Self::Gitlab => (Format::Gitlab, "application/json", "json"),
             Self::Html => (Format::Html, "text/html; charset=utf-8", "html"),
+            Self::Markdown => (Format::Markdown, "text/markdown; charset=utf-8", "md"),
         }
     }
 }
