@@ -62,7 +62,7 @@ impl FormatName {
     params(("format" = inline(FormatName), Path), FindingsQuery),
     responses((status = 200, description = "The report", content((String = "text/plain"), (Object = "application/json"),
             (String = "application/jsonl"), (Object = "application/sarif+json"), (String = "text/csv"),
-            (String = "application/xml"), (String = "text/html"))),
+            (String = "application/xml"), (String = "text/html"), (String = "text/markdown"))),
         (status = 304, description = "As If-None-Match says"),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),
         (status = 503, body = Problem, content_type = "application/problem+json")))]
