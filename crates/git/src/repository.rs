@@ -13,15 +13,20 @@ use crate::error::GitError;
 
 /// Opens the repository at exactly this path: a Git directory, or a working tree's top.
 pub(crate) fn open(path: &Path) -> Result<Repository, GitError> {
-    // As Git does it: what came was hashed when it came. Hashing each object that is read costs more than reading it.
-    git2::opts::strict_hash_verification(false);
+    hash_nothing_that_is_read();
     let flags = RepositoryOpenFlags::NO_SEARCH;
     Repository::open_ext(path, flags, std::iter::empty::<&OsStr>()).map_err(|e| explain(path, e))
 }
 
 /// Opens the repository that a path belongs to: the path may be anywhere inside a working tree.
 pub(crate) fn discover(path: &Path) -> Result<Repository, GitError> {
+    hash_nothing_that_is_read();
     Repository::discover(path).map_err(|e| explain(path, e))
+}
+
+/// As Git does it: what came was hashed when it came. Hashing each object that is read costs more than reading it.
+fn hash_nothing_that_is_read() {
+    git2::opts::strict_hash_verification(false);
 }
 
 /// The Git directory of a repository, for child processes.

@@ -48,8 +48,6 @@ impl Staged {
     /// When the repository or its index can't be read.
     pub fn read(repo: &Path, index: Option<&Path>, options: &ScanOptions<'_>) -> Result<Self, GitError> {
         let repository = discover(repo)?;
-        // Git does not check the hashes of what it reads from its own repository either, and it takes long.
-        git2::opts::strict_hash_verification(false);
         let path = index.map_or_else(|| repository.path().join("index"), Path::to_path_buf);
         let blobs = compare(&repository, &Index::read(&path, ids_of(&repository))?, options)?;
         Ok(Self { repository, blobs })
