@@ -88,7 +88,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             round.rest.as_secs_f64() / round.time.as_secs_f64(),
         );
     }
-    let waits = round::pushes(&binaries, &input, arguments.slice, arguments.pushes).await?;
+    let waits = round::pushes(&binaries, &input, arguments.pushes).await?;
     println!("\n| a push to a small repository | median | the worst |\n| --- | ---: | ---: |");
     for (what, times) in [("on an idle system", &waits.idle), ("while the large one is scanned", &waits.busy)]
     {

@@ -61,7 +61,8 @@ pub async fn throughput(
     }
     // All are with the scheduler.
     until(async || Ok(bus.unfinished(Queue::NewBatches).await? == 0)).await?;
-    let slices = start_agents(&mut system, binaries, &bus, agents, slice).await?;
+    start_agents(&mut system, binaries, &bus, agents).await?;
+    let slices = Slices::hold(&system.pids(Identity::BatchAgent), slice);
     let (before, started) = (system.usages()?, Instant::now());
     let mut commits = 0;
     for request in &asked {
@@ -76,11 +77,12 @@ pub async fn throughput(
     Ok(Throughput { time, commits, rest })
 }
 
-/// Asks for small repositories as a push does: first while nothing else goes on, then while the large one is scanned.
-pub async fn pushes(binaries: &Path, input: &Input, slice: f64, count: u64) -> anyhow::Result<Waits> {
+/// Asks for small repositories as a push does: first while nothing else goes on, then while the large one is scanned by
+/// batch-agents that take all of the processor that they get.
+pub async fn pushes(binaries: &Path, input: &Input, count: u64) -> anyhow::Result<Waits> {
     let mut system = start(binaries).await?;
     let bus = system.connect(Identity::Cli).await?;
-    let slices = start_agents(&mut system, binaries, &bus, 2, slice).await?;
+    start_agents(&mut system, binaries, &bus, 2).await?;
     let count = usize::try_from(count)?.min(input.small.len() / 2);
     let (first, second) = input.small.split_at(input.small.len() / 2);
     let idle = each_push(&bus, &first[..count]).await?;
@@ -92,7 +94,6 @@ pub async fn pushes(binaries: &Path, input: &Input, slice: f64, count: u64) -> a
     let left = scan
         .map_or(0, |scan| scan.batches.values().filter(|outcome| **outcome == BatchOutcome::Open).count());
     ensure!(left > 0, "the large repository was scanned before the last push; see --commits");
-    drop(slices);
     system.stop().await?;
     Ok(Waits { idle, busy, left })
 }
@@ -135,13 +136,7 @@ async fn start(binaries: &Path) -> anyhow::Result<System> {
     Ok(system)
 }
 
-async fn start_agents(
-    system: &mut System,
-    binaries: &Path,
-    bus: &Bus,
-    count: usize,
-    slice: f64,
-) -> anyhow::Result<Slices> {
+async fn start_agents(system: &mut System, binaries: &Path, bus: &Bus, count: usize) -> anyhow::Result<()> {
     let key = system.write("key", "a key of thirty-two bytes or more")?;
     let variables = [
         ("SECRETSCAN_SCAN__KEY_FILE", key.to_string_lossy().into_owned()),
@@ -151,9 +146,7 @@ async fn start_agents(
     for _ in 0..count {
         system.start_service(binaries, Identity::BatchAgent, &variables)?;
     }
-    let pids = system.pids(Identity::BatchAgent);
-    until(async || Ok(bus.agents().await?.len() > count)).await?;
-    Ok(Slices::hold(&pids, slice))
+    until(async || Ok(bus.agents().await?.len() > count)).await
 }
 
 async fn ask(
