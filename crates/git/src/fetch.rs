@@ -1,6 +1,5 @@
 //! One `git fetch`: what it may do, how long, and what its failure means.
 
-use std::io::{BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,14 +16,12 @@ use secretscan_model::ids::{CommitId, RepositoryId};
 use thiserror::Error;
 
 use crate::command::{ChildLimits, git, is_out_of_memory};
-use crate::said::OwnWords;
+use crate::said::{OwnWords, each_line, keep_tail};
 
 /// How often a running fetch looks at the stop flag and the clock.
 const TICK: Duration = Duration::from_millis(100);
 /// How often it measures the mirror.
 const MEASURE: Duration = Duration::from_secs(1);
-/// How much of Git's error output is kept: its end.
-const STDERR_TAIL: usize = 4096;
 
 /// How long and how big a fetch may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -391,42 +388,6 @@ pub(crate) fn run(
         return Err(FetchError::Corrupt { stderr: kept });
     }
     bounds.check_size(mirror)
-}
-
-/// Git ends a line of progress with a carriage return when it is going to write over it.
-fn each_line(stderr: impl Read, mut take: impl FnMut(String)) {
-    let mut line = Vec::new();
-    for byte in BufReader::new(stderr).bytes().map_while(Result::ok) {
-        if byte != b'\n' && byte != b'\r' {
-            line.push(byte);
-        }
-        if byte == b'\n' || byte == b'\r' || line.len() >= STDERR_TAIL {
-            if !line.trim_ascii().is_empty() {
-                take(String::from_utf8_lossy(&line).trim_end().to_owned());
-            }
-            line.clear();
-        }
-    }
-    if !line.is_empty() {
-        take(String::from_utf8_lossy(&line).into_owned());
-    }
-}
-
-/// Progress is not worth keeping.
-fn keep_tail(tail: &mut String, line: &str) {
-    if line.contains("% (") {
-        return;
-    }
-    if !tail.is_empty() {
-        tail.push('\n');
-    }
-    tail.push_str(line);
-    while tail.len() > STDERR_TAIL {
-        match tail.split_once('\n') {
-            Some((_, rest)) => *tail = rest.to_owned(),
-            None => tail.clear(),
-        }
-    }
 }
 
 /// Git says only in words why it failed; they are English because of `LC_ALL=C`. The order matters: a cut connection

@@ -3,15 +3,55 @@
 //! A host may put anything into its part of them, the credentials that it was given too, in whatever form; and the name
 //! of a ref may be a secret of the repository. The price: the reason that a host gives in words of its own is not told.
 
+use std::io::{BufReader, Read};
+
 use data_encoding::BASE64;
 
 use crate::fetch::Credentials;
 
+/// How much of Git's error output is kept: its end.
+const STDERR_TAIL: usize = 4096;
 const MASK: &str = "****";
 /// Progress that Git itself counts.
 const PROGRESS: [&str; 2] = ["Receiving objects:", "Resolving deltas:"];
 /// How the rest of Git's own lines start.
 const MESSAGES: [&str; 3] = ["fatal: ", "error: ", "warning: "];
+
+/// Git ends a line of progress with a carriage return when it is going to write over it.
+pub(crate) fn each_line(stderr: impl Read, mut take: impl FnMut(String)) {
+    let mut line = Vec::new();
+    for byte in BufReader::new(stderr).bytes().map_while(Result::ok) {
+        if byte != b'\n' && byte != b'\r' {
+            line.push(byte);
+        }
+        if byte == b'\n' || byte == b'\r' || line.len() >= STDERR_TAIL {
+            if !line.trim_ascii().is_empty() {
+                take(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+            line.clear();
+        }
+    }
+    if !line.is_empty() {
+        take(String::from_utf8_lossy(&line).into_owned());
+    }
+}
+
+/// Progress is not worth keeping.
+pub(crate) fn keep_tail(tail: &mut String, line: &str) {
+    if line.contains("% (") {
+        return;
+    }
+    if !tail.is_empty() {
+        tail.push('\n');
+    }
+    tail.push_str(line);
+    while tail.len() > STDERR_TAIL {
+        match tail.split_once('\n') {
+            Some((_, rest)) => *tail = rest.to_owned(),
+            None => tail.clear(),
+        }
+    }
+}
 
 /// Takes Git's own words out of the lines of one fetch.
 pub(crate) struct OwnWords<'a> {
