@@ -6,7 +6,6 @@
 
 mod config;
 mod health;
-mod nice;
 mod telemetry;
 
 use std::future::Future;
@@ -19,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{ConfigError, LogFormat, ServiceSettings, Settings, load, parse};
 pub use health::Health;
-pub use nice::nicely;
 pub use telemetry::request_span;
 
 /// What a service is given to run with.

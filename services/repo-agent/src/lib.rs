@@ -6,7 +6,6 @@
 
 mod config;
 mod error;
-mod halt;
 mod rescan;
 mod scheduled;
 mod survey;
@@ -14,6 +13,7 @@ mod verify;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secretscan_bus::agents::Presence;
@@ -29,14 +29,12 @@ use secretscan_model::{
     RepositoryId, RepositoryScan, RequestId, Role, ScanEvent,
 };
 use secretscan_proto::{pack_commit_ids, v1};
-use secretscan_service::nicely;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tracing::Span;
 
 pub use config::{Config, CredentialSettings, SAMPLE};
 use error::WorkError;
-use halt::Halt;
 use survey::Looked;
 
 /// A batch has at most this many commits, so that its messages stay below the server's limit.
@@ -48,6 +46,8 @@ const WANTED_BATCHES: usize = 400;
 const MAX_PUSHED_COMMITS: usize = 20_000;
 /// So many things not scanned are named in a request's record; the rest are counted.
 const MAX_NOT_SCANNED: usize = 1_000;
+/// How exactly the time of work is measured.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Runs until stopped.
 ///
@@ -266,7 +266,6 @@ impl Agent {
     ) -> Result<T, WorkError> {
         let credentials = self.credentials.clone();
         let (uri, repository, halt) = (scan.uri.clone(), repository.clone(), halt.clone());
-        let niceness = scan.priority.niceness();
         let (limits, allow_local) = (self.config.fetch.limits(), self.config.fetch.allow_local);
         let wanted: Vec<CommitId> = scan.pushes.iter().map(|push| push.after).collect();
         blocking(move || {
@@ -278,7 +277,7 @@ impl Agent {
                 limits,
                 allow_local,
             };
-            nicely(niceness, || work(&order, &halt))
+            work(&order, &halt)
         })
         .await
     }
@@ -416,8 +415,9 @@ impl Agent {
         let (mirror, cutting_halt, scratch) = (mirror.clone(), halt.clone(), self.config.agent.scratch());
         // A pack, and its copy in an archive.
         let max_file_bytes = self.config.agent.max_scratch_bytes / 2;
-        let (span, niceness) = (Span::current(), scan.priority.niceness());
-        let cut_all = move || -> Result<(), WorkError> {
+        let span = Span::current();
+        let cutting = tokio::task::spawn_blocking(move || -> Result<(), WorkError> {
+            let _within = span.enter();
             let children =
                 ChildLimits { max_memory_bytes: memory, max_file_bytes, ..cutting_halt.children() };
             let cutter = BatchCutter::new(mirror.path(), unknown, limits, &scratch, &children)?;
@@ -433,8 +433,7 @@ impl Agent {
                 }
             }
             Ok(())
-        };
-        let cutting = tokio::task::spawn_blocking(move || span.in_scope(|| nicely(niceness, cut_all)));
+        });
         while let Some(batch) = batches.recv().await {
             self.hand_over(scan, claim, repository, batch).await?;
             let max_open = self.config.batches.max_open;
@@ -524,6 +523,54 @@ impl Agent {
             }
         }
         Ok(())
+    }
+}
+
+/// Tells the threads of one piece of work to stop, and knows how long it takes.
+#[derive(Default)]
+struct Halt {
+    flag: AtomicBool,
+    is_paused: AtomicBool,
+}
+
+/// While this lives, the work waits for others.
+struct Pause<'a>(&'a Halt);
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        self.0.is_paused.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Halt {
+    fn pause(&self) -> Pause<'_> {
+        self.is_paused.store(true, Ordering::Relaxed);
+        Pause(self)
+    }
+
+    /// Returns once the work has taken this long, pauses not counted.
+    async fn overrun(&self, limit: Duration) {
+        let mut ticks = tokio::time::interval(TICK);
+        let mut worked = Duration::ZERO;
+        while worked < limit {
+            ticks.tick().await;
+            if !self.is_paused.load(Ordering::Relaxed) {
+                worked += TICK;
+            }
+        }
+    }
+
+    /// Children that end when the work is to stop.
+    fn children(&self) -> ChildLimits<'_> {
+        ChildLimits { stop: &self.flag, ..ChildLimits::NONE }
+    }
+
+    fn now(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
     }
 }
 

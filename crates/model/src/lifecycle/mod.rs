@@ -49,16 +49,6 @@ impl Priority {
     /// All priorities, most urgent first.
     pub const ALL: [Self; 3] = [Self::Reactive, Self::OnDemand, Self::Scheduled];
 
-    /// How nice its work is to other work on the same machine (setpriority(2)): at a time when both have something to do, what
-    /// is asked for takes a third of the processor time of what is urgent, and what is scheduled a tenth.
-    pub fn niceness(self) -> i32 {
-        match self {
-            Self::Reactive => 0,
-            Self::OnDemand => 5,
-            Self::Scheduled => 10,
-        }
-    }
-
     /// The name as it stands in subjects.
     pub fn as_str(self) -> &'static str {
         match self {
