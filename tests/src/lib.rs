@@ -7,6 +7,7 @@ pub mod forge;
 pub mod kubernetes;
 pub mod processes;
 pub mod schedules;
+mod standing;
 mod users;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use secretscan_testkit::{TestServer, eventually, oracle};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+pub use standing::ended;
 pub use users::Users;
 
 /// How long a test waits for what must come.
@@ -61,7 +63,8 @@ pub struct System {
     pub bus: Bus,
     dir: TempDir,
     users: Users,
-    size: Size,
+    /// What is started next.
+    pub size: Size,
     adjust: Adjust,
     services: JoinSet<anyhow::Result<()>>,
     stop: Stop,
@@ -281,10 +284,7 @@ impl System {
 
     /// Waits until a request has ended.
     pub async fn ended(&self, id: &RequestId) -> RepositoryScan {
-        eventually(DEADLINE, "the request has ended", async || {
-            self.bus.scan(id).await.ok().flatten().filter(|scan| scan.state.is_terminal())
-        })
-        .await
+        ended(&self.bus, id, DEADLINE).await
     }
 
     /// The findings of a repository.

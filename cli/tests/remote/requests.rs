@@ -14,7 +14,7 @@ async fn a_waiting_request_says_what_for() {
     assert_eq!(state("r1"), "Queued: no repo-agent is running");
     let agent = system.agent(Role::RepoAgent, 1).await;
     assert_eq!(state("r1"), "Queued: the scheduler has to assign it");
-    assert!(system.bus.hold_fetch(&repository, &first).await.unwrap());
+    assert_eq!(system.bus.hold_fetch(&repository, &first).await.unwrap(), first);
     system.bus.apply_scan(&first, &[ScanEvent::StartScheduling, ScanEvent::Assign]).await.unwrap();
     assert_eq!(state("r1"), "Scheduled: a repo-agent has to take it");
     system.queued("r2", "https://git.example.org/a/b").await;

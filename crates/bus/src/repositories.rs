@@ -67,24 +67,25 @@ impl Bus {
         Ok(self.repositories.list(">").await?.into_iter().map(|(_, repository)| repository).collect())
     }
 
-    /// Lets a request fetch a repository, if no other does. A holder that is past fetching loses its hold.
+    /// Lets a request fetch a repository, if no other does, and gives who may fetch it now. A holder that is past fetching
+    /// loses its hold.
     ///
     /// # Errors
     /// [`BusError`] when the bucket can't be written.
-    pub async fn hold_fetch(&self, id: &RepositoryId, request: &RequestId) -> Result<bool, BusError> {
+    pub async fn hold_fetch(&self, id: &RepositoryId, request: &RequestId) -> Result<RequestId, BusError> {
         loop {
             let Some(mut record) = self.repositories.get(id.as_str()).await? else {
                 return Err(BusError::Missing { what: "repository", key: id.to_string() });
             };
-            match &record.value.fetching {
-                Some(holder) if holder == request => return Ok(true),
-                Some(holder) if !self.is_past_fetching(holder).await? => return Ok(false),
-                Some(_) | None => {}
+            if let Some(holder) = record.value.fetching.take()
+                && (holder == *request || !self.is_past_fetching(&holder).await?)
+            {
+                return Ok(holder);
             }
             record.value.fetching = Some(request.clone());
             if self.repositories.update(id.as_str(), &record.value, record.revision).await?.is_some() {
                 crate::fail::point(format_args!("repository.held"));
-                return Ok(true);
+                return Ok(request.clone());
             }
         }
     }

@@ -48,9 +48,9 @@ impl<W> Line<W> {
         lane.set_turn(repository, self.rounds.last(repository));
     }
 
-    /// Takes out up to so many, in their order, but for those of blocked repositories. Their repositories count as served.
-    pub fn take(&mut self, count: usize, is_blocked: impl Fn(&RepositoryId) -> bool) -> Vec<Chosen<W>> {
-        self.take_of(&Priority::ALL, count, is_blocked)
+    /// Takes out up to so many of those that may go, in their order. Their repositories count as served.
+    pub fn take(&mut self, count: usize, may_go: impl Fn(&RepositoryId, &W) -> bool) -> Vec<Chosen<W>> {
+        self.take_of(&Priority::ALL, count, may_go)
     }
 
     /// The same of these urgencies alone, in the order in which they are given.
@@ -58,23 +58,28 @@ impl<W> Line<W> {
         &mut self,
         priorities: &[Priority],
         count: usize,
-        is_blocked: impl Fn(&RepositoryId) -> bool,
+        may_go: impl Fn(&RepositoryId, &W) -> bool,
     ) -> Vec<Chosen<W>> {
         let mut chosen: Vec<Chosen<W>> = Vec::new();
         let mut served = HashSet::new();
         for &priority in priorities {
             while let Some(lane) = self.lanes.get(&priority) {
-                let may_go = |repository: &&RepositoryId| {
-                    !(is_blocked(repository) || self.is_exclusive && served.contains(*repository))
+                let first_of = |(_, _, repository): &(u64, u64, RepositoryId)| {
+                    if self.is_exclusive && served.contains(repository) {
+                        return None;
+                    }
+                    let mut works = lane.queues.get(repository)?.works.iter();
+                    let (sequence, _) = works.find(|(_, work)| may_go(repository, work))?;
+                    Some((repository.clone(), *sequence))
                 };
-                let repositories = lane.turns.iter().map(|(_, _, repository)| repository).filter(may_go);
                 // One of each repository: who was served goes to the end of the line.
-                let round: Vec<RepositoryId> = repositories.take(count - chosen.len()).cloned().collect();
+                let round = lane.turns.iter().filter_map(first_of).take(count - chosen.len());
+                let round: Vec<(RepositoryId, u64)> = round.collect();
                 if round.is_empty() {
                     break;
                 }
-                for repository in round {
-                    chosen.extend(self.take_one(priority, &repository));
+                for (repository, sequence) in round {
+                    chosen.extend(self.take_one(priority, &repository, sequence));
                     served.insert(repository);
                 }
             }
@@ -82,9 +87,14 @@ impl<W> Line<W> {
         chosen
     }
 
-    fn take_one(&mut self, priority: Priority, repository: &RepositoryId) -> Option<Chosen<W>> {
+    fn take_one(
+        &mut self,
+        priority: Priority,
+        repository: &RepositoryId,
+        sequence: u64,
+    ) -> Option<Chosen<W>> {
         let lane = self.lanes.get_mut(&priority)?;
-        let (sequence, work) = lane.queues.get_mut(repository)?.works.pop_first()?;
+        let work = lane.queues.get_mut(repository)?.works.remove(&sequence)?;
         let served_before = self.rounds.last(repository);
         self.rounds.serve(repository);
         self.set_turns(repository);
@@ -223,7 +233,7 @@ mod tests {
         chosen.iter().map(|chosen| chosen.repository.to_string()).collect()
     }
 
-    const FREE: fn(&RepositoryId) -> bool = |_| false;
+    const ALL: fn(&RepositoryId, &()) -> bool = |_, ()| true;
 
     #[test]
     fn urgent_first_then_round_robin_then_age() {
@@ -232,10 +242,10 @@ mod tests {
         waiting.push((Priority::Scheduled, "nightly"));
         waiting.push((Priority::Reactive, "pushed"));
         let expected = ["pushed", "giant", "small", "giant", "giant", "giant", "giant", "giant", "nightly"];
-        assert_eq!(names(&line(false, &waiting).take(100, FREE)), expected);
+        assert_eq!(names(&line(false, &waiting).take(100, ALL)), expected);
         // One by one, the order is the same.
         let mut line = line(false, &waiting);
-        let taken: Vec<String> = std::iter::from_fn(|| names(&line.take(1, FREE)).pop()).collect();
+        let taken: Vec<String> = std::iter::from_fn(|| names(&line.take(1, ALL)).pop()).collect();
         assert_eq!(taken, expected);
         assert!(line.is_empty());
     }
@@ -245,31 +255,47 @@ mod tests {
         let waiting =
             [(Priority::OnDemand, "giant"), (Priority::Reactive, "pushed"), (Priority::Scheduled, "a")];
         let mut line = line(false, &waiting);
-        assert_eq!(names(&line.take_of(&[Priority::Reactive], 9, FREE)), ["pushed"]);
-        assert_eq!(names(&line.take(9, FREE)), ["giant", "a"]);
+        assert_eq!(names(&line.take_of(&[Priority::Reactive], 9, ALL)), ["pushed"]);
+        assert_eq!(names(&line.take(9, ALL)), ["giant", "a"]);
     }
 
     #[test]
     fn blocked_repositories_wait_without_holding_up_others() {
         let mut line = line(false, &[(Priority::OnDemand, "busy"), (Priority::OnDemand, "other")]);
-        assert_eq!(names(&line.take(9, |repository| *repository == id("busy"))), ["other"]);
-        assert_eq!(names(&line.take(9, FREE)), ["busy"]);
+        assert_eq!(names(&line.take(9, |repository, ()| *repository != id("busy"))), ["other"]);
+        assert_eq!(names(&line.take(9, ALL)), ["busy"]);
+    }
+
+    #[test]
+    fn what_may_go_is_not_held_up_by_what_waits_before_it() {
+        let mut line = Line::new(true);
+        line.insert(Priority::OnDemand, &id("a"), 1, "waits for the holder");
+        line.insert(Priority::OnDemand, &id("a"), 2, "holder");
+        line.insert(Priority::OnDemand, &id("b"), 3, "other");
+        let mut taken = |may_go: fn(&RepositoryId, &&str) -> bool| {
+            line.take(9, may_go).into_iter().map(|chosen| chosen.work).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            taken(|repository, work| *repository != id("a") || *work == "holder"),
+            ["holder", "other"]
+        );
+        assert_eq!(taken(|_, _| true), ["waits for the holder"]);
     }
 
     #[test]
     fn an_exclusive_line_serves_a_repository_once_at_a_time() {
         let waiting = [(Priority::Scheduled, "a"), (Priority::OnDemand, "a"), (Priority::OnDemand, "b")];
         let mut line = line(true, &waiting);
-        assert_eq!(names(&line.take(9, FREE)), ["a", "b"]);
-        assert_eq!(names(&line.take(9, FREE)), ["a"]);
+        assert_eq!(names(&line.take(9, ALL)), ["a", "b"]);
+        assert_eq!(names(&line.take(9, ALL)), ["a"]);
     }
 
     #[test]
     fn what_is_put_back_keeps_its_turn() {
         let mut line = line(true, &[(Priority::OnDemand, "a"), (Priority::OnDemand, "b")]);
-        let first = line.take(1, FREE).pop().unwrap();
+        let first = line.take(1, ALL).pop().unwrap();
         line.put_back(first);
-        assert_eq!(names(&line.take(9, FREE)), ["a", "b"]);
+        assert_eq!(names(&line.take(9, ALL)), ["a", "b"]);
     }
 
     #[test]
@@ -279,7 +305,7 @@ mod tests {
         line.insert(Priority::OnDemand, &id("a"), 1, "new");
         line.insert(Priority::OnDemand, &id("b"), 2, "stale");
         line.retain(|work| *work != "stale");
-        let works: Vec<&str> = line.take(9, FREE).into_iter().map(|chosen| chosen.work).collect();
+        let works: Vec<&str> = line.take(9, |_, _| true).into_iter().map(|chosen| chosen.work).collect();
         assert_eq!(works, ["new"]);
         assert!(line.is_empty());
     }

@@ -69,6 +69,11 @@ enum Work {
     Batch(BatchKey),
 }
 
+enum Assigned {
+    Done,
+    WaitsFor(RequestId),
+}
+
 struct Waiting {
     work: Work,
     delivery: Delivery,
@@ -83,8 +88,13 @@ struct Pool {
     queue: Queue,
     forget: Duration,
     line: Mutex<Line<Waiting>>,
-    /// Repositories that others fetched when they were asked last.
-    blocked: Mutex<HashMap<RepositoryId, Instant>>,
+    /// Repositories that one request alone may fetch.
+    blocked: Mutex<HashMap<RepositoryId, Blocked>>,
+}
+
+struct Blocked {
+    holder: Work,
+    asked: Instant,
 }
 
 impl Pool {
@@ -98,19 +108,24 @@ impl Pool {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn blocked(&self) -> MutexGuard<'_, HashMap<RepositoryId, Instant>> {
+    fn blocked(&self) -> MutexGuard<'_, HashMap<RepositoryId, Blocked>> {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes out what is to go next, of these urgencies.
     fn take(&self, priorities: &[Priority], count: usize) -> Vec<Chosen<Waiting>> {
         let blocked = self.blocked();
-        self.line().take_of(priorities, count, |repository| blocked.contains_key(repository))
+        // A holder may stand behind others of its repository: after a crash, messages come again in any order.
+        let may_go = |repository: &RepositoryId, waiting: &Waiting| {
+            blocked.get(repository).is_none_or(|blocked| waiting.work == blocked.holder)
+        };
+        self.line().take_of(priorities, count, may_go)
     }
 
-    /// Puts back what must wait for another fetch of its repository.
-    fn block(&self, chosen: Chosen<Waiting>) {
-        self.blocked().insert(chosen.repository.clone(), Instant::now());
+    /// Puts back what must wait until another request has fetched its repository.
+    fn block(&self, chosen: Chosen<Waiting>, holder: RequestId) {
+        let blocked = Blocked { holder: Work::Scan(holder), asked: Instant::now() };
+        self.blocked().insert(chosen.repository.clone(), blocked);
         self.line().put_back(chosen);
     }
 
@@ -125,7 +140,7 @@ impl Pool {
     /// Forgets what others have in hand by now, and which repositories were blocked long enough ago to ask again.
     fn sweep(&self) {
         self.line().retain(|waiting| waiting.since.elapsed() < self.forget);
-        self.blocked().retain(|_, asked| asked.elapsed() < ASK_AGAIN);
+        self.blocked().retain(|_, blocked| blocked.asked.elapsed() < ASK_AGAIN);
     }
 }
 
@@ -260,12 +275,12 @@ impl Scheduler {
     async fn hand_out_one(&self, pool: &Pool, chosen: Chosen<Waiting>) -> Result<bool, BusError> {
         let Waiting { work, delivery, span, .. } = &chosen.work;
         match self.assign(work, &chosen.repository).instrument(span.clone()).await {
-            Ok(true) => {
+            Ok(Assigned::Done) => {
                 self.settle(delivery, Verdict::Done).await;
                 Ok(true)
             }
-            Ok(false) => {
-                pool.block(chosen);
+            Ok(Assigned::WaitsFor(holder)) => {
+                pool.block(chosen, holder);
                 Ok(false)
             }
             Err(error) if error.class() == Class::Permanent => {
@@ -277,12 +292,13 @@ impl Scheduler {
         }
     }
 
-    /// Moves work to Scheduled; `false` when it must wait for another fetch of its repository.
-    async fn assign(&self, work: &Work, repository: &RepositoryId) -> Result<bool, BusError> {
+    /// Moves work to Scheduled, if no other request fetches its repository.
+    async fn assign(&self, work: &Work, repository: &RepositoryId) -> Result<Assigned, BusError> {
         match work {
             Work::Scan(id) => {
-                if !self.bus.hold_fetch(repository, id).await? {
-                    return Ok(false);
+                let holder = self.bus.hold_fetch(repository, id).await?;
+                if holder != *id {
+                    return Ok(Assigned::WaitsFor(holder));
                 }
                 let scan = self.bus.apply_scan(id, &[ScanEvent::StartScheduling, ScanEvent::Assign]).await?;
                 tracing::debug!(request_id = %id, state = scan.state.name(), "scan handed out");
@@ -293,7 +309,7 @@ impl Scheduler {
                 tracing::debug!(batch_id = %key, state = batch.state.name(), "batch handed out");
             }
         }
-        Ok(true)
+        Ok(Assigned::Done)
     }
 
     /// In case a change was missed, or a repository is free again; never when nothing waits.

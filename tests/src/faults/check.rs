@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use async_nats::jetstream::Context;
 use futures::TryStreamExt;
+use secretscan_bus::Bus;
 use secretscan_bus::topology::{self, Queue};
-use secretscan_bus::{Bus, chain};
 use secretscan_detect::{HashKey, RuleSet};
 use secretscan_model::ledger::CommitState;
 use secretscan_model::{CommitId, RepositoryId, RepositoryScan, RequestId, ScanState};
@@ -17,6 +17,7 @@ use secretscan_model::{CommitId, RepositoryId, RepositoryScan, RequestId, ScanSt
 use super::Target;
 use super::fleet::wait;
 use super::pushes::Host;
+use crate::standing::{standing, where_all_stands};
 use crate::{expected_by, keys};
 
 /// What was compared, and was equal.
@@ -91,34 +92,6 @@ pub(super) async fn failed(bus: &Bus, id: &RequestId, patience: Duration) -> any
         Ok(scan)
     })
     .await
-}
-
-fn standing(scan: &RepositoryScan) -> String {
-    serde_json::to_string(scan).unwrap_or_default()
-}
-
-/// Every record that has not ended, and how many messages each queue holds: for whoever looks for the cause.
-pub(super) async fn where_all_stands(bus: &Bus) -> String {
-    let mut lines = Vec::new();
-    for scan in bus.scans().await.unwrap_or_default() {
-        if scan.state.is_terminal() {
-            continue;
-        }
-        for batch in bus.batches_of(&scan.id).await.unwrap_or_default() {
-            if !Bus::has_ended(&batch) {
-                lines.push(format!("batch {}", serde_json::to_string(&batch).unwrap_or_default()));
-            }
-        }
-        lines.push(format!("request {}", standing(&scan)));
-    }
-    for queue in Queue::all().into_iter().filter(|queue| queue.is_work()) {
-        let count = match bus.unfinished(queue).await {
-            Ok(count) => count.to_string(),
-            Err(error) => chain(&error),
-        };
-        lines.push(format!("queue {}: {count}", queue.consumer()));
-    }
-    lines.join("\n")
 }
 
 /// Waits until no queue holds a message, and what lost agents left of packs is gone.

@@ -36,6 +36,7 @@ pub use plan::{Fault, Planned, plan};
 pub use poison::{Poisoned, poison};
 
 use crate::Users;
+use crate::standing::where_all_stands;
 use detours::{Detour, give_batches_back};
 pub(crate) use fleet::wait;
 use fleet::{Fleet, FleetOptions};
@@ -293,7 +294,7 @@ impl Stage {
             }
             () = wait(limit) => {
                 let points = self.fleet.fail_points_left();
-                let standing = check::where_all_stands(&self.bus).await;
+                let standing = where_all_stands(&self.bus).await;
                 anyhow::bail!("not done after {limit:?}; points where nobody has crashed: {points:?}\n{standing}");
             }
         }

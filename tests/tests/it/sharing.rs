@@ -26,6 +26,24 @@ async fn two_requests_at_once_scan_each_commit_once() {
     system.drained().await;
 }
 
+/// As after a crash just after the hold, when messages come again in another order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_may_fetch_is_not_held_up_by_one_that_waits_for_it() {
+    let mut system = System::start(Size { repo_agents: 0, ..Size::default() }).await.unwrap();
+    let generated = generate(8, 30).unwrap();
+    let path = generated.repository.path();
+    let uri = path.to_str().unwrap();
+    let (first, repository) = system.request(uri).await.unwrap();
+    let (second, _) = system.request(uri).await.unwrap();
+    assert_eq!(system.bus.hold_fetch(&repository, &second).await.unwrap(), second);
+    system.stop_services().await.unwrap();
+    system.size.repo_agents = 1;
+    system.start_services().await.unwrap();
+    for request in [second, first] {
+        assert_eq!(system.ended(&request).await.state, ScanState::Completed);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_agents_of_each_kind_share_five_thousand_commits_and_small_repositories() {
     let size = Size { controllers: 2, schedulers: 2, repo_agents: 3, batch_agents: 3, batch_commits: 100 };

@@ -23,8 +23,9 @@ async fn a_request_goes_its_whole_way_and_leaves_nothing_over() {
     assert_eq!(bus.unfinished(Queue::QueuedScans(Priority::OnDemand)).await.unwrap(), 1);
 
     take(&bus, Queue::QueuedScans(Priority::OnDemand)).await;
-    assert!(bus.hold_fetch(&repository, &id).await.unwrap());
-    assert!(!bus.hold_fetch(&repository, &"r2".parse().unwrap()).await.unwrap());
+    assert_eq!(bus.hold_fetch(&repository, &id).await.unwrap(), id);
+    let other = "r2".parse().unwrap();
+    assert_eq!(bus.hold_fetch(&repository, &other).await.unwrap(), id);
     bus.apply_scan(&id, &[ScanEvent::StartScheduling, ScanEvent::Assign]).await.unwrap();
     take(&bus, Queue::ScheduledScans).await;
     let agent: secretscan_model::AgentId = "agent".parse().unwrap();
@@ -54,7 +55,7 @@ async fn a_request_goes_its_whole_way_and_leaves_nothing_over() {
     bus.apply_scan(&id, &[ScanEvent::FinishListing { claim, listing }]).await.unwrap();
     take(&bus, Queue::ReportedScans).await;
     bus.apply_scan(&id, &[ScanEvent::Settle]).await.unwrap();
-    assert!(bus.hold_fetch(&repository, &"r2".parse().unwrap()).await.unwrap(), "the fetch is released");
+    assert_eq!(bus.hold_fetch(&repository, &other).await.unwrap(), other, "the fetch is released");
 
     take(&bus, Queue::NewBatches).await;
     bus.create_batch(&batch, &repository, Priority::OnDemand, 100, 2_000_000, None).await.unwrap();

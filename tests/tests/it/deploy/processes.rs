@@ -10,7 +10,7 @@ use secretscan_model::ScanState;
 use secretscan_proto::v1;
 use secretscan_testkit::{HttpRemote, eventually, generate};
 use secretscan_tests::kubernetes::Kind;
-use secretscan_tests::{DEADLINE, expected, keys};
+use secretscan_tests::{DEADLINE, ended, expected, keys};
 
 use super::cluster::{Cluster, Pod, get};
 use super::manifests::Workload;
@@ -130,10 +130,7 @@ async fn completed(bus: &Bus, request: &v1::NewRepositoryScan) -> String {
     let answer = bus.request_scan(request).await.unwrap();
     assert_eq!(answer.error, "");
     let id = answer.request_id.parse().unwrap();
-    let ended = eventually(DEADLINE, "the request has ended", async || {
-        bus.scan(&id).await.ok().flatten().filter(|scan| scan.state.is_terminal())
-    })
-    .await;
+    let ended = ended(bus, &id, DEADLINE).await;
     assert_eq!(ended.state, ScanState::Completed);
     answer.repository_id
 }
