@@ -35,9 +35,6 @@ pub enum StartError {
     /// The rules can't be used.
     #[error("the rules of scan.rules can't be used")]
     Rules(#[from] RuleError),
-    /// What the rules are can't be put down.
-    #[error("the version of the rules can't be put down")]
-    Bus(#[from] BusError),
 }
 
 /// What can go wrong while a batch is worked on.

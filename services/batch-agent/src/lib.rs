@@ -49,7 +49,14 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), StartError>
     let presence = Presence::new(bus.clone(), Role::BatchAgent, config.agent.slots, config.agent.host());
     let bus = bus.renamed(presence.id().as_str());
     let rules = AgentRules::new(Scanner::new(rules).with_depth(config.scan.depth()));
-    bus.know_rule_set(&rules.version(), rules.hashes()).await?;
+    // Servers that are about to start or to choose their leader, and buckets that are about to be made, are waited for.
+    while let Err(error) = bus.know_rule_set(&rules.version(), rules.hashes()).await {
+        tracing::warn!(error = chain(&error), "the version of the rules is not put down yet, trying again");
+        bus.pause(&stop).await;
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+    }
     presence.scans_with(&rules.version());
     let agent =
         Agent { key: Arc::new(config.scan.read_key()?), rules, bus, config, presence, stop: stop.clone() };

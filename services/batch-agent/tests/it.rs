@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::StreamExt;
 use secretscan_bus::{Bus, NatsConfig};
 use secretscan_testkit::service::{ServiceProcess, behaves, ends};
 use secretscan_testkit::{TestServer, eventually};
@@ -64,4 +65,26 @@ async fn agents_announce_themselves_and_vanish_when_they_die() {
     assert_eq!(hosts().await, BTreeSet::from(["killed".to_owned()]), "one that stops says good-bye");
     killed.kill().await.unwrap();
     see(&[]).await;
+}
+
+#[tokio::test]
+async fn it_waits_for_buckets_that_are_made_later() {
+    let server = TestServer::start().await.unwrap();
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let mut looks = client.subscribe("$JS.API.STREAM.INFO.KV_rule-sets").await.unwrap();
+    client.flush().await.unwrap();
+    let key = key();
+    let path = key.path().to_str().unwrap();
+    let variables = [("SECRETSCAN_SCAN__KEY_FILE", path), ("SECRETSCAN_NATS__IS_PROVISIONED", "true")];
+    let agent = ServiceProcess::start(BINARY, &server, &variables).await.unwrap();
+    for _ in 0..2 {
+        looks.next().await.unwrap();
+    }
+    let config = NatsConfig { url: server.url(), name: "test".into(), ..NatsConfig::default() };
+    let bus = Bus::connect(&config).await.unwrap();
+    eventually(Duration::from_secs(30), "it is listed", async || {
+        (bus.agents().await.unwrap().len() == 1).then_some(())
+    })
+    .await;
+    agent.terminate().await.unwrap();
 }

@@ -41,6 +41,9 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("secretscan-operator", "secretscan-operator"),
 ];
 
+/// So much of each pod's log is shown when a test fails.
+const LAST_LINES: usize = 40;
+
 /// The files of each Secret.
 type Secrets = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -61,6 +64,26 @@ pub(super) struct Pod {
     child: Child,
     log: PathBuf,
     addresses: Vec<(String, String)>,
+}
+
+impl Drop for Cluster {
+    /// What the pods said last, for whoever looks for the cause of a failure.
+    #[expect(clippy::print_stdout, reason = "shown with the test that fails")]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let files = fs::read_dir(self.dir.path()).into_iter().flatten().flatten();
+        let logs = files.map(|file| file.path()).filter(|path| path.extension() == Some("log".as_ref()));
+        for log in logs {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = said.lines().collect();
+            println!("{}:", log.display());
+            for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+                println!("    {line}");
+            }
+        }
+    }
 }
 
 impl Cluster {
