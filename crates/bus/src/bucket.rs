@@ -14,12 +14,13 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind};
 use async_nats::{Client, HeaderMap, jetstream};
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use crate::BusError;
+use crate::hints::Hints;
 
 /// A record and the revision that a conditional write must name.
 #[derive(Clone, Debug)]
@@ -47,8 +48,6 @@ impl<T> Clone for Bucket<T> {
     }
 }
 
-/// A change that is missed is seen after this long.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long the server may be silent in the midst of an answer of several messages.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -392,16 +391,22 @@ impl<T: Serialize + DeserializeOwned + Send> Bucket<T> {
         key: &str,
         mut seen: impl FnMut(Option<T>) -> ControlFlow<()>,
     ) -> Result<(), BusError> {
-        // Only a hint: a write that the bucket refused is heard too.
+        // A write that the bucket refused is heard too.
         let subscribed = self.client.subscribe(self.subject(key)).await;
-        let mut hints = subscribed.map_err(|error| self.failed("following", error))?;
+        let mut hints = Hints::new(subscribed.map_err(|error| self.failed("following", error))?);
+        let mut shown = None;
         loop {
-            while hints.next().now_or_never().flatten().is_some() {}
-            if seen(self.get(key).await?.map(|record| record.value)).is_break() {
-                return Ok(());
+            hints.gather();
+            let record = self.get(key).await?;
+            let revision = record.as_ref().map(|record| record.revision);
+            if shown != Some(revision) {
+                if seen(record.map(|record| record.value)).is_break() {
+                    return Ok(());
+                }
+                shown = Some(revision);
             }
             // Whether a hint came or none: both times it is read.
-            let _ = tokio::time::timeout(LOOK_AGAIN, hints.next()).await;
+            hints.wait().await;
         }
     }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::Subscriber;
 use bytes::Bytes;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 
-use crate::bucket::{LIST_PAGE, LOOK_AGAIN, ask_for_page};
+use crate::bucket::{LIST_PAGE, ask_for_page};
+use crate::hints::Hints;
 use crate::topology::{AUDIT, AUDIT_SUBJECTS, EVENT_SUBJECTS, EVENTS};
 use crate::{Bus, BusError};
 
@@ -35,7 +36,7 @@ pub struct Changes {
     subject: String,
     prefix: String,
     next: u64,
-    hints: Subscriber,
+    hints: Hints,
 }
 
 impl Bus {
@@ -123,7 +124,7 @@ impl Bus {
         prefix: String,
         from: u64,
     ) -> Result<Changes, BusError> {
-        let hints = self.hints(&stream, subject.clone()).await?;
+        let hints = Hints::new(self.hints(&stream, subject.clone()).await?);
         Ok(Changes { client: self.client.clone(), stream, subject, prefix, next: from.max(1), hints })
     }
 }
@@ -157,7 +158,7 @@ impl Changes {
     /// Waits until there may be more.
     #[expect(clippy::disallowed_methods, reason = "it paces reads and decides nothing")]
     pub async fn wait(&mut self) {
-        if let Ok(Some(_)) = tokio::time::timeout(LOOK_AGAIN, self.hints.next()).await {
+        if self.hints.wait().await {
             tokio::time::sleep(GATHER).await;
         }
         self.forget_hints();
@@ -165,6 +166,6 @@ impl Changes {
 
     /// For who reads now and then, whether there is a hint or not.
     pub fn forget_hints(&mut self) {
-        while self.hints.next().now_or_never().flatten().is_some() {}
+        self.hints.gather();
     }
 }

@@ -16,6 +16,7 @@ pub mod door;
 mod error;
 pub mod fail;
 pub mod findings;
+mod hints;
 mod hooks;
 pub mod inspect;
 pub mod ledger;

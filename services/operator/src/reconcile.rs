@@ -199,7 +199,7 @@ fn hints<K: Kind>(
             std::future::ready(keys.inspect_err(late).ok())
         })
         .flatten();
-    stream::unfold((keys.boxed(), ticks), gathered).flat_map(move |uids| {
+    stream::unfold((keys.boxed(), ticks, HashSet::new()), gathered).flat_map(move |uids| {
         let resources = if uids.is_empty() { Vec::new() } else { store.state() };
         let is_meant = move |resource: &Arc<Guarded<K>>| {
             resource.meta().uid.as_ref().is_some_and(|uid| uids.contains(uid))
@@ -208,16 +208,17 @@ fn hints<K: Kind>(
     })
 }
 
-/// The uids in all keys that have come since the last time.
+/// The uids in all keys that have come since the last time, and of those before once more: a hint may come before what it tells of.
 async fn gathered<S: Stream<Item = String> + Unpin>(
-    (mut keys, mut ticks): (S, Interval),
-) -> Option<(HashSet<String>, (S, Interval))> {
+    (mut keys, mut ticks, mut uids): (S, Interval, HashSet<String>),
+) -> Option<(HashSet<String>, (S, Interval, HashSet<String>))> {
     ticks.tick().await;
-    let mut uids = HashSet::new();
+    let mut new = HashSet::new();
     while let Some(Some(key)) = keys.next().now_or_never() {
-        uids.extend(uid_of(&key).map(str::to_owned));
+        new.extend(uid_of(&key).map(str::to_owned));
     }
-    Some((uids, (keys, ticks)))
+    uids.extend(new.iter().cloned());
+    Some((uids, (keys, ticks, new)))
 }
 
 async fn reconcile<K: Kind>(object: &Guarded<K>, context: &Context) -> Result<Action, Error> {
