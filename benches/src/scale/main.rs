@@ -98,6 +98,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             times.iter().max().map_or(0, |time| time.as_millis())
         );
     }
+    for (what, times) in [("idle", &waits.idle), ("busy", &waits.busy)] {
+        let times: Vec<String> = times.iter().map(|time| time.as_millis().to_string()).collect();
+        println!("{what}, in their order: {} ms", times.join(" "));
+    }
     let ratio = round::median(&waits.busy).as_secs_f64() / round::median(&waits.idle).as_secs_f64();
     println!("\nthe medians: {ratio:.2} times; the large one had {} batches left in the end", waits.left);
     Ok(())

@@ -91,11 +91,13 @@ impl Bus {
         let Some(info) = self.pack_info(key, "bringing it").await? else { return Ok(false) };
         let mut file = tokio::fs::File::create(file).await.map_err(|error| failed(Box::new(error)))?;
         let stream = self.pack_stream().await?;
-        let (mut read, mut next, mut digest) = (0, 1, Sha256::new());
+        let (mut read, mut digest) = (0, Sha256::new());
         let subject = pieces(&info.nuid);
+        let ask = |after| stream.direct_get_next_for_subject(subject.as_str(), Some(after + 1));
+        let mut piece = ask(0).await;
         while read < info.size {
-            let chunk = match stream.direct_get_next_for_subject(subject.as_str(), Some(next)).await {
-                Ok(chunk) => chunk,
+            let now = match piece {
+                Ok(now) => now,
                 Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
                     return match self.pack_info(key, "bringing it").await? {
                         Some(now) if now.nuid == info.nuid => {
@@ -107,9 +109,17 @@ impl Bus {
                 }
                 Err(error) => return Err(failed(Box::new(error))),
             };
-            digest.update(&chunk.payload);
-            file.write_all(&chunk.payload).await.map_err(|error| failed(Box::new(error)))?;
-            (read, next) = (read + chunk.payload.len(), chunk.sequence + 1);
+            read += now.payload.len();
+            let take = async {
+                digest.update(&now.payload);
+                file.write_all(&now.payload).await
+            };
+            // The next piece comes while this one is looked at.
+            let next = async { if read < info.size { Some(ask(now.sequence).await) } else { None } };
+            let (next, taken) = tokio::join!(next, take);
+            taken.map_err(|error| failed(Box::new(error)))?;
+            let Some(next) = next else { break };
+            piece = next;
         }
         file.flush().await.map_err(|error| failed(Box::new(error)))?;
         let digest = format!("SHA-256={}", BASE64URL.encode(&digest.finalize()));

@@ -82,25 +82,40 @@ pub struct BatchCutter<'a> {
     tips: Option<(Look, Tips)>,
 }
 
+/// What commits are compared by: the trees of a repository, where they are few enough to be held in memory.
+pub struct ComparedTrees(Option<Trees>);
+
+impl ComparedTrees {
+    /// Gathers them to compare so many commits by; `usize::MAX` for all, however many they are.
+    ///
+    /// # Errors
+    /// When the repository can't be read.
+    pub fn gather(repo: &Path, commits: usize, children: &ChildLimits<'_>) -> Result<Self, GitError> {
+        let _span = info_span!("trees").entered();
+        ObjectStore::of_repository(&open(repo)?)?.trees_for(commits, threads(), children).map(Self)
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 impl<'a> BatchCutter<'a> {
-    /// Prepares to cut these commits; archives are made in the directory `scratch`, by children within these limits.
+    /// Prepares to cut these commits, compared by these trees; archives are made in the directory `scratch`, by children within
+    /// these limits.
     ///
     /// # Errors
     /// When the repository can't be opened.
     pub fn new(
         repo: &Path,
+        trees: ComparedTrees,
         commits: Vec<CommitEntry>,
         limits: BatchLimits,
         scratch: &Path,
         children: &ChildLimits<'a>,
     ) -> Result<Self, GitError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let repository = open(repo)?;
-        let trees = info_span!("trees").in_scope(|| {
-            ObjectStore::of_repository(&repository)?.trees_for(commits.len(), threads, children)
-        })?;
-        let contents =
-            Contents::new(repository.path().to_path_buf(), trees, commits, limits, threads, *children);
+        let git_dir = open(repo)?.path().to_path_buf();
+        let contents = Contents::new(git_dir, trees.0, commits, limits, threads(), *children);
         Ok(Self { contents, scratch: scratch.to_path_buf(), tips: None })
     }
 
@@ -255,8 +270,11 @@ impl<'a> Contents<'a> {
         let Introduced { introductions, cut_off, commits: count } =
             info_span!("introduced").in_scope(|| asked.introduced(&ids, READ_AHEAD_FILES))?;
         self.next += count;
-        let blobs: HashSet<BlobId> = introductions.iter().map(|i| i.blob).collect();
-        self.sizes = info_span!("sizes").in_scope(|| blob_sizes(&self.git_dir, &blobs, &self.children))?;
+        let mut blobs: Vec<BlobId> = introductions.iter().map(|i| i.blob).collect();
+        blobs.sort_unstable();
+        blobs.dedup();
+        self.sizes = info_span!("sizes")
+            .in_scope(|| blob_sizes(&self.git_dir, &blobs, self.threads, &self.children))?;
         let mut introductions = introductions.into_iter().peekable();
         let mut cut_off: HashMap<u32, String> = cut_off.into_iter().collect();
         for (n, commit) in (0_u32..).zip(commits.into_iter().take(count)) {

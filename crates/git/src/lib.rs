@@ -50,7 +50,7 @@ mod trees;
 pub use arrivals::{Arrival, Arrivals, arrivals};
 pub use attribution::{FindingSink, LocatedFinding, Origin};
 pub use authors::{Authorship, authorship};
-pub use batch::{BatchCutter, BatchLimits, CutBatch};
+pub use batch::{BatchCutter, BatchLimits, ComparedTrees, CutBatch};
 pub use checkout::Checkout;
 pub use command::ChildLimits;
 pub use error::GitError;

@@ -1,9 +1,10 @@
 //! Packs of chosen objects, written from a repository.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use secretscan_model::ids::{BlobId, CommitId};
 
@@ -49,23 +50,42 @@ impl BlobSize {
     }
 }
 
-/// The sizes of blobs; those that the repository lacks are left out, and what is no blob is `None`: a tree may name anything
-/// as a file.
+/// One child can answer so many questions in the time that another takes to start.
+const ASKED_OF_ONE: usize = 4_000;
+
+/// The sizes of blobs, which up to so many children of Git say; those that the repository lacks are left out, and what is no blob
+/// is `None`: a tree may name anything as a file.
 pub(crate) fn blob_sizes(
     git_dir: &Path,
-    blobs: &HashSet<BlobId>,
+    blobs: &[BlobId],
+    threads: usize,
     limits: &ChildLimits<'_>,
 ) -> Result<HashMap<BlobId, Option<BlobSize>>, GitError> {
-    const COMMAND: &str = "cat-file";
-    if blobs.is_empty() {
-        return Ok(HashMap::new());
+    let part_len = blobs.len().div_ceil(threads.max(1)).max(ASKED_OF_ONE);
+    let parts = thread::scope(|scope| {
+        let ask = |part| scope.spawn(move || sizes_of(git_dir, part, limits));
+        let asked: Vec<_> = blobs.chunks(part_len).map(ask).collect();
+        asked.into_iter().map(|part| part.join().expect("no reader panics")).collect::<Vec<_>>()
+    });
+    let mut sizes = HashMap::with_capacity(blobs.len());
+    for part in parts {
+        sizes.extend(part?);
     }
+    Ok(sizes)
+}
+
+fn sizes_of(
+    git_dir: &Path,
+    blobs: &[BlobId],
+    limits: &ChildLimits<'_>,
+) -> Result<Vec<(BlobId, Option<BlobSize>)>, GitError> {
+    const COMMAND: &str = "cat-file";
     let mut command = git_in(git_dir);
     command.args(["cat-file", "--buffer"]);
     command.arg("--batch-check=%(objectname) %(objecttype) %(objectsize) %(objectsize:disk)");
     let write = |input: &mut io::BufWriter<_>| blobs.iter().try_for_each(|blob| writeln!(input, "{blob}"));
     pipe(command, COMMAND, limits, write, |output, _| {
-        let mut sizes = HashMap::with_capacity(blobs.len());
+        let mut sizes = Vec::with_capacity(blobs.len());
         for line in output.lines() {
             let line = line.map_err(|source| GitError::Spawn { command: COMMAND, source })?;
             let fields: Vec<&str> = line.split(' ').collect();
@@ -73,10 +93,10 @@ pub(crate) fn blob_sizes(
                 (Ok(id), ["blob", inflated, stored])
                     if let (Ok(inflated), Ok(stored)) = (inflated.parse(), stored.parse()) =>
                 {
-                    sizes.insert(id, Some(BlobSize { inflated, stored }));
+                    sizes.push((id, Some(BlobSize { inflated, stored })));
                 }
                 (Ok(_), ["missing"]) => {}
-                (Ok(id), [_, _, _]) => drop(sizes.insert(id, None)),
+                (Ok(id), [_, _, _]) => sizes.push((id, None)),
                 _ => return Err(GitError::Output { command: COMMAND, detail: line }),
             }
         }

@@ -6,6 +6,7 @@
 
 mod config;
 mod health;
+mod nice;
 mod telemetry;
 
 use std::future::Future;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{ConfigError, LogFormat, ServiceSettings, Settings, load, parse};
 pub use health::Health;
+pub use nice::nicely;
 pub use telemetry::request_span;
 
 /// What a service is given to run with.

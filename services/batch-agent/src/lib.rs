@@ -25,6 +25,7 @@ use secretscan_model::{
     BatchEvent, BatchKey, BatchReport, Claim, CommitBatch, CommitId, IdError, NotScanned, Role,
 };
 use secretscan_proto::v1;
+use secretscan_service::nicely;
 
 pub use config::{Config, SAMPLE, ScanSettings};
 pub use error::StartError;
@@ -238,12 +239,13 @@ impl Agent {
         let ScanSettings { max_blob_bytes, max_memory_bytes, .. } = self.config.scan;
         let threads = self.config.scan.threads();
         let span = tracing::info_span!("scan", commits = admitted.len(), bytes = batch.pack_bytes);
+        let niceness = batch.priority.niceness();
         let report = tokio::task::spawn_blocking(move || {
             let _scanning = span.enter();
             let options =
                 ScanOptions { threads, max_blob_bytes, max_memory_bytes, stop: &halt, scratch: &scratch };
             let is_admitted = |commit: &CommitId| admitted.contains(commit);
-            scan_archive(archive.path(), &is_admitted, &scanner, &hash_key, &options)
+            nicely(niceness, || scan_archive(archive.path(), &is_admitted, &scanner, &hash_key, &options))
         })
         .await??;
         self.record(batch, report, running).await

@@ -9,11 +9,11 @@ mod error;
 mod rescan;
 mod scheduled;
 mod survey;
+mod threads;
 mod verify;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secretscan_bus::agents::Presence;
@@ -21,8 +21,8 @@ use secretscan_bus::queue::{ANOTHER_AGENT, Delivery, RETRY_AFTER, Settled, Verdi
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, BusError, Class, Stop, chain};
 use secretscan_git::{
-    Arrival, BatchCutter, BatchLimits, ChildLimits, CommitEntry, CutBatch, Mirror, MirrorCache, Order, Refs,
-    Tips,
+    Arrival, BatchCutter, BatchLimits, ChildLimits, CommitEntry, ComparedTrees, CutBatch, Mirror,
+    MirrorCache, Order, Refs, Tips,
 };
 use secretscan_model::{
     BatchId, BatchKey, BatchOutcome, Claim, CommitId, Listing, NotScanned, OnUnknown, Purpose, Push,
@@ -31,11 +31,12 @@ use secretscan_model::{
 use secretscan_proto::{pack_commit_ids, v1};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
-use tracing::Span;
+use tracing::Instrument;
 
 pub use config::{Config, CredentialSettings, SAMPLE};
 use error::WorkError;
 use survey::Looked;
+use threads::{Halt, blocking, blocking_nicely};
 
 /// A batch has at most this many commits, so that its messages stay below the server's limit.
 const MAX_BATCH_COMMITS: usize = 30_000;
@@ -46,8 +47,6 @@ const WANTED_BATCHES: usize = 400;
 const MAX_PUSHED_COMMITS: usize = 20_000;
 /// So many things not scanned are named in a request's record; the rest are counted.
 const MAX_NOT_SCANNED: usize = 1_000;
-/// How exactly the time of work is measured.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Runs until stopped.
 ///
@@ -268,7 +267,7 @@ impl Agent {
         let (uri, repository, halt) = (scan.uri.clone(), repository.clone(), halt.clone());
         let (limits, allow_local) = (self.config.fetch.limits(), self.config.fetch.allow_local);
         let wanted: Vec<CommitId> = scan.pushes.iter().map(|push| push.after).collect();
-        blocking(move || {
+        blocking_nicely(scan.priority, move || {
             let order = Order {
                 repository: &repository,
                 uri: &uri,
@@ -294,7 +293,7 @@ impl Agent {
         let max_memory_bytes = self.config.fetch.max_memory_bytes;
         let (mirror, halt, refs) = (mirror.clone(), halt.clone(), scan.refs.clone());
         if scan.pushes.is_empty() {
-            return blocking(move || {
+            return blocking_nicely(scan.priority, move || {
                 let children = ChildLimits { max_memory_bytes, ..halt.children() };
                 if !refs.is_empty() {
                     return Ok((secretscan_git::list(mirror.path(), &Refs::Named(refs), &children)?, vec![]));
@@ -325,7 +324,7 @@ impl Agent {
         Ok((arrived.history, arrived.not_scanned))
     }
 
-    /// Compares the history with the ledger; gives what it found, the commits that the ledger does not know, and the look at the refs.
+    /// Compares the history with the ledger.
     #[tracing::instrument(skip_all)]
     async fn compare(
         &self,
@@ -333,7 +332,7 @@ impl Agent {
         repository: &RepositoryId,
         mirror: &Arc<Mirror>,
         halt: &Arc<Halt>,
-    ) -> Result<(Listing, Vec<CommitEntry>, Looked), WorkError> {
+    ) -> Result<Compared, WorkError> {
         let ledger = self.bus.ledger(repository);
         let asked = async {
             match scan.lists_everything() {
@@ -341,10 +340,16 @@ impl Agent {
                 false => Ok(None),
             }
         };
+        let known = async {
+            let known = ledger.known().await?;
+            // All that is listed will be cut then, so nobody waits for the list.
+            let is_first = known.is_empty() && scan.lists_everything() && !only_tells(scan);
+            let trees = if is_first { Some(self.gather(scan, mirror, halt).await?) } else { None };
+            Ok::<_, WorkError>((known, trees))
+        };
         // All to their end, whatever comes of one: a mirror that proves damaged is thrown away when nobody reads it any more.
-        let (listed, known, asked) =
-            tokio::join!(self.list(scan, repository, mirror, halt), ledger.known(), asked);
-        let ((commits, outside), known, asked) = (listed?, known?, asked?);
+        let (listed, known, asked) = tokio::join!(self.list(scan, repository, mirror, halt), known, asked);
+        let ((commits, outside), (known, trees), asked) = (listed?, known?, asked?);
         let head = if scan.scheduled.is_some() { Some(ledger.head().await?) } else { None };
         if commits.first().is_some_and(|commit| !known.are_of_format_of(&commit.id)) {
             return Err(WorkError::OtherObjectFormat { repository: repository.clone() });
@@ -371,7 +376,23 @@ impl Agent {
         if !unknown.is_empty() {
             listing.untold = self.tell_of_unknown(scan, repository, mirror, halt, &unknown).await?;
         }
-        Ok((listing, unknown, looked))
+        Ok(Compared { listing, unknown, looked, trees })
+    }
+
+    /// What all commits of the mirror are compared by.
+    async fn gather(
+        &self,
+        scan: &RepositoryScan,
+        mirror: &Arc<Mirror>,
+        halt: &Arc<Halt>,
+    ) -> Result<ComparedTrees, WorkError> {
+        let max_memory_bytes = self.config.fetch.max_memory_bytes;
+        let (mirror, halt) = (mirror.clone(), halt.clone());
+        blocking_nicely(scan.priority, move || {
+            let children = ChildLimits { max_memory_bytes, ..halt.children() };
+            Ok(ComparedTrees::gather(mirror.path(), usize::MAX, &children)?)
+        })
+        .await
     }
 
     async fn list_and_cut_mirror(
@@ -384,7 +405,7 @@ impl Agent {
         open: &mut watch::Receiver<usize>,
     ) -> Result<Listing, WorkError> {
         let memory = self.config.fetch.max_memory_bytes;
-        let (listing, unknown, looked) = match &scan.purpose {
+        let Compared { listing, unknown, looked, trees } = match &scan.purpose {
             Purpose::Scan => self.compare(scan, repository, mirror, halt).await?,
             Purpose::Verify => {
                 let (commits, _) = self.list(scan, repository, mirror, halt).await?;
@@ -401,13 +422,13 @@ impl Agent {
                 let outdated = self.outdated(scan, claim, repository, rescan, commits).await?;
                 let not_scanned = NotScanned::at_most(outside, MAX_NOT_SCANNED);
                 let unknown = outdated.len() as u64;
-                (Listing { commits: count, unknown, not_scanned, ..Listing::default() }, outdated, looked)
+                let listing = Listing { commits: count, unknown, not_scanned, ..Listing::default() };
+                Compared { listing, unknown: outdated, looked, trees: None }
             }
         };
         let compare = ScanEvent::Compare { claim: claim.clone(), listing: listing.clone() };
         self.bus.apply_scan(&scan.id, &[compare]).await?;
-        let is_alert = scan.scheduled.as_ref().is_some_and(|run| run.on_unknown == OnUnknown::Alert);
-        if unknown.is_empty() || is_alert {
+        if unknown.is_empty() || only_tells(scan) {
             return Ok(listing);
         }
         let (cut, mut batches) = mpsc::channel(1);
@@ -415,12 +436,14 @@ impl Agent {
         let (mirror, cutting_halt, scratch) = (mirror.clone(), halt.clone(), self.config.agent.scratch());
         // A pack, and its copy in an archive.
         let max_file_bytes = self.config.agent.max_scratch_bytes / 2;
-        let span = Span::current();
-        let cutting = tokio::task::spawn_blocking(move || -> Result<(), WorkError> {
-            let _within = span.enter();
+        let cutting = blocking_nicely(scan.priority, move || {
             let children =
                 ChildLimits { max_memory_bytes: memory, max_file_bytes, ..cutting_halt.children() };
-            let cutter = BatchCutter::new(mirror.path(), unknown, limits, &scratch, &children)?;
+            let trees = match trees {
+                Some(trees) => trees,
+                None => ComparedTrees::gather(mirror.path(), unknown.len(), &children)?,
+            };
+            let cutter = BatchCutter::new(mirror.path(), trees, unknown, limits, &scratch, &children)?;
             let tips = match looked.tips {
                 Some(tips) => tips,
                 None => Tips::of(mirror.path())?,
@@ -434,6 +457,7 @@ impl Agent {
             }
             Ok(())
         });
+        let cutting = tokio::spawn(cutting.in_current_span());
         while let Some(batch) = batches.recv().await {
             self.hand_over(scan, claim, repository, batch).await?;
             let max_open = self.config.batches.max_open;
@@ -526,58 +550,19 @@ impl Agent {
     }
 }
 
-/// Tells the threads of one piece of work to stop, and knows how long it takes.
-#[derive(Default)]
-struct Halt {
-    flag: AtomicBool,
-    is_paused: AtomicBool,
+/// Whether people are told of what is new, and nothing is scanned.
+fn only_tells(scan: &RepositoryScan) -> bool {
+    scan.scheduled.as_ref().is_some_and(|run| run.on_unknown == OnUnknown::Alert)
 }
 
-/// While this lives, the work waits for others.
-struct Pause<'a>(&'a Halt);
-
-impl Drop for Pause<'_> {
-    fn drop(&mut self) {
-        self.0.is_paused.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Halt {
-    fn pause(&self) -> Pause<'_> {
-        self.is_paused.store(true, Ordering::Relaxed);
-        Pause(self)
-    }
-
-    /// Returns once the work has taken this long, pauses not counted.
-    async fn overrun(&self, limit: Duration) {
-        let mut ticks = tokio::time::interval(TICK);
-        let mut worked = Duration::ZERO;
-        while worked < limit {
-            ticks.tick().await;
-            if !self.is_paused.load(Ordering::Relaxed) {
-                worked += TICK;
-            }
-        }
-    }
-
-    /// Children that end when the work is to stop.
-    fn children(&self) -> ChildLimits<'_> {
-        ChildLimits { stop: &self.flag, ..ChildLimits::NONE }
-    }
-
-    fn now(&self) {
-        self.flag.store(true, Ordering::Relaxed);
-    }
-
-    fn is_set(&self) -> bool {
-        self.flag.load(Ordering::Relaxed)
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, WorkError> + Send + 'static,
-) -> Result<T, WorkError> {
-    tokio::task::spawn_blocking(work).await?
+/// What came of comparing a history with the ledger.
+struct Compared {
+    listing: Listing,
+    /// The commits that the ledger does not know.
+    unknown: Vec<CommitEntry>,
+    looked: Looked,
+    /// What they are compared by, on a first scan.
+    trees: Option<ComparedTrees>,
 }
 
 /// The same commits of the same claim are the same batch.

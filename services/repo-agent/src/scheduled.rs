@@ -14,8 +14,9 @@ use secretscan_model::{
 use secretscan_proto::{pack_commit_ids, unpack_commit_ids, v1};
 use sha2::{Digest, Sha256};
 
+use crate::Agent;
 use crate::error::WorkError;
-use crate::{Agent, Halt, blocking};
+use crate::threads::{Halt, blocking};
 
 /// So many refs and authors are named in an alert, each so long: it is one message.
 const MAX_NAMES: usize = 20;

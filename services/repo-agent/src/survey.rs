@@ -18,8 +18,8 @@ use secretscan_model::{
     Survey, Timestamp,
 };
 
-use crate::blocking;
 use crate::error::WorkError;
+use crate::threads::blocking;
 
 /// Findings written at once.
 const CONCURRENCY: usize = 32;

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use secretscan_git::{
-    BatchCutter, BatchLimits, CutBatch, GitError, LocatedFinding, Refs, ScanOptions, ScanReport, Selection,
-    list, scan_archive, scan_history,
+    BatchLimits, CutBatch, GitError, LocatedFinding, Refs, ScanOptions, ScanReport, Selection, list,
+    scan_archive, scan_history,
 };
 use secretscan_model::ids::CommitId;
 use tempfile::tempdir;
@@ -14,8 +14,7 @@ use tempfile::tempdir;
 use crate::support::*;
 
 fn cut(repo: &Path, limits: BatchLimits, scratch: &Path) -> Vec<CutBatch> {
-    let commits = list(repo, &Refs::All, &CHILDREN).unwrap();
-    BatchCutter::new(repo, commits, limits, scratch, &CHILDREN).unwrap().collect::<Result<_, _>>().unwrap()
+    cutter(repo, limits, scratch, &CHILDREN).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 fn limits(max_commits: usize, max_bytes: u64) -> BatchLimits {

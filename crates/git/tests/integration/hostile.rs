@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use secretscan_git::{
-    BatchCutter, BatchLimits, ChildLimits, GitError, Refs, ScanOptions, ScanReport, Selection, list,
-    scan_archive, scan_history,
+    BatchLimits, ChildLimits, GitError, Refs, ScanOptions, ScanReport, Selection, list, scan_archive,
+    scan_history,
 };
 use secretscan_testkit::hostile::{
     BLOB, PackEntry, RawRepository, commit_bytes, delta_head, object_id, repeating_delta, tree_bytes,
@@ -25,9 +25,8 @@ fn scan_both_ways(repo: &Path, max_memory_bytes: u64) -> [Result<ScanReport, Git
     let in_batches = || {
         let children = ChildLimits { max_memory_bytes, ..CHILDREN };
         let limits = BatchLimits { max_blob_bytes: options.max_blob_bytes, ..BatchLimits::default() };
-        let commits = list(repo, &Refs::All, &children)?;
         let mut all = ScanReport::default();
-        for batch in BatchCutter::new(repo, commits, limits, scratch.path(), &children)? {
+        for batch in cutter(repo, limits, scratch.path(), &children)? {
             let archive = batch?.archive;
             let report = scan_archive(archive.path(), &|_| true, &scanner(), &key(), &options)?;
             all.findings.extend(report.findings);
@@ -63,12 +62,9 @@ fn a_tree_that_git_walks_for_ever_ends_with_the_stop_flag() {
     let scratch = tempdir().unwrap();
     let stop = AtomicBool::new(false);
     let children = ChildLimits { stop: &stop, ..CHILDREN };
-    let commits = list(&repo.path(), &Refs::All, &children).unwrap();
     thread::scope(|scope| {
         let cut = scope.spawn(|| {
-            let mut batches =
-                BatchCutter::new(&repo.path(), commits, BatchLimits::default(), scratch.path(), &children)
-                    .unwrap();
+            let mut batches = cutter(&repo.path(), BatchLimits::default(), scratch.path(), &children)?;
             batches.next().unwrap().map(drop)
         });
         thread::park_timeout(Duration::from_millis(200));
@@ -289,9 +285,7 @@ fn a_batch_that_needs_more_disk_or_memory_than_allowed_is_refused() {
     repo.commit(1, &[], &files(&[("f", &noise)]));
     let repo = repo.write(dir.path());
     let cut = |children: ChildLimits<'_>| {
-        let commits = list(&repo, &Refs::All, &CHILDREN).unwrap();
-        let mut batches =
-            BatchCutter::new(&repo, commits, BatchLimits::default(), dir.path(), &children).unwrap();
+        let mut batches = cutter(&repo, BatchLimits::default(), dir.path(), &children).unwrap();
         batches.next().unwrap().map(drop)
     };
     let disk = cut(ChildLimits { max_file_bytes: 10_000, ..CHILDREN });

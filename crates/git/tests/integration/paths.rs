@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use secretscan_detect::{RuleSet, Scanner};
 use secretscan_git::{
-    BatchCutter, BatchLimits, Refs, ScanOptions, ScanReport, Selection, Staged, list, scan_archive,
-    scan_directory, scan_history,
+    BatchLimits, ScanOptions, ScanReport, Selection, Staged, scan_archive, scan_directory, scan_history,
 };
 use tempfile::tempdir;
 
@@ -57,8 +56,7 @@ fn a_history_has_each_path_once() {
         max_blob_bytes: MAX_BLOB_BYTES,
         ..BatchLimits::default()
     };
-    let commits = list(&repo, &Refs::All, &CHILDREN).unwrap();
-    let batches: Vec<_> = BatchCutter::new(&repo, commits, limits, dir.path(), &CHILDREN).unwrap().collect();
+    let batches: Vec<_> = cutter(&repo, limits, dir.path(), &CHILDREN).unwrap().collect();
     let [Ok(batch)] = &batches[..] else { panic!("one batch") };
     let report = scan_archive(batch.archive.path(), &|_| true, &path_scanner(), &key(), &options).unwrap();
     assert_eq!(paths(&report), expected);

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use secretscan_detect::{HashKey, RuleSet, Scanner};
-use secretscan_git::{ChildLimits, LocatedFinding, ScanOptions};
+use secretscan_git::{
+    BatchCutter, BatchLimits, ChildLimits, ComparedTrees, GitError, LocatedFinding, Refs, ScanOptions, list,
+};
 use secretscan_model::ids::{BlobId, CommitId};
 
 pub const FILE: &str = "100644";
@@ -204,6 +206,18 @@ pub fn token(n: usize) -> String {
 /// What a test's children may take.
 pub const CHILDREN: ChildLimits<'static> =
     ChildLimits { stop: &NEVER, max_memory_bytes: 1 << 28, max_file_bytes: 1 << 28 };
+
+/// Cuts all that the refs reach.
+pub fn cutter<'a>(
+    repo: &Path,
+    limits: BatchLimits,
+    scratch: &Path,
+    children: &ChildLimits<'a>,
+) -> Result<BatchCutter<'a>, GitError> {
+    let commits = list(repo, &Refs::All, children)?;
+    let trees = ComparedTrees::gather(repo, commits.len(), children)?;
+    BatchCutter::new(repo, trees, commits, limits, scratch, children)
+}
 
 pub fn options(scratch: &Path) -> ScanOptions<'_> {
     ScanOptions { threads: 2, max_blob_bytes: 1 << 20, max_memory_bytes: 1 << 26, stop: &NEVER, scratch }

@@ -49,6 +49,16 @@ impl Priority {
     /// All priorities, most urgent first.
     pub const ALL: [Self; 3] = [Self::Reactive, Self::OnDemand, Self::Scheduled];
 
+    /// How nice its work is to other work on the same machine (setpriority(2)): when both have something to do, what is asked for
+    /// gets a tenth of the processor time of what is urgent, and what is scheduled a third of that.
+    pub fn niceness(self) -> i32 {
+        match self {
+            Self::Reactive => 0,
+            Self::OnDemand => 10,
+            Self::Scheduled => 15,
+        }
+    }
+
     /// The name as it stands in subjects.
     pub fn as_str(self) -> &'static str {
         match self {
