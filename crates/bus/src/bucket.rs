@@ -7,13 +7,14 @@
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind};
-use async_nats::{Client, HeaderMap, jetstream};
+use async_nats::{Client, HeaderMap, Subscriber, jetstream};
 use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -50,6 +51,8 @@ impl<T> Clone for Bucket<T> {
 
 /// How long the server may be silent in the midst of an answer of several messages.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// And how often it is looked whether the connection is still that on which it was asked.
+const LOOK_AT_CONNECTION: Duration = Duration::from_millis(250);
 
 /// How often a listing that failed is begun again, and after how long. An election takes a second or two.
 const LIST_TRIES: u32 = 10;
@@ -101,13 +104,13 @@ pub(crate) async fn ask_for_page(
     mut seen: impl FnMut(Paged<'_>),
 ) -> Result<Page, crate::error::Source> {
     let inbox = client.new_inbox();
+    let connection = connections(client);
     let mut answers = client.subscribe(inbox.clone()).await?;
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
     client.publish_with_reply(subject, inbox, ask.to_string().into()).await?;
     let mut page = Page::default();
     loop {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, answers.next()).await;
-        let message = answer.ok().flatten().ok_or("no answer")?;
+        let message = next_answer(client, connection, &mut answers).await?;
         let headers = message.headers.as_ref();
         let header = |name: &str| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str());
         let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok());
@@ -128,6 +131,30 @@ pub(crate) async fn ask_for_page(
         if let (Some(subject), Some(sequence)) = (header("Nats-Subject"), number("Nats-Sequence")) {
             let payload = (!is_marker(headers)).then_some(&message.payload);
             seen(Paged { subject, sequence, payload });
+        }
+    }
+}
+
+/// How often this client was connected.
+fn connections(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
+}
+
+/// The next message of an answer. What was asked on an earlier connection has none any more.
+async fn next_answer(
+    client: &Client,
+    connection: u64,
+    answers: &mut Subscriber,
+) -> Result<async_nats::Message, crate::error::Source> {
+    let started = Instant::now();
+    loop {
+        match tokio::time::timeout(LOOK_AT_CONNECTION, answers.next()).await {
+            Ok(answer) => return answer.ok_or_else(|| "the connection is closed".into()),
+            Err(_) if connections(client) != connection => {
+                return Err("the connection was lost meanwhile".into());
+            }
+            Err(_) if started.elapsed() > ANSWER_TIMEOUT => return Err("no answer".into()),
+            Err(_) => {}
         }
     }
 }
