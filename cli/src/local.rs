@@ -87,6 +87,7 @@ impl LocalArguments {
         let mut repo_agent = secretscan_repo_agent::Config::default();
         repo_agent.fetch.allow_local = true;
         repo_agent.mirrors.dir = data.join("mirrors");
+        repo_agent.mirrors.indexer = std::env::current_exe().ok();
         repo_agent.agent.scratch = Some(scratch(&data)?);
         let mut batch_agent = secretscan_batch_agent::Config::default();
         batch_agent.agent.scratch = Some(scratch(&data)?);

@@ -130,6 +130,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // `up` and `run` fetch.
+    #[cfg(feature = "local")]
+    if let Some(code) = secretscan_git::called_by_git() {
+        return code;
+    }
     // Secrets are in memory: no core dump shows them, nor one of a child. Where that can't be had, it is as it was.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let result = Cli::try_parse().map_err(anyhow::Error::from).and_then(|cli| match cli.command {

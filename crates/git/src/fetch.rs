@@ -217,7 +217,7 @@ pub(crate) const ALL_REFS: &str = "+refs/*:refs/*";
 /// `git fetch` of refs into a bare repository, or of objects by their ids, without whatever else a fetch can set off.
 ///
 /// Objects are not checked with `transfer.fsckObjects`: it refuses old histories over faults that harm only
-/// check-outs, which never happen here. Git still hashes every object and makes sure that none is missing.
+/// check-outs, which never happen here. Every object is still hashed.
 pub(crate) fn command(mirror: &Path, uri: &str, order: &Order<'_>, what: &[String]) -> Command {
     let mut command = connection(mirror, uri, order);
     command.args(["fetch", "--prune", "--force", "--progress", "--no-auto-maintenance"]);
@@ -227,8 +227,7 @@ pub(crate) fn command(mirror: &Path, uri: &str, order: &Order<'_>, what: &[Strin
 }
 
 /// `git clone` of all refs into a new bare repository, in the same way. Unlike a fetch into an empty one it learns the object
-/// format from the host, and lets whoever indexes the pack see whether an object is missing, instead of walking through all of
-/// them once more.
+/// format from the host, and does not walk through all objects once more when whoever indexes the pack says that none is missing.
 pub(crate) fn clone_command(mirror: &Path, uri: &str, order: &Order<'_>) -> Command {
     let mut command = talk_to(uri, order);
     command.args(["clone", "--mirror", "--no-local", "--template=", "--progress", "--", uri]);

@@ -5,7 +5,7 @@
 //! batches of a [`BatchCutter`] says together what [`scan_history`] says.
 //!
 //! The decision worth knowing: the `git` program lists commits and writes packs, because it does so several times faster
-//! than a library does, and has the word on trees that are not as Git writes them; gix-pack reads indexes of packs, gix-index
+//! than a library does, and has the word on trees that are not as Git writes them; gix-pack reads and makes indexes of packs, gix-index
 //! reads the index, and libgit2 opens repositories. The price: a `git` of 2.34 or later must be installed. Child processes get a clean environment, and nothing
 //! but a mirror's fetch reaches the network.
 
@@ -22,6 +22,7 @@ mod error;
 mod fetch;
 mod history;
 mod index;
+mod indexer;
 mod introductions;
 mod kept;
 mod listing;
@@ -56,6 +57,7 @@ pub use command::ChildLimits;
 pub use error::GitError;
 pub use fetch::{Credentials, FetchError, FetchLimits, FetchProgress, HostToken, Order};
 pub use history::{CommitEntry, Refs, list};
+pub use indexer::called_by_git;
 pub use introductions::{Introduction, introductions};
 pub use listing::list_mirror;
 pub use loose::{scan_content, scan_directory, scan_message};

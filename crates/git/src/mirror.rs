@@ -23,6 +23,7 @@ use crate::fetch::{
     ALL_REFS, Bounds, FetchError, FetchProgress, Order, check_uri, clone_command, command, disk_usage,
     local_path, run,
 };
+use crate::indexer::lend;
 use crate::repository::{oid, open};
 use crate::said::OwnWords;
 
@@ -39,6 +40,7 @@ const LOCK_POLL: Duration = Duration::from_millis(50);
 pub struct MirrorCache {
     dir: PathBuf,
     max_bytes: u64,
+    indexer: Option<PathBuf>,
 }
 
 /// A mirror in use: it is not evicted while this lives.
@@ -69,7 +71,14 @@ impl MirrorCache {
     /// A cache in this directory, which is made at need; mirrors that are not in use are evicted, the least recently
     /// fetched first, when all together take more than `max_bytes`.
     pub fn new(dir: impl Into<PathBuf>, max_bytes: u64) -> Self {
-        Self { dir: dir.into(), max_bytes }
+        Self { dir: dir.into(), max_bytes, indexer: None }
+    }
+
+    /// Lets this program index the packs of new mirrors in Git's place: one that begins with [`called_by_git`].
+    ///
+    /// [`called_by_git`]: crate::called_by_git
+    pub fn with_indexer(self, program: Option<PathBuf>) -> Self {
+        Self { indexer: program, ..self }
     }
 
     /// Brings the mirror of a repository up to date, or makes it. A mirror that proves damaged is made anew, once, and so is
@@ -93,7 +102,7 @@ impl MirrorCache {
         lock(&fetch_lock, &bounds).map_err(|e| e.at(self.path(repository, "fetch-lock")))?;
         let in_use = self.lock_file(repository, "use-lock")?;
         let path = self.path(repository, "git");
-        let mut fetch = Fetch { order, bounds, progress };
+        let mut fetch = Fetch { order, bounds, indexer: self.indexer.as_deref(), progress };
         // Packs vanish when they are joined, so only while nobody reads.
         if in_use.try_lock().is_ok() {
             fetch.join_packs(&path)?;
@@ -223,6 +232,7 @@ fn remove(path: &Path) -> Result<(), FetchError> {
 struct Fetch<'a> {
     order: &'a Order<'a>,
     bounds: Bounds<'a>,
+    indexer: Option<&'a Path>,
     progress: &'a mut dyn FnMut(FetchProgress),
 }
 
@@ -278,17 +288,33 @@ impl Fetch<'_> {
     }
 
     fn clone_to(&mut self, new: &Path) -> Result<(), FetchError> {
+        match (self.clone_with(self.indexer, new), self.indexer) {
+            // Git has the word on what is damaged or too large.
+            (Err(error @ (FetchError::Corrupt { .. } | FetchError::TooMuchMemory { .. })), Some(_)) => {
+                tracing::info!(repo = %self.order.repository, %error, "is fetched again, and indexed by Git");
+                self.clone_with(None, new)?;
+            }
+            (made, _) => made?,
+        }
+        // Not the host's, which no later fetch would change: only refs say what there is.
+        let head = open(new)
+            .and_then(|made| made.set_head("refs/heads/main").map_err(GitError::libgit2("set the head")));
+        head.map_err(|error| FetchError::Git { stderr: error.to_string() })
+    }
+
+    fn clone_with(&mut self, indexer: Option<&Path>, new: &Path) -> Result<(), FetchError> {
         let dir = tempfile::tempdir().map_err(FetchError::io("make a directory in", env::temp_dir()))?;
         at_either_name(self.order.uri, |uri| {
             remove(new)?;
             let mut command = clone_command(new, uri, self.order);
             trust(uri, dir.path(), &mut command)?;
+            // A program that is gone, after an upgrade, is not lent.
+            if let Some(program) = indexer.filter(|program| program.exists()) {
+                lend(program, dir.path(), &mut command)
+                    .map_err(FetchError::io("make a link in", dir.path()))?;
+            }
             run(command, new, &self.bounds, OwnWords::new(uri, self.order.credentials), self.progress)
-        })?;
-        // Not the host's, which no later fetch would change: only refs say what there is.
-        let head = open(new)
-            .and_then(|made| made.set_head("refs/heads/main").map_err(GitError::libgit2("set the head")));
-        head.map_err(|error| FetchError::Git { stderr: error.to_string() })
+        })
     }
 
     /// Joins the packs of a mirror that has many. No object is dropped, reachable or not.

@@ -21,11 +21,15 @@ pub struct MirrorSettings {
     pub dir: PathBuf,
     /// How many bytes they may take together; the least recently used go first.
     pub max_bytes: u64,
+    /// The program that indexes the packs of new mirrors in Git's place, if it begins with [`secretscan_git::called_by_git`]. Nobody
+    /// configures it.
+    #[serde(skip)]
+    pub indexer: Option<PathBuf>,
 }
 
 impl Default for MirrorSettings {
     fn default() -> Self {
-        Self { dir: "/var/cache/secretscan/mirrors".into(), max_bytes: 20 << 30 }
+        Self { dir: "/var/cache/secretscan/mirrors".into(), max_bytes: 20 << 30, indexer: None }
     }
 }
 

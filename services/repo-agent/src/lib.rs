@@ -56,8 +56,9 @@ pub async fn run(bus: Bus, config: Config, stop: Stop) -> Result<(), config::Cre
     let credentials = config.credentials.read()?;
     let presence = Presence::new(bus.clone(), Role::RepoAgent, config.agent.slots, config.agent.host());
     let bus = bus.renamed(presence.id().as_str());
+    let mirrors = MirrorCache::new(&config.mirrors.dir, config.mirrors.max_bytes);
     let agent = Agent {
-        mirrors: Arc::new(MirrorCache::new(&config.mirrors.dir, config.mirrors.max_bytes)),
+        mirrors: Arc::new(mirrors.with_indexer(config.mirrors.indexer.clone())),
         bus,
         credentials: Arc::new(credentials),
         config,

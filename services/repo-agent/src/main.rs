@@ -7,7 +7,11 @@ use secretscan_repo_agent::{Config, SAMPLE, run};
 use secretscan_service::Context;
 
 fn main() -> ExitCode {
-    secretscan_service::main("repo-agent", SAMPLE, |context: Context<Config>| async move {
+    if let Some(code) = secretscan_git::called_by_git() {
+        return code;
+    }
+    secretscan_service::main("repo-agent", SAMPLE, |mut context: Context<Config>| async move {
+        context.config.mirrors.indexer = std::env::current_exe().ok();
         let bus = Bus::connect(&context.config.nats.named("repo-agent")).await?;
         bus.metrics().register(&mut context.health.registry());
         context.health.ready_while({

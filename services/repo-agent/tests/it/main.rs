@@ -1,5 +1,9 @@
 //! The binary, as a process.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod indexer;
+
 use secretscan_testkit::service::behaves;
 
 #[tokio::test]
