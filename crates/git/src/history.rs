@@ -99,11 +99,16 @@ fn read_commits(mut output: impl BufRead) -> Result<Vec<CommitEntry>, GitError> 
     }
 }
 
+/// The time of a commit in seconds, or the latest that counts.
+pub(crate) fn limited(seconds: u64) -> i64 {
+    seconds.min(MAX_DATE) as i64
+}
+
 /// A line of `time id parent...`; `date_of` knows the parents that are listed.
-pub(crate) fn read_commit(line: &str, date_of: impl Fn(&CommitId) -> Option<i64>) -> Option<CommitEntry> {
+fn read_commit(line: &str, date_of: impl Fn(&CommitId) -> Option<i64>) -> Option<CommitEntry> {
     let mut fields = line.split_ascii_whitespace();
     // Git reads a malformed date as zero and one too large as the largest unsigned number.
-    let mut corrected_date = fields.next()?.parse::<u64>().ok()?.min(MAX_DATE) as i64;
+    let mut corrected_date = limited(fields.next()?.parse().ok()?);
     let id = fields.next()?.parse().ok()?;
     for parent in fields {
         // A parent outside the listed range has no date here.
@@ -131,7 +136,8 @@ impl Places {
     /// Those of all commits of a list.
     pub fn of(commits: &[CommitEntry]) -> Self {
         let mut places = Self::default();
-        (1..=commits.len()).for_each(|count| places.add_last(&commits[..count]));
+        places.table.resize((2 * commits.len()).next_power_of_two().max(LEAST_TABLE), 0);
+        (1..=commits.len()).for_each(|count| places.add(&commits[..count]));
         places
     }
 

@@ -1,21 +1,23 @@
-//! Listing a mirror again: Git is asked only for what came since the last time.
+//! Listing a mirror again: only what came since the last time is looked at.
 //!
 //! Beside what Git keeps, a mirror has a file with the commits that its refs reached when they were listed last, so a push of
 //! one commit to a long history costs a walk over one commit. The file goes with the mirror, and is passed over when it does
-//! not fit.
+//! not fit. What came is read here, commit by commit: where that is not clear, `git rev-list` lists all.
 
-use std::collections::{HashMap, HashSet};
-use std::io::{self, BufRead, Write};
+use std::collections::HashMap;
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
+use std::thread;
 
+use git2::{ObjectType, Repository};
 use secretscan_model::NotScanned;
 use secretscan_model::ids::CommitId;
 
 use crate::command::{ChildLimits, git_in, pipe};
 use crate::error::GitError;
-use crate::history::{CommitEntry, Places, Refs, list, read_commit};
+use crate::history::{CommitEntry, Places, Refs, limited, list};
 use crate::kept::{self, Reader};
-use crate::repository::{oid, open, refs};
+use crate::repository::{ids_of, oid, open, refs};
 
 const FILE: &str = "secretscan-history";
 const MAGIC: &[u8] = b"secretscan history 1\n";
@@ -28,16 +30,21 @@ pub fn list_mirror(
     mirror: &Path,
     limits: &ChildLimits<'_>,
 ) -> Result<(Vec<CommitEntry>, Vec<NotScanned>), GitError> {
-    let refs = refs(mirror)?;
+    let repository = open(mirror)?;
+    let id_bytes = ids_of(&repository).len_in_bytes();
+    let (refs, known) = thread::scope(|scope| {
+        let known = scope.spawn(|| Known::read(mirror, id_bytes));
+        (refs(mirror), known.join().expect("no reader panics"))
+    });
+    let refs = refs?;
     let mut ids: Vec<CommitId> = refs.iter().filter_map(|(_, id)| id.parse().ok()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let known = Known::read(mirror, ids.first().map_or(20, |id| id.as_bytes().len()));
-    let targets = targets(mirror, &ids, known.as_ref().map_or(&[][..], |known| &known.targets), limits)?;
+    let targets = targets(&repository, &ids, known.as_ref().map_or(&[][..], |known| &known.targets), limits)?;
     let outside = outside(&refs, &targets);
     let commits = match known {
         Some(known) if known.targets == targets => return Ok((known.commits, outside)),
-        Some(known) => known.and_since(mirror, &tips(&targets), limits),
+        Some(known) => known.and_since(&repository, &tips(&targets), limits),
         None => Ok(None),
     };
     let commits = match commits {
@@ -61,6 +68,12 @@ struct Target {
     leads_to: CommitId,
 }
 
+impl Target {
+    fn unknown(id: &CommitId) -> Self {
+        Self { id: *id, kind: Kind::Unknown, leads_to: *id }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Commit,
@@ -80,41 +93,70 @@ impl Kind {
     }
 }
 
-/// Where these objects lead to, in their order; Git is asked about those that are not known.
+/// So many objects are read faster here than Git starts.
+const FEW: usize = 500;
+
+/// Where these objects lead to, in their order, those that are not known by the repository.
 fn targets(
-    mirror: &Path,
+    repository: &Repository,
     ids: &[CommitId],
     known: &[Target],
     limits: &ChildLimits<'_>,
 ) -> Result<Vec<Target>, GitError> {
-    const COMMAND: &str = "cat-file";
     let known_at = |id: &CommitId| known.binary_search_by(|target| target.id.cmp(id)).ok();
     let asked: Vec<CommitId> = ids.iter().filter(|id| known_at(id).is_none()).copied().collect();
-    let mut told = HashMap::new();
-    if !asked.is_empty() {
-        let mut command = git_in(mirror);
-        command.args([COMMAND, "--buffer", "--batch-check=%(objecttype) %(objectname)"]);
-        let write =
-            |input: &mut io::BufWriter<_>| asked.iter().try_for_each(|id| writeln!(input, "{id}^{{}}"));
-        let lines = pipe(command, COMMAND, limits, write, |output, _| {
-            let lines: io::Result<Vec<String>> = output.lines().collect();
-            lines.map_err(|source| GitError::Spawn { command: COMMAND, source })
-        })?;
-        for (id, line) in asked.iter().zip(lines) {
-            let (kind, leads_to) = line.split_once(' ').unwrap_or_default();
-            let target = match leads_to.parse() {
-                Ok(leads_to) => Target { id: *id, kind: Kind::of(kind), leads_to },
-                Err(_) => Target { id: *id, kind: Kind::Unknown, leads_to: *id },
-            };
-            told.insert(*id, target);
-        }
-    }
-    let unknown = |id: &CommitId| Target { id: *id, kind: Kind::Unknown, leads_to: *id };
+    let told = match asked.len() {
+        0..FEW => asked.iter().map(|id| target(repository, id)).collect(),
+        _ => targets_by_git(repository.path(), &asked, limits)?,
+    };
+    let told: HashMap<CommitId, Target> = told.into_iter().map(|target| (target.id, target)).collect();
     let target = |id: &CommitId| match known_at(id) {
         Some(at) => known[at],
-        None => told.get(id).copied().unwrap_or_else(|| unknown(id)),
+        None => told.get(id).copied().unwrap_or_else(|| Target::unknown(id)),
     };
     Ok(ids.iter().map(target).collect())
+}
+
+fn target(repository: &Repository, named: &CommitId) -> Target {
+    let lead = || -> Result<Target, git2::Error> {
+        let objects = repository.odb()?;
+        let mut id = oid(repository, named.as_bytes())?;
+        let kind = loop {
+            match objects.read_header(id)?.1 {
+                ObjectType::Tag => id = repository.find_tag(id)?.target_id(),
+                ObjectType::Commit => break Kind::Commit,
+                ObjectType::Tree => break Kind::Tree,
+                ObjectType::Blob => break Kind::Blob,
+                ObjectType::Any => break Kind::Unknown,
+            }
+        };
+        let leads_to = CommitId::from_bytes(id.as_bytes()).unwrap_or(*named);
+        Ok(Target { id: *named, kind, leads_to })
+    };
+    lead().unwrap_or_else(|_| Target::unknown(named))
+}
+
+fn targets_by_git(
+    git_dir: &Path,
+    asked: &[CommitId],
+    limits: &ChildLimits<'_>,
+) -> Result<Vec<Target>, GitError> {
+    const COMMAND: &str = "cat-file";
+    let mut command = git_in(git_dir);
+    command.args([COMMAND, "--buffer", "--batch-check=%(objecttype) %(objectname)"]);
+    let write = |input: &mut io::BufWriter<_>| asked.iter().try_for_each(|id| writeln!(input, "{id}^{{}}"));
+    let lines = pipe(command, COMMAND, limits, write, |output, _| {
+        let lines: io::Result<Vec<String>> = output.lines().collect();
+        lines.map_err(|source| GitError::Spawn { command: COMMAND, source })
+    })?;
+    let target = |(id, line): (&CommitId, String)| {
+        let (kind, leads_to) = line.split_once(' ').unwrap_or_default();
+        match leads_to.parse() {
+            Ok(leads_to) => Target { id: *id, kind: Kind::of(kind), leads_to },
+            Err(_) => Target::unknown(id),
+        }
+    };
+    Ok(asked.iter().zip(lines).map(target).collect())
 }
 
 /// The refs that lead to a tree or to a file.
@@ -206,35 +248,23 @@ impl Known {
     /// any more.
     fn and_since(
         self,
-        mirror: &Path,
+        repository: &Repository,
         tips: &Option<Vec<CommitId>>,
         limits: &ChildLimits<'_>,
     ) -> Result<Option<Vec<CommitEntry>>, GitError> {
         let (Some(tips), Some(old)) = (tips, self::tips(&self.targets)) else { return Ok(None) };
         let places = Places::of(&self.commits);
-        let known = |id: &CommitId| places.find(&self.commits, id);
-        let Some(walked) = walk_to_known(mirror, &without(tips, &old), |id| known(id).is_some())? else {
-            return Ok(None);
-        };
+        let known = |id: &CommitId| places.find(&self.commits, id).map(|entry| entry.corrected_date);
+        let Some(walked) = walk_to_known(repository, &without(tips, &old), known) else { return Ok(None) };
         // Where a ref was moved on, what it led to is a parent of what came.
         let gone: Vec<CommitId> =
-            without(&old, tips).into_iter().filter(|id| !walked.border.contains(id)).collect();
-        if !gone.is_empty() && !rev_list(mirror, &["--max-count=1"], &gone, tips, limits)?.is_empty() {
+            without(&old, tips).into_iter().filter(|id| !walked.border.contains_key(id)).collect();
+        if !gone.is_empty() && is_left(repository.path(), &gone, tips, limits)? {
             return Ok(None);
         }
-        let options = ["--topo-order", "--reverse", "--parents", "--timestamp"];
-        let border: Vec<CommitId> = walked.border.iter().copied().collect();
-        let lines = rev_list(mirror, &options, &walked.new, &border, limits)?;
-        let border = border.iter().filter_map(known).map(|entry| (entry.id, entry.corrected_date));
-        let mut dates: HashMap<CommitId, i64> = border.collect();
         drop(places);
         let mut commits = self.commits;
-        for line in lines {
-            let entry = read_commit(&line, |id| dates.get(id).copied())
-                .ok_or(GitError::Output { command: "rev-list", detail: line })?;
-            dates.insert(entry.id, entry.corrected_date);
-            commits.push(entry);
-        }
+        commits.extend(walked.in_order());
         // Mostly sorted: the new ones are at the end.
         commits.sort();
         Ok(Some(commits))
@@ -244,39 +274,93 @@ impl Known {
 /// What came to a history.
 struct Walked {
     /// Commits that are not known.
-    new: Vec<CommitId>,
-    /// Commits that are known and parents of these, or were asked for.
-    border: HashSet<CommitId>,
+    new: HashMap<CommitId, New>,
+    /// Commits that are known and parents of these, or were asked for, and their dates.
+    border: HashMap<CommitId, i64>,
+}
+
+/// A commit that came.
+struct New {
+    /// Committer time in seconds.
+    date: i64,
+    parents: Vec<CommitId>,
+}
+
+impl Walked {
+    /// What came, with dates that are later than those of all parents.
+    fn in_order(&self) -> Vec<CommitEntry> {
+        let mut children: HashMap<&CommitId, Vec<&CommitId>> = HashMap::new();
+        let mut parents_left: HashMap<&CommitId, usize> = HashMap::new();
+        for (id, new) in &self.new {
+            let of_new = new.parents.iter().filter(|parent| self.new.contains_key(parent));
+            parents_left.insert(id, of_new.clone().count());
+            of_new.for_each(|parent| children.entry(parent).or_default().push(id));
+        }
+        let mut next: Vec<&CommitId> =
+            parents_left.iter().filter(|(_, left)| **left == 0).map(|(id, _)| *id).collect();
+        let mut dates = self.border.clone();
+        let mut commits = Vec::with_capacity(self.new.len());
+        while let Some(id) = next.pop() {
+            let New { date, parents } = &self.new[id];
+            let later =
+                parents.iter().filter_map(|parent| dates.get(parent)).map(|date| date.saturating_add(1));
+            let corrected_date = later.fold(*date, i64::max);
+            dates.insert(*id, corrected_date);
+            commits.push(CommitEntry { corrected_date, id: *id });
+            for child in children.get(id).into_iter().flatten() {
+                let left = parents_left.get_mut(child).expect("each that came is counted");
+                *left -= 1;
+                if *left == 0 {
+                    next.push(child);
+                }
+            }
+        }
+        commits
+    }
 }
 
 /// With more new commits than this Git is left to list all.
 const MAX_NEW: usize = 20_000;
 
-/// Goes from commits to their parents until those that are known, which are known with all that they reach.
+/// Goes from commits to their parents until those that are known, which are known with all that they reach. `None` when
+/// there are too many, or one is missing or not as Git writes it.
 fn walk_to_known(
-    mirror: &Path,
+    repository: &Repository,
     from: &[CommitId],
-    is_known: impl Fn(&CommitId) -> bool,
-) -> Result<Option<Walked>, GitError> {
-    let repository = open(mirror)?;
-    let (mut new, mut border) = (HashSet::new(), HashSet::new());
+    known: impl Fn(&CommitId) -> Option<i64>,
+) -> Option<Walked> {
+    let mut walked = Walked { new: HashMap::new(), border: HashMap::new() };
     let mut left: Vec<CommitId> = from.to_vec();
     while let Some(id) = left.pop() {
-        if is_known(&id) {
-            border.insert(id);
+        if let Some(date) = known(&id) {
+            walked.border.insert(id, date);
             continue;
         }
-        if !new.insert(id) {
+        if walked.new.contains_key(&id) {
             continue;
         }
-        if new.len() > MAX_NEW {
-            return Ok(None);
+        if walked.new.len() == MAX_NEW {
+            return None;
         }
-        let commit = oid(&repository, id.as_bytes()).and_then(|id| repository.find_commit(id));
-        let Ok(commit) = commit else { return Ok(None) };
-        left.extend(commit.parent_ids().filter_map(|id| CommitId::from_bytes(id.as_bytes()).ok()));
+        let commit = repository.find_commit(oid(repository, id.as_bytes()).ok()?).ok()?;
+        let parents = commit.parent_ids().map(|id| CommitId::from_bytes(id.as_bytes()).ok());
+        let parents = parents.collect::<Option<Vec<_>>>()?;
+        left.extend(&parents);
+        walked.new.insert(id, New { date: committer_date(commit.raw_header_bytes())?, parents });
     }
-    Ok(Some(Walked { new: new.into_iter().collect(), border }))
+    Some(walked)
+}
+
+/// The committer time in the header of a commit as Git writes it. Of others Git has the word.
+fn committer_date(header: &[u8]) -> Option<i64> {
+    let mut lines = header.split(|byte| *byte == b'\n').skip_while(|line| !line.starts_with(b"author "));
+    let committer = lines.nth(1)?.strip_prefix(b"committer ")?;
+    let date = committer.iter().rposition(|byte| *byte == b'>')? + 1;
+    let (seconds, zone) = str::from_utf8(&committer[date..]).ok()?.strip_prefix(' ')?.split_once(' ')?;
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_zone = zone.len() == 5 && zone.starts_with(['+', '-']) && are_digits(&zone[1..]);
+    let seconds: u64 = seconds.parse().ok().filter(|_| are_digits(seconds) && is_zone)?;
+    Some(limited(seconds))
 }
 
 /// Those of the first, which is sorted as the other is, that are not in the other.
@@ -284,26 +368,43 @@ fn without(ids: &[CommitId], others: &[CommitId]) -> Vec<CommitId> {
     ids.iter().filter(|id| others.binary_search(id).is_err()).copied().collect()
 }
 
-/// The lines of `git rev-list` of what the commits reach and the excluded ones do not.
-fn rev_list(
-    mirror: &Path,
-    options: &[&str],
+/// Whether commits reach something that the others do not.
+fn is_left(
+    git_dir: &Path,
     commits: &[CommitId],
-    excluded: &[CommitId],
+    others: &[CommitId],
     limits: &ChildLimits<'_>,
-) -> Result<Vec<String>, GitError> {
+) -> Result<bool, GitError> {
     const COMMAND: &str = "rev-list";
-    if commits.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut command = git_in(mirror);
-    command.arg(COMMAND).args(options).arg("--stdin");
+    let mut command = git_in(git_dir);
+    command.args([COMMAND, "--max-count=1", "--stdin"]);
     let write = |input: &mut io::BufWriter<_>| {
         commits.iter().try_for_each(|id| writeln!(input, "{id}"))?;
-        excluded.iter().try_for_each(|id| writeln!(input, "^{id}"))
+        others.iter().try_for_each(|id| writeln!(input, "^{id}"))
     };
-    pipe(command, COMMAND, limits, write, |output, _| {
-        let lines: io::Result<Vec<String>> = output.lines().collect();
-        lines.map_err(|source| GitError::Spawn { command: COMMAND, source })
+    pipe(command, COMMAND, limits, write, |mut output, _| {
+        let read = output.read(&mut [0]);
+        Ok(read.map_err(|source| GitError::Spawn { command: COMMAND, source })? > 0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_read_as_git_writes_them_and_no_others() {
+        let header = |date: &str| {
+            format!("tree 0\nparent 0\nauthor A <a> 1 +0000\ncommitter B > <b> {date}\nencoding x")
+        };
+        let date = |date: &str| committer_date(header(date).as_bytes());
+        assert_eq!(date("17 +0100"), Some(17));
+        assert_eq!(date("99999999999999999 -0230"), Some(limited(u64::MAX)));
+        for odd in
+            ["", "17", "17 0100", "17 +01", "+17 +0100", "-17 +0100", "17 +0100 ", " 17 +0100", "1.7 +0100"]
+        {
+            assert_eq!(date(odd), None, "{odd}");
+        }
+        assert_eq!(committer_date(b"tree 0\nauthor A <a> 1 +0000\nx\ncommitter B <b> 2 +0000"), None);
+    }
 }

@@ -116,15 +116,22 @@ pub(crate) async fn ask(
     repository: &RepositoryId,
     mirror: &Arc<Mirror>,
 ) -> Result<Asked, WorkError> {
-    let last = bus.last_survey(repository).await?;
-    let mut questions = Vec::new();
-    bus.each_finding(repository, |finding| questions.push(Question::new(&finding))).await?;
-    let mut standings = HashMap::new();
-    bus.each_standing(repository, |id, standing| {
-        standings.insert(id, standing);
-    })
-    .await?;
-    let (tips, at_tips) = at_tips(mirror, &questions).await?;
+    let last = async { Ok::<_, WorkError>(bus.last_survey(repository).await?) };
+    let findings = async {
+        let mut questions = Vec::new();
+        bus.each_finding(repository, |finding| questions.push(Question::new(&finding))).await?;
+        let (tips, at_tips) = at_tips(mirror, &questions).await?;
+        Ok((questions, tips, at_tips))
+    };
+    let standings = async {
+        let mut standings = HashMap::new();
+        bus.each_standing(repository, |id, standing| {
+            standings.insert(id, standing);
+        })
+        .await?;
+        Ok(standings)
+    };
+    let (last, (questions, tips, at_tips), standings) = tokio::try_join!(last, findings, standings)?;
     Ok(Asked { last, questions, standings, tips, at_tips })
 }
 
