@@ -198,7 +198,7 @@ pub fn ended_badly(scan: &RepositoryScan) -> Option<Failure> {
     match &scan.state {
         ScanState::Failed { reason } => Some(Failure::new(
             format!("request {id} failed: {reason}"),
-            "what was scanned is not scanned again; see what was found with `secretscan findings`",
+            "mend that and ask again: what was scanned is not scanned again; `secretscan findings` has what was found",
         )),
         ScanState::Cancelled => Some(Failure::new(
             format!("request {id} was cancelled"),
