@@ -16,6 +16,7 @@ mod slices;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use secretscan_benches::{exit_code, system};
@@ -74,18 +75,21 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let input = Input { large: generate(7, arguments.commits)?, small: small? };
     println!("{}; each batch-agent has {} of a core", system::describe()?, arguments.slice);
     println!(
-        "\n| batch-agents | time | commits/s | of linear | cores of the rest |\n| ---: | ---: | ---: | ---: | ---: |"
+        "\n| batch-agents | time | commits/s | of linear | their cores | cores of the rest |\n\
+         | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     let mut one = None;
     for agents in &arguments.agents {
         let round = round::throughput(&binaries, &input, *agents, arguments.slice).await?;
         let rate = round.commits as f64 / round.time.as_secs_f64();
+        let cores = |used: Duration| used.as_secs_f64() / round.time.as_secs_f64();
         let of_one = *one.get_or_insert(rate / *agents as f64);
         println!(
-            "| {agents} | {:.1} s | {rate:.0} | {:.2} | {:.2} |",
+            "| {agents} | {:.1} s | {rate:.0} | {:.2} | {:.2} | {:.2} |",
             round.time.as_secs_f64(),
             rate / (of_one * *agents as f64),
-            round.rest.as_secs_f64() / round.time.as_secs_f64(),
+            cores(round.agents),
+            cores(round.rest),
         );
     }
     let waits = round::pushes(&binaries, &input, arguments.pushes).await?;

@@ -24,6 +24,8 @@ const BATCH: &str = "100";
 pub struct Throughput {
     pub time: Duration,
     pub commits: u64,
+    /// Processor time of the batch-agents.
+    pub agents: Duration,
     /// Processor time of all but the batch-agents and this program.
     pub rest: Duration,
 }
@@ -70,11 +72,14 @@ pub async fn throughput(
     }
     let time = started.elapsed();
     let used = since(&before, system.usages()?);
-    let is_rest = |name: &str| name != Identity::BatchAgent.name() && name != "this program";
-    let rest = used.iter().filter(|(name, ..)| is_rest(name)).map(|(_, _, cpu)| *cpu).sum();
+    let of_agents = |name: &str| name == Identity::BatchAgent.name();
+    let sum =
+        |of: &dyn Fn(&str) -> bool| used.iter().filter(|(name, ..)| of(name)).map(|(_, _, cpu)| *cpu).sum();
+    let rest = sum(&|name| !of_agents(name) && name != "this program");
+    let agents_used = sum(&of_agents);
     drop(slices);
     system.stop().await?;
-    Ok(Throughput { time, commits, rest })
+    Ok(Throughput { time, commits, agents: agents_used, rest })
 }
 
 /// Asks for small repositories as a push does: first while nothing else goes on, then while the large one is scanned by

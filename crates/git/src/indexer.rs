@@ -5,6 +5,7 @@
 //! the name `git`, it meets this program, which takes the one call that it knows and hands all others on. So fetching,
 //! with all its transports and settings, stays with Git. The price: whether an object is missing is seen when it is needed.
 
+use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
@@ -70,11 +71,14 @@ pub fn called_by_git() -> Option<ExitCode> {
         Err(_) => return Some(refuse("early EOF")),
     };
     let Some(Wanted { keep, directory, ids }) = wanted else {
-        return Some(hand_on(&name, &arguments, &header));
+        return Some(hand_on(&arguments, &header));
     };
     let mut input = Input { rest: header.as_slice().chain(input), is_over: false };
-    let indexed = index(&mut input, &directory, ids);
-    Some(match indexed.and_then(|pack| tell(&directory, &pack, &keep).map_err(|error| error.to_string())) {
+    let indexed = index(&mut input, &directory, ids).and_then(|pack| {
+        reverse(&directory.join(format!("pack-{pack}.idx")), ids).map_err(|error| error.to_string())?;
+        tell(&directory, &pack, &keep).map_err(|error| error.to_string())
+    });
+    Some(match indexed {
         Ok(()) => ExitCode::SUCCESS,
         // As Git calls it: the connection was cut.
         Err(_) if input.is_over => refuse("early EOF"),
@@ -141,9 +145,11 @@ fn keep_of(arguments: &[OsString]) -> Option<String> {
 }
 
 /// Becomes Git itself, as it would have been called without us. Of the pack it is told what was read already.
-fn hand_on(name: &Path, arguments: &[OsString], header: &[u8]) -> ExitCode {
+fn hand_on(arguments: &[OsString], header: &[u8]) -> ExitCode {
+    // Where this program stands, which a shell does not tell.
+    let Some(ours) = env::var_os(EXEC_PATH) else { return refuse("GIT_EXEC_PATH is not set") };
     let path = env::var_os("PATH").unwrap_or_default();
-    let others = env::split_paths(&path).filter(|directory| Some(directory.as_path()) != name.parent());
+    let others = env::split_paths(&path).filter(|directory| *directory != ours);
     let mut command = Command::new("git");
     match env::join_paths(others) {
         Ok(path) => command.env("PATH", path).env_remove(EXEC_PATH).args(arguments),
@@ -213,6 +219,23 @@ fn tell_progress(tree: &Root) {
 fn tell_step(step: &str, done: usize, all: usize) {
     // Nobody may be listening.
     let _ = write!(io::stderr(), "{step}: {:3}% ({done}/{all})\r", done * 100 / all);
+}
+
+/// Writes beside an index which of its objects stands where in the pack, as Git does, which else finds it out each time that it
+/// needs it. Source: gitformat-pack(5).
+fn reverse(index: &Path, ids: IdKind) -> Result<(), Box<dyn Error>> {
+    let file = gix_pack::index::File::at(index, ids)?;
+    let mut places: Vec<(u64, u32)> =
+        (0..file.num_objects()).map(|place| (file.pack_offset_at_index(place), place)).collect();
+    places.sort_unstable();
+    let mut bytes = b"RIDX\0\0\0\x01\0\0\0".to_vec();
+    bytes.push(if ids == IdKind::Sha1 { 1 } else { 2 });
+    places.iter().for_each(|(_, place)| bytes.extend_from_slice(&place.to_be_bytes()));
+    bytes.extend_from_slice(file.pack_checksum().as_slice());
+    let mut hasher = gix_hash::hasher(ids);
+    hasher.update(&bytes);
+    bytes.extend_from_slice(hasher.try_finalize()?.as_slice());
+    Ok(fs::write(index.with_extension("rev"), bytes)?)
 }
 
 /// Tells Git which pack it is, and which file keeps it until refs lead to it.

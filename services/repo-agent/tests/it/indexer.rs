@@ -43,44 +43,42 @@ fn kinds(mirror: &Path) -> Vec<String> {
     kinds
 }
 
-/// The pack and index of a mirror that has one.
-fn pack_of(mirror: &Path) -> (PathBuf, PathBuf) {
+/// The pack of a mirror that has one.
+fn pack_of(mirror: &Path) -> PathBuf {
     let files = fs::read_dir(mirror.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
-    let pack = files.into_iter().find(|file| file.extension().is_some_and(|kind| kind == "pack")).unwrap();
-    let index = pack.with_extension("idx");
-    (pack, index)
+    files.into_iter().find(|file| file.extension().is_some_and(|kind| kind == "pack")).unwrap()
 }
 
-/// The index that Git makes of this pack.
-fn index_by_git(pack: &Path, format: &str) -> Vec<u8> {
+/// Fails if Git makes another index of the pack, or another reverse index.
+fn is_indexed_as_git_does(pack: &Path, format: &str) {
     let dir = tempdir().unwrap();
     let index = dir.path().join("pack.idx");
-    let arguments = ["index-pack", &format!("--object-format={format}"), "-o"];
+    let arguments = ["index-pack", "--rev-index", &format!("--object-format={format}"), "-o"];
     let paths = [&index, pack].map(|path: &Path| path.to_str().unwrap());
     run_git(dir.path(), &[&arguments[..], &paths[..]].concat(), b"").unwrap();
-    fs::read(index).unwrap()
+    for kind in ["idx", "rev"] {
+        let [ours, gits] = [pack, &index].map(|path: &Path| fs::read(path.with_extension(kind)).unwrap());
+        assert!(ours == gits, "{kind} differs");
+    }
 }
 
-fn is_indexed_as_by_git(repository: &Path, uri: &str, format: &str) {
+fn is_mirrored(repository: &Path, uri: &str, format: &str) {
     let dir = tempdir().unwrap();
     let cache = MirrorCache::new(dir.path(), u64::MAX).with_indexer(Some(AGENT.into()));
     let (mirror, progress) = fetch(&cache, uri);
     let mirror = mirror.unwrap();
-    // Git would have written what it makes more, at least a newer one; and nothing keeps the pack any more.
-    assert_eq!(kinds(mirror.path()), ["idx", "pack"]);
-    let (pack, index) = pack_of(mirror.path());
-    assert!(fs::read(index).unwrap() == index_by_git(&pack, format), "the index differs");
+    // Nothing keeps the pack any more.
+    assert_eq!(kinds(mirror.path()), ["idx", "pack", "rev"]);
+    let pack = pack_of(mirror.path());
+    // Git takes the right to write from everybody.
+    assert!(!fs::metadata(&pack).unwrap().permissions().readonly(), "Git has written it");
+    is_indexed_as_git_does(&pack, format);
     run_git(mirror.path(), &["fsck", "--connectivity-only"], b"").unwrap();
     let objects =
         |path: &Path| run_git(path, &["cat-file", "--batch-check", "--batch-all-objects"], b"").unwrap();
     assert!(objects(mirror.path()) == objects(repository), "the objects differ");
-    let tells = |start: &str, end: &str| {
-        progress.iter().any(|told| told.line.starts_with(start) && told.line.contains(end))
-    };
-    assert!(
-        tells("Receiving objects: 100% (", ")") && tells("Resolving deltas: 100% (", ")"),
-        "{progress:?}"
-    );
+    let tells = |start: &str| progress.iter().any(|told| told.line.starts_with(start));
+    assert!(tells("Receiving objects: 100% (") && tells("Resolving deltas: 100% ("), "{progress:?}");
 }
 
 /// With the objects that its refs reach in one pack.
@@ -95,8 +93,8 @@ async fn a_new_mirror_has_the_index_that_git_makes() {
     let path = packed(&generated.repository);
     let remote = HttpRemote::serve(&path).await.unwrap();
     tokio::task::block_in_place(|| {
-        is_indexed_as_by_git(&path, &remote.url(), "sha1");
-        is_indexed_as_by_git(&path, path.to_str().unwrap(), "sha1");
+        is_mirrored(&path, &remote.url(), "sha1");
+        is_mirrored(&path, path.to_str().unwrap(), "sha1");
     });
     let mut builder = RepositoryBuilder::new_sha256().unwrap();
     for n in 0..20 {
@@ -104,7 +102,7 @@ async fn a_new_mirror_has_the_index_that_git_makes() {
     }
     let repository = builder.build().unwrap();
     let path = packed(&repository);
-    is_indexed_as_by_git(&path, path.to_str().unwrap(), "sha256");
+    is_mirrored(&path, path.to_str().unwrap(), "sha256");
 }
 
 #[test]
@@ -196,21 +194,24 @@ fn git_does_what_this_does_not() {
     let id: String = empty[empty.len() - 20..].iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(text(&output.stdout).split_whitespace().last(), Some(&*id), "{}", text(&output.stderr));
 
+    // Other commands, also by way of a shell, which does not tell where it found the program.
     let programs = tempdir().unwrap();
-    let name = programs.path().join("git");
-    symlink(AGENT, &name).unwrap();
-    let version = |program: &Path, path: &Path| {
-        let paths = std::env::join_paths(
-            [path]
-                .into_iter()
-                .map(Path::to_owned)
-                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-        );
+    symlink(AGENT, programs.path().join("git")).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let paths = [programs.path().to_owned()].into_iter().chain(std::env::split_paths(&path));
+    let paths = std::env::join_paths(paths).unwrap();
+    let run = |program: &Path, arguments: &[&str]| {
         let mut command = Command::new(program);
-        command.arg("--version").env("PATH", paths.unwrap()).env("GIT_EXEC_PATH", path);
-        text(&command.output().unwrap().stdout)
+        command.args(arguments).env("PATH", &paths).env("GIT_EXEC_PATH", programs.path());
+        let output = command.output().unwrap();
+        (text(&output.stdout), text(&output.stderr))
     };
-    assert_eq!(version(&name, programs.path()), version(Path::new("git"), Path::new("/nowhere")));
+    let version = Command::new("git").arg("--version").output().unwrap();
+    for (program, arguments) in
+        [(programs.path().join("git"), &["--version"][..]), ("sh".into(), &["-c", "git --version"])]
+    {
+        assert_eq!(run(&program, arguments), (text(&version.stdout), String::new()));
+    }
 }
 
 #[test]
