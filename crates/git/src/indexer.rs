@@ -25,8 +25,8 @@ use prodash::tree::Root;
 
 use crate::repository::{ids_of, open};
 
-/// Where Git looks for its programs first.
-const EXEC_PATH: &str = "GIT_EXEC_PATH";
+/// The variable that says where Git looks for its programs first.
+pub(crate) const EXEC_PATH: &str = "GIT_EXEC_PATH";
 const GIT_DIR: &str = "GIT_DIR";
 /// Packs with more objects are left to Git: it needs less memory for each.
 const MAX_OBJECTS: u32 = 2_600_000;
@@ -40,16 +40,9 @@ const FATAL: u8 = 128;
 const STEPS: [(gix_utils::progress::Id, &str); 2] =
     [(*b"IWIO", "Receiving objects"), (*b"IWRO", "Resolving deltas")];
 
-/// Lets a command of Git find `program` where it looks for its own, by way of the directory `dir`.
-pub(crate) fn lend(program: &Path, dir: &Path, command: &mut Command) -> io::Result<()> {
-    let name = dir.join("git");
-    match fs::remove_file(&name) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    symlink(program, name)?;
-    command.env(EXEC_PATH, dir);
-    Ok(())
+/// Makes a directory where Git finds `program` when it looks for its own, by [`EXEC_PATH`].
+pub(crate) fn link(program: &Path, dir: &Path) -> io::Result<()> {
+    symlink(program, dir.join("git"))
 }
 
 /// What a program that is named as an indexer does first: where Git has called it, it does what Git wants, and ends with that.
@@ -75,14 +68,14 @@ pub fn called_by_git() -> Option<ExitCode> {
     };
     let mut input = Input { rest: header.as_slice().chain(input), is_over: false };
     let indexed = index(&mut input, &directory, ids).and_then(|pack| {
-        reverse(&directory.join(format!("pack-{pack}.idx")), ids).map_err(|error| error.to_string())?;
-        tell(&directory, &pack, &keep).map_err(|error| error.to_string())
+        reverse(&directory.join(format!("pack-{pack}.idx")), ids)?;
+        Ok(tell(&directory, &pack, &keep)?)
     });
     Some(match indexed {
         Ok(()) => ExitCode::SUCCESS,
         // As Git calls it: the connection was cut.
         Err(_) if input.is_over => refuse("early EOF"),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&error.to_string()),
     })
 }
 
@@ -170,7 +163,7 @@ fn refuse(detail: &str) -> ExitCode {
 }
 
 /// Stores a pack and its index, and gives the name of both without their endings.
-fn index(pack: &mut dyn Read, directory: &Path, ids: IdKind) -> Result<String, String> {
+fn index(pack: &mut dyn Read, directory: &Path, ids: IdKind) -> Result<String, Box<dyn Error>> {
     let tree = Root::new();
     let mut progress = tree.add_child("pack");
     let is_done = AtomicBool::new(false);
@@ -194,7 +187,7 @@ fn index(pack: &mut dyn Read, directory: &Path, ids: IdKind) -> Result<String, S
         teller.thread().unpark();
         outcome
     });
-    let indexed = outcome.map_err(|error| error.to_string())?.index;
+    let indexed = outcome?.index;
     let count = indexed.num_objects as usize;
     STEPS.iter().for_each(|(_, step)| tell_step(step, count, count));
     Ok(indexed.data_hash.to_string())

@@ -23,7 +23,7 @@ use crate::fetch::{
     ALL_REFS, Bounds, FetchError, FetchProgress, Order, check_uri, clone_command, command, disk_usage,
     local_path, run,
 };
-use crate::indexer::lend;
+use crate::indexer;
 use crate::repository::{oid, open};
 use crate::said::OwnWords;
 
@@ -288,7 +288,9 @@ impl Fetch<'_> {
     }
 
     fn clone_to(&mut self, new: &Path) -> Result<(), FetchError> {
-        match (self.clone_with(self.indexer, new), self.indexer) {
+        // A program that is gone, after an upgrade, indexes nothing.
+        let indexer = self.indexer.filter(|program| program.exists());
+        match (self.clone_with(indexer, new), indexer) {
             // Git has the word on what is damaged or too large.
             (Err(error @ (FetchError::Corrupt { .. } | FetchError::TooMuchMemory { .. })), Some(_)) => {
                 tracing::info!(repo = %self.order.repository, %error, "is fetched again, and indexed by Git");
@@ -304,14 +306,15 @@ impl Fetch<'_> {
 
     fn clone_with(&mut self, indexer: Option<&Path>, new: &Path) -> Result<(), FetchError> {
         let dir = tempfile::tempdir().map_err(FetchError::io("make a directory in", env::temp_dir()))?;
+        if let Some(program) = indexer {
+            indexer::link(program, dir.path()).map_err(FetchError::io("make a link in", dir.path()))?;
+        }
         at_either_name(self.order.uri, |uri| {
             remove(new)?;
             let mut command = clone_command(new, uri, self.order);
             trust(uri, dir.path(), &mut command)?;
-            // A program that is gone, after an upgrade, is not lent.
-            if let Some(program) = indexer.filter(|program| program.exists()) {
-                lend(program, dir.path(), &mut command)
-                    .map_err(FetchError::io("make a link in", dir.path()))?;
+            if indexer.is_some() {
+                command.env(indexer::EXEC_PATH, dir.path());
             }
             run(command, new, &self.bounds, OwnWords::new(uri, self.order.credentials), self.progress)
         })
