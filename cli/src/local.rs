@@ -70,12 +70,15 @@ impl LocalArguments {
             Failure::caused_by(error, "cannot start nats-server", hint)
         })?;
         let url = server.url();
+        let as_setup = NatsConfig::of(Identity::Setup, &url, &keys_dir);
+        let before = Bus::connect(&NatsConfig { is_provisioned: true, ..as_setup }).await?;
+        // The lock on the store says that nobody else works: what a killed process had in hand goes on at once, and consumers may
+        // become those of this version.
+        before.take_back_work().await?;
+        before.close().await?;
         let connect =
             async |identity: Identity| Bus::connect(&NatsConfig::of(identity, &url, &keys_dir)).await;
-        let setup = connect(Identity::Setup).await?;
-        // The lock on the store says that nobody else works: what a killed process had in hand goes on at once.
-        setup.take_back_work().await?;
-        setup.close().await?;
+        connect(Identity::Setup).await?.close().await?;
         let bus = connect(Identity::Cli).await?;
         let stop = Stop::new();
         let mut services: JoinSet<anyhow::Result<()>> = JoinSet::new();

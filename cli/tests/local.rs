@@ -127,6 +127,34 @@ async fn up_killed_in_the_middle_and_started_again_ends_with_the_same_findings()
     stop(again);
 }
 
+#[tokio::test]
+async fn up_makes_the_consumers_of_a_version_before_anew() {
+    let data = tempfile::tempdir().unwrap();
+    let (before, url) = up(data.path());
+    let key = data.path().join("nats-keys/setup.nk");
+    let seed = std::fs::read_to_string(&key).unwrap().trim().to_owned();
+    let client = async_nats::ConnectOptions::with_nkey(seed).connect(&url).await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream("COMMIT_BATCHES").await.unwrap();
+    let found = stream.consumer_info("batch-agents").await.unwrap().config;
+    stream.delete_consumer("batch-agents").await.unwrap();
+    let older = async_nats::jetstream::consumer::pull::Config {
+        durable_name: found.durable_name,
+        filter_subject: found.filter_subject,
+        ack_wait: found.ack_wait,
+        max_ack_pending: found.max_ack_pending,
+        ..Default::default()
+    };
+    stream.create_consumer(older).await.unwrap();
+    stop(before);
+
+    let (after, url) = up(data.path());
+    let migrate = ["nats-config", "migrate", "--nats", &url, "--nkey", key.to_str().unwrap()];
+    let plan = output(data.path(), &migrate);
+    let shown = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert_eq!(plan.status.code(), Some(0), "{shown}{}", String::from_utf8_lossy(&plan.stderr));
+    stop(after);
+}
+
 #[test]
 fn the_history_of_a_repository_is_shown_proved_and_forgotten() {
     let data = tempfile::tempdir().unwrap();

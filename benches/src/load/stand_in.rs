@@ -35,7 +35,8 @@ impl StandIns {
             let stop = stop.clone();
             agents.spawn(async move {
                 let agent = StandIn { bus: bus.clone(), presence };
-                let work = bus.work(Queue::ScheduledScans, SLOTS, &stop, |delivery| agent.handle(delivery));
+                let workers = agent.presence.workers();
+                let work = bus.work(Queue::ScheduledScans, workers, &stop, |delivery| agent.handle(delivery));
                 tokio::join!(agent.presence.keep(&stop), work);
             });
         }

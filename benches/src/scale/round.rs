@@ -1,9 +1,10 @@
 //! A system of its own for each measurement.
 
+use std::cmp::Ordering;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use secretscan_benches::requests::{self, completed};
 use secretscan_benches::system::{System, since};
 use secretscan_bus::access::Identity;
@@ -12,22 +13,35 @@ use secretscan_bus::{Bus, v1};
 use secretscan_model::{BatchOutcome, RepositoryScan, RequestId, ScanState};
 use secretscan_testkit::GeneratedRepository;
 
-use crate::Input;
 use crate::slices::Slices;
+use crate::{Arguments, Input};
 
 /// How often it is looked whether something has come to its end.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// Commits in a batch: the large repository has many more of them than there are agents.
-const BATCH: &str = "100";
+
+/// By then new processes have made their automata, which a regex gets as texts ask for it.
+const WARM: f64 = 0.2;
+/// From then on agents may find nothing more to do.
+const NEARLY_DONE: f64 = 0.9;
 
 /// What a round took.
 pub struct Throughput {
+    pub agents: usize,
     pub time: Duration,
     pub commits: u64,
+    /// Commits per second while all agents are warm and have work.
+    pub steady: f64,
     /// Processor time of the batch-agents.
-    pub agents: Duration,
+    pub used: Duration,
     /// Processor time of all but the batch-agents and this program.
     pub rest: Duration,
+}
+
+impl Throughput {
+    /// Commits per second, over the whole time.
+    pub fn rate(&self) -> f64 {
+        self.commits as f64 / self.time.as_secs_f64()
+    }
 }
 
 /// What pushes waited for.
@@ -38,11 +52,15 @@ pub struct Waits {
     pub left: usize,
 }
 
-/// The one in the middle.
+/// The one in the middle; of two, the higher one.
+pub fn middle<T: Copy>(mut all: Vec<T>, order: impl FnMut(&T, &T) -> Ordering) -> Option<T> {
+    all.sort_unstable_by(order);
+    all.get(all.len() / 2).copied()
+}
+
+/// The time in the middle.
 pub fn median(times: &[Duration]) -> Duration {
-    let mut times = times.to_vec();
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
+    middle(times.to_vec(), Duration::cmp).unwrap_or_default()
 }
 
 /// Scans everything with so many agents.
@@ -50,9 +68,9 @@ pub async fn throughput(
     binaries: &Path,
     input: &Input,
     agents: usize,
-    slice: f64,
+    arguments: &Arguments,
 ) -> anyhow::Result<Throughput> {
-    let mut system = start(binaries).await?;
+    let mut system = start(binaries, arguments.batch).await?;
     let bus = system.connect(Identity::Cli).await?;
     let mut asked = Vec::new();
     for repository in std::iter::once(&input.large).chain(&input.small) {
@@ -64,8 +82,11 @@ pub async fn throughput(
     // All are with the scheduler.
     until(async || Ok(bus.unfinished(Queue::NewBatches).await? == 0)).await?;
     start_agents(&mut system, binaries, &bus, agents).await?;
-    let slices = Slices::hold(&system.pids(Identity::BatchAgent), slice);
+    let slices = Slices::hold(&system.pids(Identity::BatchAgent), arguments.slice);
     let (before, started) = (system.usages()?, Instant::now());
+    let (from, first) = scanned_at(&bus, &asked, WARM).await?;
+    let (to, last) = scanned_at(&bus, &asked, NEARLY_DONE).await?;
+    let steady = (last - first) as f64 / (to - from).as_secs_f64();
     let mut commits = 0;
     for request in &asked {
         commits += completed(&bus, request).await?.totals().commits;
@@ -76,19 +97,35 @@ pub async fn throughput(
     let sum =
         |of: &dyn Fn(&str) -> bool| used.iter().filter(|(name, ..)| of(name)).map(|(_, _, cpu)| *cpu).sum();
     let rest = sum(&|name| !of_agents(name) && name != "this program");
-    let agents_used = sum(&of_agents);
+    let used_by_agents = sum(&of_agents);
     drop(slices);
     system.stop().await?;
-    Ok(Throughput { time, commits, agents: agents_used, rest })
+    Ok(Throughput { agents, time, commits, steady, used: used_by_agents, rest })
+}
+
+/// When this share of the large repository, which is the first, is scanned, and how many commits of all are then.
+async fn scanned_at(bus: &Bus, asked: &[RequestId], share: f64) -> anyhow::Result<(Instant, u64)> {
+    let large = asked.first().context("nothing was asked for")?;
+    until(async || {
+        let scan = bus.scan(large).await?.context("the request is gone")?;
+        let ended = scan.batches.values().filter(|outcome| **outcome != BatchOutcome::Open).count();
+        Ok(ended as f64 >= share * scan.batches.len() as f64)
+    })
+    .await?;
+    let (at, mut commits) = (Instant::now(), 0);
+    for request in asked {
+        commits += bus.scan(request).await?.context("the request is gone")?.totals().commits;
+    }
+    Ok((at, commits))
 }
 
 /// Asks for small repositories as a push does: first while nothing else goes on, then while the large one is scanned by
 /// batch-agents that take all of the processor that they get.
-pub async fn pushes(binaries: &Path, input: &Input, count: u64) -> anyhow::Result<Waits> {
-    let mut system = start(binaries).await?;
+pub async fn pushes(binaries: &Path, input: &Input, arguments: &Arguments) -> anyhow::Result<Waits> {
+    let mut system = start(binaries, arguments.batch).await?;
     let bus = system.connect(Identity::Cli).await?;
     start_agents(&mut system, binaries, &bus, 2).await?;
-    let count = usize::try_from(count)?.min(input.small.len() / 2);
+    let count = usize::try_from(arguments.pushes)?.min(input.small.len() / 2);
     let (first, second) = input.small.split_at(input.small.len() / 2);
     let idle = each_push(&bus, &first[..count]).await?;
     let large = ask(&bus, &input.large, v1::Priority::OnDemand).await?;
@@ -115,7 +152,7 @@ async fn each_push(bus: &Bus, repositories: &[GeneratedRepository]) -> anyhow::R
 }
 
 /// All but batch-agents.
-async fn start(binaries: &Path) -> anyhow::Result<System> {
+async fn start(binaries: &Path, batch: usize) -> anyhow::Result<System> {
     let mut system = System::start_server().await?;
     let path = |name: &str| system.dir().join(name).to_string_lossy().into_owned();
     let local = |name| (name, "true".to_owned());
@@ -127,7 +164,7 @@ async fn start(binaries: &Path) -> anyhow::Result<System> {
             vec![
                 local("SECRETSCAN_FETCH__ALLOW_LOCAL"),
                 ("SECRETSCAN_MIRRORS__DIR", path("mirrors")),
-                ("SECRETSCAN_BATCHES__MAX_COMMITS", BATCH.to_owned()),
+                ("SECRETSCAN_BATCHES__MAX_COMMITS", batch.to_string()),
                 ("SECRETSCAN_BATCHES__MAX_OPEN", "100000".to_owned()),
             ],
         ),

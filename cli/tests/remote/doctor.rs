@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer, stream};
 use secretscan_bus::access::{Identity, Keys, Limits, seed_file};
-use secretscan_bus::topology::{AUDIT, COMMIT_BATCHES, EVENTS, PUSHES, Queue};
+use secretscan_bus::topology::{AUDIT, COMMIT_BATCHES, EVENTS, PUSHES, Queue, REPOSITORY_SCANS};
 use secretscan_bus::{Bus, NatsConfig};
 use secretscan_model::Role;
 use secretscan_testkit::TestServer;
@@ -234,6 +234,20 @@ async fn an_older_topology_is_brought_to_what_this_version_wants() {
         ..Default::default()
     };
     events.create_consumer(pushed).await.unwrap();
+    // One whose pulls had no order, and fewer of which could wait.
+    let scans = jetstream.get_stream(REPOSITORY_SCANS).await.unwrap();
+    let name = Queue::ScheduledScans.consumer();
+    let found = scans.consumer_info(&name).await.unwrap().config;
+    scans.delete_consumer(&name).await.unwrap();
+    let unordered = consumer::pull::Config {
+        durable_name: Some(name),
+        filter_subject: found.filter_subject,
+        ack_wait: found.ack_wait,
+        max_deliver: found.max_deliver,
+        max_ack_pending: found.max_ack_pending,
+        ..Default::default()
+    };
+    scans.create_consumer(unordered).await.unwrap();
     // Streams that are not wanted: one of an older version, and one of somebody else.
     for (name, subject) in [("OLDER", "secretscan.older.>"), ("OTHER", "other.>")] {
         let config =
@@ -254,6 +268,7 @@ async fn an_older_topology_is_brought_to_what_this_version_wants() {
             "change stream EVENTS what is beyond max_age 604800s",
             "remove consumer older of COMMIT_BATCHES null",
             "remake consumer notifier-events of EVENTS null",
+            "remake consumer repo-agents of REPOSITORY_SCANS null",
             "create consumer batch-agents of COMMIT_BATCHES null",
             "create consumer controller-batches of COMMIT_BATCHES null",
         ]

@@ -10,6 +10,7 @@ use tokio::sync::{
     Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore,
 };
 
+use crate::queue::Workers;
 use crate::{Bus, BusError, Stop, chain, now};
 
 /// An agent's presence in the `agents` bucket.
@@ -76,8 +77,8 @@ impl Presence {
     }
 
     /// How many messages the agent works on at once: one for each slot, and one that is urgent.
-    pub fn workers(&self) -> usize {
-        self.agent().slots as usize + EXPRESS as usize
+    pub fn workers(&self) -> Workers {
+        Workers { slots: self.agent().slots as usize, beyond: EXPRESS as usize }
     }
 
     /// A slot for work of this urgency; `None` when all are taken: the work is another agent's then. What is urgent needs

@@ -1,5 +1,7 @@
 //! Pulling work, keeping it while it is worked on, acknowledging it, and dead letters.
 
+mod pull;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +14,9 @@ use secretscan_model::Timestamp;
 use secretscan_proto::{DecodeError, Readable};
 use tracing::Instrument;
 
-use crate::topology::{Queue, dead_letter};
+use self::pull::Place;
+pub use self::pull::Workers;
+use crate::topology::{Queue, dead_letter, is_without_stream};
 use crate::{Bus, BusError, Stop, chain, fail, trace};
 
 /// What a handler says of a message.
@@ -223,21 +227,26 @@ impl Bus {
         }
     }
 
-    /// Makes all work that is in hand waiting again, instead of after its ack deadline. Only for who knows that nobody
-    /// works: the whole system on one machine, at its start.
+    /// Makes all work that is in hand waiting again, instead of after its ack deadline, and consumers what this version wants. Only
+    /// for who knows that nobody works: the whole system on one machine, at its start. Streams that are not there are left out.
     ///
     /// # Errors
     /// [`BusError::Pull`] when the server can't be asked.
     pub async fn take_back_work(&self) -> Result<(), BusError> {
         for queue in Queue::all() {
             let failed = |source| BusError::Pull { consumer: queue.consumer(), source };
-            let stream =
-                self.jetstream.get_stream(queue.stream()).await.map_err(|error| failed(Box::new(error)))?;
-            stream.delete_consumer(&queue.consumer()).await.map_err(|error| failed(Box::new(error)))?;
-            stream
-                .create_consumer(queue.config(self.ack_wait))
-                .await
-                .map_err(|error| failed(Box::new(error)))?;
+            let stream = match self.jetstream.get_stream(queue.stream()).await {
+                Ok(stream) => stream,
+                Err(error) if is_without_stream(&error) => continue,
+                Err(error) => return Err(failed(Box::new(error))),
+            };
+            match stream.delete_consumer(&queue.consumer()).await {
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(failed(Box::new(error))),
+            }
+            let made = stream.create_consumer(queue.config(self.ack_wait)).await;
+            made.map_err(|error| failed(Box::new(error)))?;
         }
         Ok(())
     }
@@ -329,69 +338,35 @@ impl Bus {
         Ok(())
     }
 
-    /// Works on a queue with as many workers as given until stopped, each on one message at a time, and pulls only for
-    /// idle workers: long work never holds messages that another could do.
-    pub async fn work<H, F>(&self, queue: Queue, workers: usize, stop: &Stop, handler: H)
+    /// Works on a queue with these workers until stopped, each on one message at a time, and pulls only for idle workers:
+    /// long work never holds messages that another could do.
+    pub async fn work<H, F>(&self, queue: Queue, workers: Workers, stop: &Stop, handler: H)
     where
         H: Fn(Arc<Delivery>) -> F,
         F: Future<Output: Into<Settled>>,
     {
-        let workers = (0..workers).map(|_| self.worker(queue, stop, &handler));
+        let workers = workers.places().map(|place| self.worker(queue, place, stop, &handler));
         futures::future::join_all(workers).await;
     }
 
-    async fn worker<H, F>(&self, queue: Queue, stop: &Stop, handler: &H)
+    async fn worker<H, F>(&self, queue: Queue, place: Place, stop: &Stop, handler: &H)
     where
         H: Fn(Arc<Delivery>) -> F,
         F: Future<Output: Into<Settled>>,
     {
-        let mut consumer = None;
+        let mut is_there = false;
         while !stop.is_cancelled() {
-            match self.pull_one(queue, &mut consumer, stop).await {
-                Ok(Some(delivery)) => self.handle(queue, Arc::new(delivery), handler).await,
+            match self.pull_one(queue, place, is_there, stop).await {
+                Ok(Some(delivery)) => {
+                    is_there = true;
+                    self.handle(queue, Arc::new(delivery), handler).await;
+                }
                 // Nothing came; a consumer that somebody deleted does not say so, it is looked up again.
-                Ok(None) => consumer = None,
+                Ok(None) => is_there = false,
                 Err(error) => {
-                    consumer = None;
+                    is_there = false;
                     self.rest_after(&error, stop).await;
                 }
-            }
-        }
-    }
-
-    async fn pull_one(
-        &self,
-        queue: Queue,
-        consumer: &mut Option<PullConsumer>,
-        stop: &Stop,
-    ) -> Result<Option<Delivery>, BusError> {
-        let pull = |source| BusError::Pull { consumer: queue.consumer(), source };
-        let mut connections = self.connections.clone();
-        connections.mark_unchanged();
-        let asked = async {
-            let consumer = match consumer {
-                Some(consumer) => consumer,
-                None => consumer.insert(self.consumer(queue).await?),
-            };
-            // Without heartbeats: after the first of them async-nats 0.51 sleeps through the message that follows it.
-            let batch = consumer.batch().max_messages(1).expires(self.sign_of_life_every());
-            batch.messages().await.map_err(|source| pull(Box::new(source)))
-        };
-        let mut messages = tokio::select! {
-            messages = asked => messages?,
-            () = stop.cancelled() => return Ok(None),
-        };
-        tokio::select! {
-            biased;
-            message = messages.next() => match message {
-                Some(message) => Delivery::new(message.map_err(pull)?).map(Some),
-                None => Ok(None),
-            },
-            // The server has forgotten a pull of an earlier connection.
-            _ = connections.changed() => Ok(None),
-            () = stop.cancelled() => {
-                give_back(messages).await;
-                Ok(None)
             }
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::consumer::{AckPolicy, pull};
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy, pull};
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use secretscan_model::{Priority, ScheduleId};
 
@@ -148,6 +148,11 @@ const MAX_ACK_PENDING: i64 = 10_000;
 /// What the notifier could not tell yet: more, so that a chat that is down does not hold up statuses.
 const MAX_UNTOLD: i64 = 100_000;
 
+/// Pulls that wait at a time, over all agents of a role: each has one more than it has slots. The server's own limit is 512.
+const MAX_WAITING: i64 = 10_000;
+/// The name that pulls of agents go by, where their order counts.
+pub(crate) const AGENTS_GROUP: &str = "agents";
+
 /// A durable consumer and what it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Queue {
@@ -217,6 +222,11 @@ impl Queue {
     /// Whether it is work that somebody must do, so that it is empty when all is done.
     pub fn is_work(self) -> bool {
         !matches!(self, Self::Events | Self::DeadLetters)
+    }
+
+    /// Whether agents pull it: work that needs a slot goes to whoever has one.
+    pub(crate) fn is_for_agents(self) -> bool {
+        matches!(self, Self::ScheduledScans | Self::ScheduledBatches)
     }
 
     /// The stream that it reads.
@@ -322,6 +332,15 @@ impl Queue {
             | Self::ScheduledBatches => MAX_ACK_PENDING,
             Self::Events | Self::DeadLetters => MAX_UNTOLD,
         };
+        let for_agents = match self.is_for_agents() {
+            true => pull::Config {
+                priority_policy: PriorityPolicy::Prioritized,
+                priority_groups: vec![AGENTS_GROUP.to_owned()],
+                max_waiting: MAX_WAITING,
+                ..pull::Config::default()
+            },
+            false => pull::Config::default(),
+        };
         pull::Config {
             durable_name: Some(self.consumer()),
             filter_subject: self.subject(),
@@ -330,7 +349,7 @@ impl Queue {
             // Attempts are counted in the record: the server's count is not exact after a crash.
             max_deliver: -1,
             max_ack_pending,
-            ..Default::default()
+            ..for_agents
         }
     }
 }
@@ -438,6 +457,9 @@ pub(crate) fn kv_stream(bucket: &str) -> String {
     format!("KV_{bucket}")
 }
 
+const WHAT_TO_DO: &str =
+    "`secretscan nats-config migrate` shows what can be done; or use another NATS account";
+
 /// Creates what is missing and checks what exists.
 pub(crate) async fn ensure(jetstream: &Context, replicas: usize, ack_wait: Duration) -> Result<(), BusError> {
     for config in streams(replicas) {
@@ -451,28 +473,30 @@ pub(crate) async fn ensure(jetstream: &Context, replicas: usize, ack_wait: Durat
         stream
             .create_consumer_strict(queue.config(ack_wait))
             .await
-            .map_err(|error| wrong("the consumer", &queue.consumer(), error))?;
+            .map_err(|error| wrong("the consumer", &queue.consumer(), format!("{error}. {WHAT_TO_DO}")))?;
     }
     Ok(())
 }
 
 /// Whether secretscan ever ran there: its buckets are there, or at least the first of them.
 pub(crate) async fn exists(jetstream: &Context) -> Result<bool, BusError> {
-    match jetstream.get_stream(format!("KV_{REQUESTS}")).await {
+    match jetstream.get_stream(kv_stream(REQUESTS)).await {
         Ok(_) => Ok(true),
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                Ok(false)
-            }
-            GetStreamErrorKind::JetStream(_)
-            | GetStreamErrorKind::EmptyName
-            | GetStreamErrorKind::InvalidStreamName
-            | GetStreamErrorKind::Request => Err(BusError::Bucket {
-                bucket: REQUESTS.to_owned(),
-                action: "opening",
-                source: Box::new(error),
-            }),
-        },
+        Err(error) if is_without_stream(&error) => Ok(false),
+        Err(error) => {
+            let (bucket, source) = (REQUESTS.to_owned(), Box::new(error));
+            Err(BusError::Bucket { bucket, action: "opening", source })
+        }
+    }
+}
+
+/// Whether there is no such stream.
+pub(crate) fn is_without_stream(error: &GetStreamError) -> bool {
+    match error.kind() {
+        GetStreamErrorKind::JetStream(reason) => reason.error_code() == ErrorCode::STREAM_NOT_FOUND,
+        GetStreamErrorKind::EmptyName
+        | GetStreamErrorKind::InvalidStreamName
+        | GetStreamErrorKind::Request => false,
     }
 }
 
@@ -492,11 +516,7 @@ async fn ensure_stream(jetstream: &Context, config: &stream::Config) -> Result<(
         return Ok(());
     }
     let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
-    let reason = format!(
-        "{}. `secretscan nats-config migrate` shows what can be done; or use another NATS account",
-        differences.join(", ")
-    );
-    Err(wrong("the stream", &config.name, reason))
+    Err(wrong("the stream", &config.name, format!("{}. {WHAT_TO_DO}", differences.join(", "))))
 }
 
 #[cfg(test)]

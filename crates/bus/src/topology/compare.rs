@@ -121,6 +121,12 @@ pub(crate) fn consumer(found: &consumer::Config, wanted: pull::Config) -> Vec<Di
     all.compare("ack_wait", &found.ack_wait, &wanted.ack_wait, Change::InPlace);
     all.compare("max_deliver", &found.max_deliver, &wanted.max_deliver, Change::InPlace);
     all.compare("max_ack_pending", &found.max_ack_pending, &wanted.max_ack_pending, Change::InPlace);
+    // One that was asked for without a limit has the server's.
+    if wanted.max_waiting > 0 {
+        all.compare("max_waiting", &found.max_waiting, &wanted.max_waiting, Change::Anew);
+    }
+    all.compare("priority_policy", &found.priority_policy, &wanted.priority_policy, Change::InPlace);
+    all.compare("priority_groups", &found.priority_groups, &wanted.priority_groups, Change::InPlace);
     all.compare("headers_only", &found.headers_only, &wanted.headers_only, Change::InPlace);
     all.0
 }
@@ -262,5 +268,26 @@ mod tests {
             ..wanted.clone().into_consumer_config()
         };
         assert_eq!(consumer(&found, wanted), []);
+    }
+    #[test]
+    fn a_consumer_of_before_lacks_the_order_of_pulls() {
+        let wanted = Queue::ScheduledBatches.config(Duration::from_secs(30));
+        let found = consumer::Config {
+            max_waiting: 512,
+            priority_policy: consumer::PriorityPolicy::None,
+            priority_groups: vec![],
+            ..wanted.clone().into_consumer_config()
+        };
+        let differences = consumer(&found, wanted);
+        let shown: Vec<_> =
+            differences.iter().map(|difference| (difference.to_string(), difference.change)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("max_waiting is 512, needed is 10000".into(), Change::Anew),
+                ("priority_policy is None, needed is Prioritized".into(), Change::InPlace),
+                (r#"priority_groups is [], needed is ["agents"]"#.into(), Change::InPlace),
+            ]
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secretscan_bus::Stop;
 use secretscan_bus::agents::{AgentsView, Presence};
+use secretscan_bus::queue::Workers;
 use secretscan_model::{Claim, Priority, Role};
 use secretscan_testkit::TestServer;
 
@@ -65,7 +66,7 @@ async fn what_is_to_be_alone_waits_and_is_waited_for() {
 async fn urgent_work_goes_beyond_the_slots() {
     let server = TestServer::start().await.unwrap();
     let presence = Presence::new(bus(&server, "test").await, Role::BatchAgent, 2, "host".into());
-    assert_eq!(presence.workers(), 3);
+    assert_eq!(presence.workers(), Workers { slots: 2, beyond: 1 });
     let first = presence.slot(Priority::OnDemand).unwrap();
     let held = presence.hold("first".into(), first, false).await;
     let _second = presence.slot(Priority::Scheduled).unwrap();

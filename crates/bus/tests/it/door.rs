@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secretscan_bus::Stop;
 use secretscan_bus::door::Door;
-use secretscan_bus::queue::Verdict;
+use secretscan_bus::queue::{Verdict, Workers};
 use secretscan_bus::topology::Queue;
 use secretscan_proto::v1;
 use secretscan_testkit::{TestServer, eventually};
@@ -17,7 +17,7 @@ async fn the_door_answers_and_dead_letters_are_kept() {
     let bus = bus(&server, "test").await;
     let stop = Stop::new();
     let door = Door::new(bus.clone());
-    let worker = bus.work(Queue::NewScans, 1, &stop, |delivery| {
+    let worker = bus.work(Queue::NewScans, Workers::ONE, &stop, |delivery| {
         let door = &door;
         async move {
             let error = delivery.decode_strictly::<v1::NewRepositoryScan>().unwrap_err().to_string();

@@ -10,7 +10,7 @@ mod queues;
 mod requests;
 mod schedules;
 
-use secretscan_bus::queue::Verdict;
+use secretscan_bus::queue::{Verdict, Workers};
 use secretscan_bus::topology::Queue;
 use secretscan_bus::{Bus, NatsConfig, Stop};
 use secretscan_model::{
@@ -49,7 +49,7 @@ async fn accepted(bus: &Bus, id: &RequestId) -> RepositoryId {
 /// Takes one message of a queue and says Done.
 async fn take(bus: &Bus, queue: Queue) {
     let stop = Stop::new();
-    bus.work(queue, 1, &stop, |_| async {
+    bus.work(queue, Workers::ONE, &stop, |_| async {
         stop.cancel();
         Verdict::Done
     })

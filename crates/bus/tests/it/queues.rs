@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use secretscan_bus::Stop;
-use secretscan_bus::queue::Verdict;
+use secretscan_bus::queue::{Verdict, Workers};
 use secretscan_bus::topology::Queue;
 use secretscan_testkit::TestServer;
 
@@ -38,7 +38,7 @@ async fn a_consumer_that_somebody_deleted_is_made_again() {
     };
     let all = async {
         tokio::join!(
-            bus.work(Queue::NewBatches, 1, &stop, handler),
+            bus.work(Queue::NewBatches, Workers::ONE, &stop, handler),
             bus.work_ahead(Queue::Cancellations, 4, &stop, handler),
             test
         )
@@ -67,7 +67,7 @@ async fn work_that_comes_after_a_long_rest_is_taken_at_once() {
         stop.cancel();
         Verdict::Done
     };
-    bus.work(Queue::NewBatches, 1, &stop, handler).await;
+    bus.work(Queue::NewBatches, Workers::ONE, &stop, handler).await;
     let waited = test.await.unwrap();
     assert!(waited < Duration::from_secs(5), "{waited:?}");
 }
@@ -100,4 +100,44 @@ async fn who_stops_gives_back_what_it_has_not_begun() {
         })
         .await;
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn work_comes_first_to_who_has_a_slot() {
+    let server = TestServer::start().await.unwrap();
+    let bus = bus(&server, "test").await;
+    let jetstream = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let (stop, queue) = (Stop::new(), Queue::ScheduledBatches);
+    let (busy, free) = (AtomicU64::new(0), AtomicU64::new(0));
+    let count = async |taken: &AtomicU64| {
+        taken.fetch_add(1, Ordering::Relaxed);
+        Verdict::Done
+    };
+    // More than the server keeps unless it is told to.
+    let beyond = Workers { slots: 0, beyond: 600 };
+    let test = async {
+        let waiting = async || {
+            let stream = jetstream.get_stream(queue.stream()).await.unwrap();
+            stream.consumer_info(queue.consumer()).await.unwrap().num_waiting
+        };
+        let until = async |pulls| while waiting().await != pulls {};
+        until(601).await;
+        for sent in 0..20 {
+            jetstream.publish(queue.subject(), "x".into()).await.unwrap().await.unwrap();
+            while free.load(Ordering::Relaxed) + busy.load(Ordering::Relaxed) == sent {
+                tokio::task::yield_now().await;
+            }
+            until(601).await;
+        }
+        stop.cancel();
+    };
+    let all = async {
+        tokio::join!(
+            bus.work(queue, beyond, &stop, |_| count(&busy)),
+            bus.work(queue, Workers::ONE, &stop, |_| count(&free)),
+            test
+        )
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("all is taken");
+    assert_eq!((free.into_inner(), busy.into_inner()), (20, 0));
 }

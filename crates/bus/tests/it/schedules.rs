@@ -1,7 +1,7 @@
 //! Timers of schedules.
 
 use secretscan_bus::Stop;
-use secretscan_bus::queue::Verdict;
+use secretscan_bus::queue::{Verdict, Workers};
 use secretscan_bus::topology::Queue;
 use secretscan_model::lifecycle::SchedulePlan;
 use secretscan_model::{Missed, OnUnknown, Schedule, ScheduleEvent};
@@ -42,7 +42,7 @@ async fn a_timer_fires_once_it_is_due_and_one_that_is_gone_is_set_again() {
     let often = schedule("often", "* * * * * *", now);
     bus.create_schedule(&often).await.unwrap();
     let stop = Stop::new();
-    bus.work(Queue::DueSchedules, 1, &stop, |delivery| {
+    bus.work(Queue::DueSchedules, Workers::ONE, &stop, |delivery| {
         let (stop, bus, id) = (&stop, &bus, &often.id);
         async move {
             let timer: v1::ScheduleTimer = delivery.decode().unwrap();
