@@ -1,5 +1,6 @@
 //! What a process used.
 
+use std::cmp::Ordering;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,12 @@ pub struct Usage {
     pub cpu: Duration,
     /// The peak resident memory of the largest of the processes, in bytes.
     pub peak_bytes: u64,
+}
+
+/// The one in the middle; of an even number, the upper of the two.
+pub fn middle<T: Copy>(mut all: Vec<T>, order: impl FnMut(&T, &T) -> Ordering) -> Option<T> {
+    all.sort_unstable_by(order);
+    all.get(all.len() / 2).copied()
 }
 
 /// Runs a command to its end.

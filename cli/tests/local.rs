@@ -2,6 +2,8 @@
 #![cfg(feature = "local")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod older;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -135,16 +137,7 @@ async fn up_makes_the_consumers_of_a_version_before_anew() {
     let seed = std::fs::read_to_string(&key).unwrap().trim().to_owned();
     let client = async_nats::ConnectOptions::with_nkey(seed).connect(&url).await.unwrap();
     let stream = async_nats::jetstream::new(client).get_stream("COMMIT_BATCHES").await.unwrap();
-    let found = stream.consumer_info("batch-agents").await.unwrap().config;
-    stream.delete_consumer("batch-agents").await.unwrap();
-    let older = async_nats::jetstream::consumer::pull::Config {
-        durable_name: found.durable_name,
-        filter_subject: found.filter_subject,
-        ack_wait: found.ack_wait,
-        max_ack_pending: found.max_ack_pending,
-        ..Default::default()
-    };
-    stream.create_consumer(older).await.unwrap();
+    older::make_without_order(&stream, "batch-agents").await;
     stop(before);
 
     let (after, url) = up(data.path());

@@ -7,6 +7,7 @@
 mod discover;
 #[path = "remote/doctor.rs"]
 mod doctor;
+mod older;
 #[path = "remote/schedules.rs"]
 mod schedules;
 

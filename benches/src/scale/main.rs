@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use secretscan_benches::measure::middle;
 use secretscan_benches::{exit_code, system};
 use secretscan_bus::access::Identity;
 use secretscan_testkit::{GeneratedRepository, generate};
@@ -107,7 +108,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 let of_each = |throughput: &Throughput| rate(throughput) / throughput.agents as f64;
                 Some(of_each(round.get(place)?) / of_each(round.first()?))
             });
-            round::middle(ratios.collect(), f64::total_cmp).unwrap_or(f64::NAN)
+            middle(ratios.collect(), f64::total_cmp).unwrap_or(f64::NAN)
         };
         println!(
             "| {agents} | {:.2} | {:.2} |",

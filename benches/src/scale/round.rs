@@ -1,10 +1,10 @@
 //! A system of its own for each measurement.
 
-use std::cmp::Ordering;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use secretscan_benches::measure::middle;
 use secretscan_benches::requests::{self, completed};
 use secretscan_benches::system::{System, since};
 use secretscan_bus::access::Identity;
@@ -50,12 +50,6 @@ pub struct Waits {
     pub busy: Vec<Duration>,
     /// How much of the large repository was not scanned when the last push was.
     pub left: usize,
-}
-
-/// The one in the middle; of two, the higher one.
-pub fn middle<T: Copy>(mut all: Vec<T>, order: impl FnMut(&T, &T) -> Ordering) -> Option<T> {
-    all.sort_unstable_by(order);
-    all.get(all.len() / 2).copied()
 }
 
 /// The time in the middle.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use secretscan_benches::measure::Usage;
+use secretscan_benches::measure::{Usage, middle};
 use secretscan_benches::programs::{Task, Tool};
 
 use crate::planted::Found;
@@ -55,11 +55,9 @@ impl Outcome {
         self.report.as_ref().map_or(0, found)
     }
 
-    /// Of an even number, the upper of the two in the middle.
     fn median(&self, of: fn(&Usage) -> Duration) -> f64 {
-        let mut durations: Vec<Duration> = self.usages.iter().map(of).collect();
-        durations.sort();
-        durations.get(durations.len() / 2).map_or(0.0, Duration::as_secs_f64)
+        let durations = self.usages.iter().map(of).collect();
+        middle(durations, Duration::cmp).unwrap_or_default().as_secs_f64()
     }
 }
 

@@ -12,7 +12,7 @@ use secretscan_testkit::TestServer;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Ran, System, run_at};
+use super::{Ran, System, older, run_at};
 
 /// A system with an identity for each service.
 struct Guarded {
@@ -236,18 +236,7 @@ async fn an_older_topology_is_brought_to_what_this_version_wants() {
     events.create_consumer(pushed).await.unwrap();
     // One whose pulls had no order, and fewer of which could wait.
     let scans = jetstream.get_stream(REPOSITORY_SCANS).await.unwrap();
-    let name = Queue::ScheduledScans.consumer();
-    let found = scans.consumer_info(&name).await.unwrap().config;
-    scans.delete_consumer(&name).await.unwrap();
-    let unordered = consumer::pull::Config {
-        durable_name: Some(name),
-        filter_subject: found.filter_subject,
-        ack_wait: found.ack_wait,
-        max_deliver: found.max_deliver,
-        max_ack_pending: found.max_ack_pending,
-        ..Default::default()
-    };
-    scans.create_consumer(unordered).await.unwrap();
+    older::make_without_order(&scans, &Queue::ScheduledScans.consumer()).await;
     // Streams that are not wanted: one of an older version, and one of somebody else.
     for (name, subject) in [("OLDER", "secretscan.older.>"), ("OTHER", "other.>")] {
         let config =
