@@ -14,11 +14,13 @@ use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
 use regex_automata::nfa::thompson::{self, NFA};
 use regex_automata::util::pool::Pool;
 use regex_automata::util::primitives::NonMaxUsize;
-use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
+use regex_syntax::hir::Hir;
 
 use crate::finder::Scratch;
 
+/// What a compiled regex may occupy. Patterns are refused that have far fewer states, so compiling does not fail.
+pub(crate) const SIZE_LIMIT: usize = 512 << 20;
 /// What the states of one lazy DFA may occupy before it starts anew. The regexes of generic rules go through thousands of
 /// states in ordinary source code; when these do not fit they are made over and over.
 const CACHE_BYTES: usize = 8 << 20;
@@ -39,12 +41,18 @@ pub(crate) struct Matcher {
 }
 
 impl Matcher {
-    /// Compiles a regex of at most this size, in Unicode mode but for what it turns off itself.
-    pub(crate) fn new(text: &str, size_limit: usize) -> Result<Self, Box<dyn std::error::Error>> {
+    /// Compiles a regex.
+    ///
+    /// # Panics
+    /// When it has far more states than a rule may have.
+    pub(crate) fn new(hir: &Hir) -> Self {
+        Self::compile(hir).expect("parsed and measured before")
+    }
+
+    fn compile(hir: &Hir) -> Result<Self, Box<dyn std::error::Error>> {
         let nfa: NFA = thompson::Compiler::new()
-            .configure(NFA::config().utf8(false).nfa_size_limit(Some(size_limit)))
-            .syntax(syntax::Config::new().utf8(false))
-            .build(text)?;
+            .configure(NFA::config().utf8(false).nfa_size_limit(Some(SIZE_LIMIT)))
+            .build_from_hir(hir)?;
         let config = DFA::config()
             .cache_capacity(CACHE_BYTES)
             .skip_cache_capacity_check(true)
@@ -60,29 +68,49 @@ impl Matcher {
     /// the regex in `caches`. `read` becomes the end of what was looked at, if that is later.
     pub(crate) fn find(
         &self,
+        caches: (&mut Caches, usize),
+        content: &[u8],
+        places: (Range<usize>, usize),
+        read: &mut usize,
+    ) -> Option<Groups> {
+        let found = self.find_within(caches, content, places, usize::MAX, read);
+        found.unwrap_or_else(|Open| unreachable!("nothing is that long"))
+    }
+
+    /// The same, if it takes no match of more than so many bytes to tell.
+    pub(crate) fn find_within(
+        &self,
         (caches, number): (&mut Caches, usize),
         content: &[u8],
         (starts, end): (Range<usize>, usize),
+        within: usize,
         read: &mut usize,
-    ) -> Option<Groups> {
+    ) -> Result<Option<Groups>, Open> {
         // A search for one start ends with the first byte that can't belong to a match, while a search for any start goes
         // on to the end.
         if starts.len() <= MAX_TRIES {
-            let mut inputs =
-                starts.map(|start| Input::new(content).range(start..end).anchored(Anchored::Yes));
-            return inputs.find_map(|input| {
+            for start in starts {
+                let cut = end.min(start.saturating_add(within));
+                let input = Input::new(content).range(start..cut).anchored(Anchored::Yes);
                 let cache = caches.of_dfa(number, &self.dfa);
-                let (ended, end) = end_of_match(&self.dfa, cache, &input);
-                *read = end.max(*read);
-                self.groups(caches, input, ended)
-            });
+                let (ended, looked_at) = end_of_match(&self.dfa, cache, &input, cut < end)?;
+                *read = looked_at.max(*read);
+                if let Some(groups) = self.groups(caches, input, ended) {
+                    return Ok(Some(groups));
+                }
+            }
+            return Ok(None);
         }
         *read = end.max(*read);
         let input = Input::new(content).range(starts.start..end);
         let ended = self.dfa.try_search_fwd(caches.of_dfa(number, &self.dfa), &input);
         let ended = ended.map(|half| half.map(|half| half.offset())).map_err(|_| GaveUp);
-        let groups = self.groups(caches, input, ended)?;
-        groups.get(0).is_some_and(|whole| whole.start < starts.end).then_some(groups)
+        let groups = self.groups(caches, input, ended);
+        match groups.as_ref().and_then(|groups| groups.get(0)).filter(|whole| whole.start < starts.end) {
+            None => Ok(None),
+            Some(whole) if whole.len() > within => Err(Open),
+            Some(_) => Ok(groups),
+        }
     }
 
     /// The match in the input and its groups, where it is known whether there is one and where it ends.
@@ -113,35 +141,45 @@ impl Matcher {
     }
 }
 
+/// It takes a longer match than allowed to tell.
+#[derive(Debug)]
+pub(crate) struct Open;
+
 /// The lazy DFA can't tell.
 struct GaveUp;
 
-/// Where the match ends that starts where the input does, if there is one; and the end of the bytes that say so.
+/// Where the match ends that starts where the input does, if there is one; and the end of the bytes that say so. What is
+/// behind the input takes part in the match too if the input `is_cut`.
 ///
 /// The same as `try_search_fwd`, which does not tell where it ended. Most searches end after few bytes.
 fn end_of_match(
     dfa: &DFA,
     cache: &mut dfa::Cache,
     input: &Input<'_>,
-) -> (Result<Option<usize>, GaveUp>, usize) {
+    is_cut: bool,
+) -> Result<(Result<Option<usize>, GaveUp>, usize), Open> {
     let (start, end) = (input.start(), input.end());
-    let Ok(mut state) = dfa.start_state_forward(cache, input) else { return (Err(GaveUp), end) };
+    let gave_up = || if is_cut { Err(Open) } else { Ok((Err(GaveUp), end)) };
+    let Ok(mut state) = dfa.start_state_forward(cache, input) else { return gave_up() };
     let mut found = None;
     for (byte, at) in input.haystack()[start..end].iter().zip(start..) {
         state = match dfa.next_state(cache, state, *byte) {
             Ok(state) => state,
-            Err(_) => return (Err(GaveUp), end),
+            Err(_) => return gave_up(),
         };
         if state.is_tagged() {
             if state.is_match() {
                 // The state after a match is known one byte later.
                 found = Some(at);
             } else if state.is_dead() {
-                return (Ok(found), at + 1);
+                return Ok((Ok(found), at + 1));
             } else if state.is_quit() {
-                return (Err(GaveUp), end);
+                return gave_up();
             }
         }
+    }
+    if is_cut {
+        return Err(Open);
     }
     // What follows the input may be looked at.
     let last = match input.haystack().get(end) {
@@ -149,10 +187,9 @@ fn end_of_match(
         None => dfa.next_eoi_state(cache, state),
     };
     match last {
-        Ok(state) if state.is_match() => (Ok(Some(end)), end),
-        Ok(state) if state.is_quit() => (Err(GaveUp), end),
-        Ok(_) => (Ok(found), end),
-        Err(_) => (Err(GaveUp), end),
+        Ok(state) if state.is_match() => Ok((Ok(Some(end)), end)),
+        Ok(state) if !state.is_quit() => Ok((Ok(found), end)),
+        Ok(_) | Err(_) => gave_up(),
     }
 }
 

@@ -1,62 +1,23 @@
 //! Regexes: parsed and measured when rules load, compiled when first needed.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
 use serde::{Deserialize, Serialize};
 
 use crate::bound::bound_repetitions;
 use crate::go_syntax::from_go;
 use crate::literal::{Literal, required_literals};
-use crate::matcher::Matcher;
+use crate::matcher::{Caches, Groups, Matcher};
 use crate::run::Run;
+use crate::sieve::{Sieve, limit_to_lift};
 
 /// Patterns of more than this many states (see [`count_states`]) are refused.
 const MAX_STATES: usize = 200_000;
-/// What a compiled regex may occupy. [`MAX_STATES`] keeps well below, so compiling does not fail.
-const SIZE_LIMIT: usize = 512 << 20;
 /// A match must not be able to be longer than this: every candidate costs a window of this size.
 const MAX_MATCH_LEN: usize = 64 << 10;
-
-/// A regex that compiles on first use. Bytes mode, without Unicode classes unless the pattern needs them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct LazyRegex {
-    #[serde(borrow)]
-    text: Cow<'static, str>,
-    /// The same in Rust's syntax, where that is another.
-    rust: Option<String>,
-    unicode: bool,
-    #[serde(skip)]
-    compiled: OnceLock<Regex>,
-}
-
-impl LazyRegex {
-    /// Checks that the pattern can be compiled, without compiling it.
-    pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
-        let parsed = parse(text)?;
-        check_states(&parsed.hir)?;
-        let text = text.to_owned().into();
-        Ok(Self { text, rust: parsed.rust, unicode: parsed.unicode, compiled: OnceLock::new() })
-    }
-
-    /// The regex as text.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// The compiled regex.
-    pub(crate) fn get(&self) -> &Regex {
-        self.compiled.get_or_init(|| {
-            RegexBuilder::new(self.rust.as_deref().unwrap_or(&self.text))
-                .unicode(self.unicode)
-                .size_limit(SIZE_LIMIT)
-                .build()
-                .expect("parsed and measured before")
-        })
-    }
-}
 
 /// Why a text is no pattern.
 #[derive(Debug)]
@@ -79,6 +40,11 @@ pub(crate) struct Pattern {
     /// `bounded`, compiled on first use.
     #[serde(skip)]
     matcher: OnceLock<Arc<Matcher>>,
+    /// From which limit of repetitions on its sieve has none; `None`: it has no sieve.
+    lifted: Option<u32>,
+    /// Compiled on first use.
+    #[serde(skip)]
+    sieve: OnceLock<Arc<Sieve>>,
     /// How many capture groups there are, the whole match not counted.
     pub(crate) groups: usize,
     /// The longest possible match.
@@ -103,7 +69,7 @@ pub(crate) struct Pattern {
 impl Pattern {
     /// Parses, bounds and measures the regex of a rule with these keywords.
     pub(crate) fn parse(source: &str, keywords: &[String]) -> Result<Self, PatternError> {
-        let hir = parse(source)?.hir;
+        let hir = parse(source)?;
         if repeats_repeated_groups(&hir) {
             return Err(PatternError::Unfit(
                 "repeats a repetition with a group in it, such as `(?:(x){2})?`; write `(?:(?:x){2})?` or a group around \
@@ -131,6 +97,8 @@ impl Pattern {
             source: source.to_owned().into(),
             bounded: hir.to_string().into_bytes().into(),
             matcher: OnceLock::new(),
+            lifted: limit_to_lift(&hir),
+            sieve: OnceLock::new(),
             groups: properties.explicit_captures_len(),
             max_len,
             runs: Run::all_of(&hir),
@@ -148,6 +116,8 @@ impl Pattern {
             // The empty class.
             bounded: b"[a&&b]".into(),
             matcher: OnceLock::new(),
+            lifted: None,
+            sieve: OnceLock::new(),
             groups: 0,
             max_len: 0,
             runs: Vec::new(),
@@ -163,10 +133,39 @@ impl Pattern {
         std::str::from_utf8(&self.bounded).expect("it was a text")
     }
 
+    /// The leftmost match that starts at one of these places: see [`Matcher::find`]. `number` is that of the rule.
+    pub(crate) fn find(
+        &self,
+        caches: &mut Caches,
+        number: usize,
+        content: &[u8],
+        places: (Range<usize>, usize),
+        read: &mut usize,
+    ) -> Option<Groups> {
+        if let Some(sieve) = self.sieve()
+            && let Ok(found) = sieve.find((caches, 2 * number), content, places.clone(), read)
+        {
+            return found;
+        }
+        self.matcher().find((caches, 2 * number + 1), content, places, read)
+    }
+
     /// The compiled regex.
-    pub(crate) fn matcher(&self) -> &Matcher {
-        let compile = || Matcher::new(self.bounded(), SIZE_LIMIT).expect("parsed and measured before");
-        self.matcher.get_or_init(|| Arc::new(compile()))
+    fn matcher(&self) -> &Matcher {
+        self.matcher.get_or_init(|| Arc::new(Matcher::new(&self.hir())))
+    }
+
+    fn sieve(&self) -> Option<&Sieve> {
+        let compile = |limit| Arc::new(Sieve::new(self.hir(), limit));
+        self.lifted.map(|limit| &**self.sieve.get_or_init(|| compile(limit)))
+    }
+
+    /// What `bounded` says; the source takes less time to parse.
+    fn hir(&self) -> Hir {
+        match self.max_len {
+            0 => Hir::fail(),
+            _ => bound_repetitions(parse(&self.source).expect("parsed before")),
+        }
     }
 
     /// Whether the regex has to read every byte of a content.
@@ -175,35 +174,21 @@ impl Pattern {
     }
 }
 
-struct Parsed {
-    hir: Hir,
-    /// Whether it needed Unicode mode.
-    unicode: bool,
-    /// The text that was parsed, when it is not the one given.
-    rust: Option<String>,
+/// Parses a regex in Rust's syntax or, where that fails, in Go's. Without Unicode mode, unless it needs that.
+pub(crate) fn parse(text: &str) -> Result<Hir, PatternError> {
+    parse_rust(text).or_else(|error| parse_rust(&from_go(text)).map_err(|_| PatternError::Regex(error)))
 }
 
-/// Parses a regex in Rust's syntax or, where that fails, in Go's.
-fn parse(text: &str) -> Result<Parsed, PatternError> {
-    parse_rust(text).map(|(hir, unicode)| Parsed { hir, unicode, rust: None }).or_else(|error| {
-        let rust = from_go(text);
-        match parse_rust(&rust) {
-            Ok((hir, unicode)) => Ok(Parsed { hir, unicode, rust: Some(rust) }),
-            Err(_) => Err(PatternError::Regex(error)),
-        }
-    })
-}
-
-fn parse_rust(text: &str) -> Result<(Hir, bool), Box<regex_syntax::Error>> {
+fn parse_rust(text: &str) -> Result<Hir, Box<regex_syntax::Error>> {
     let with = |unicode| {
         let parsed = regex_syntax::ParserBuilder::new().unicode(unicode).utf8(false).build().parse(text);
         parsed.map_err(Box::new)
     };
-    with(false).map(|hir| (hir, false)).or_else(|_| with(true).map(|hir| (hir, true)))
+    with(false).or_else(|_| with(true))
 }
 
 /// How many states it has, unless they are too many.
-fn check_states(hir: &Hir) -> Result<usize, PatternError> {
+pub(crate) fn check_states(hir: &Hir) -> Result<usize, PatternError> {
     let states = count_states(hir);
     if states > MAX_STATES {
         return Err(PatternError::Unfit("is too big: lower the limits of its repetitions".into()));
@@ -226,7 +211,7 @@ fn repeats_repeated_groups(hir: &Hir) -> bool {
 }
 
 /// About as many states as the compiled regex will have.
-fn count_states(hir: &Hir) -> usize {
+pub(crate) fn count_states(hir: &Hir) -> usize {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => 1,
         HirKind::Literal(literal) => literal.0.len(),
@@ -245,8 +230,10 @@ fn count_states(hir: &Hir) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use regex::bytes::Regex;
+
     use super::*;
-    use crate::matcher::Caches;
+    use crate::lazy_regex::LazyRegex;
 
     fn problem(regex: &str) -> String {
         match Pattern::parse(regex, &[]) {
@@ -257,7 +244,7 @@ mod tests {
 
     fn is_match(pattern: &Pattern, text: &str) -> bool {
         let places = (0..text.len(), text.len());
-        pattern.matcher().find((&mut Caches::default(), 0), text.as_bytes(), places, &mut 0).is_some()
+        pattern.find(&mut Caches::default(), 0, text.as_bytes(), places, &mut 0).is_some()
     }
 
     #[test]
@@ -295,7 +282,7 @@ mod tests {
         assert!(is_match(&pattern, "key(x)=abc${{V}"));
         assert_eq!(pattern.source, r"key\Q(x)\E=[^[]{3}\$\{{V}");
         let lazy = LazyRegex::parse("[[]a{b").unwrap();
-        assert!(lazy.get().is_match(b"[a{b") && lazy.as_str() == "[[]a{b");
+        assert!(lazy.is_match(b"[a{b") && lazy.as_str() == "[[]a{b");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::fmt;
 use crate::checksum::Checksum;
 use crate::error::Place;
 use crate::http_check::HttpCheck;
-use crate::pattern::{LazyRegex, Pattern};
+use crate::lazy_regex::LazyRegex;
+use crate::pattern::Pattern;
 use crate::shape::Shape;
 
 /// The place of a rule in its rule set; see [`crate::RuleSet::rule`].
@@ -257,7 +258,7 @@ impl Allowlist {
             RegexTarget::Match => whole,
             RegexTarget::Line => line,
         };
-        let has_regex = || self.regexes.iter().any(|regex| regex.get().is_match(target));
+        let has_regex = || self.regexes.iter().any(|regex| regex.is_match(target));
         let has_stopword = || {
             let lower = secret.to_ascii_lowercase();
             self.stopwords.iter().any(|word| memchr::memmem::find(&lower, word.as_bytes()).is_some())
@@ -272,7 +273,7 @@ impl Allowlist {
 
     /// The same for path and commit.
     pub(crate) fn matches_place(&self, path: &[u8], commit: Option<&str>) -> bool {
-        let has_path = || self.paths.iter().any(|regex| regex.get().is_match(path));
+        let has_path = || self.paths.iter().any(|regex| regex.is_match(path));
         let has_commit =
             || commit.is_some_and(|id| self.commits.iter().any(|listed| id.starts_with(listed.as_str())));
         match self.condition {

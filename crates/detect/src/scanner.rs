@@ -280,7 +280,7 @@ impl Scanner {
     pub fn scan_path(&self, path: &[u8]) -> Vec<RawMatch> {
         let is_match = |index: &&RuleIndex| {
             self.narrow.as_ref().is_none_or(|narrow| narrow.is_chosen(**index))
-                && self.rule(**index).path.as_ref().is_some_and(|regex| regex.get().is_match(path))
+                && self.rule(**index).path.as_ref().is_some_and(|regex| regex.is_match(path))
         };
         let matches = self.rules.path_rules().iter().filter(is_match).map(|index| {
             let allowlists = self.rules.allowlists_of(self.rule(*index)).zip(0_u16..);
@@ -357,7 +357,7 @@ impl Scanner {
         commit: Option<&str>,
         holds: impl Fn(&Allowlist, u16) -> bool,
     ) -> bool {
-        rule.path.as_ref().is_none_or(|regex| paths.iter().any(|path| regex.get().is_match(path)))
+        rule.path.as_ref().is_none_or(|regex| paths.iter().any(|path| regex.is_match(path)))
             && !self.rules.allowlists_of(rule).zip(0_u16..).any(|(allowlist, position)| {
                 allowlist.has_place()
                     && (allowlist.condition == Condition::Or || holds(allowlist, position))

@@ -90,14 +90,14 @@ impl<'a> Windows<'a> {
     /// that were looked at.
     fn find_in(&mut self, caches: &mut Caches, window: &Starts, at: &mut usize) -> usize {
         let rule = &self.rules[usize::from(window.rule)];
-        let matcher = rule.pattern.matcher();
         let mut read = window.last;
         *at = window.first.max(*at);
         // A match that starts in the window ends in it too.
         let end = self.content.len().min(window.last + rule.pattern.max_len);
         while *at <= window.last
-            && let Some(groups) = matcher.find(
-                (caches, usize::from(window.rule)),
+            && let Some(groups) = rule.pattern.find(
+                caches,
+                usize::from(window.rule),
                 self.content,
                 (*at..window.last + 1, end),
                 &mut read,
