@@ -5,14 +5,17 @@ use std::sync::{Arc, OnceLock};
 
 use regex_automata::Input;
 use regex_automata::hybrid::dfa::{self, DFA};
+use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
-use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_automata::util::pool::Pool;
 use regex_syntax::hir::Hir;
 use serde::{Deserialize, Serialize};
 
-use crate::matcher::SIZE_LIMIT;
+use crate::matcher::lazy_dfa;
 use crate::pattern::{PatternError, check_states, parse};
+
+/// What the states of one may occupy before they are made anew.
+const CACHE_BYTES: usize = 2 << 20;
 
 /// A regex that compiles on first use. Bytes mode, without Unicode classes unless the pattern needs them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,15 +66,9 @@ impl LazyRegex {
 
 impl Compiled {
     fn new(hir: &Hir) -> Result<Self, Box<dyn std::error::Error>> {
-        let config =
-            NFA::config().utf8(false).which_captures(WhichCaptures::None).nfa_size_limit(Some(SIZE_LIMIT));
-        let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir)?;
-        let config = DFA::config().skip_cache_capacity_check(true).unicode_word_boundary(true);
-        Ok(Self {
-            dfa: DFA::builder().configure(config).build_from_nfa(nfa.clone())?,
-            fallback: PikeVM::new_from_nfa(nfa)?,
-            caches: Pool::new(Caches::default),
-        })
+        let dfa = lazy_dfa(hir, WhichCaptures::None, CACHE_BYTES)?;
+        let fallback = PikeVM::new_from_nfa(dfa.get_nfa().clone())?;
+        Ok(Self { dfa, fallback, caches: Pool::new(Caches::default) })
     }
 
     fn is_match(&self, text: &[u8]) -> bool {

@@ -11,7 +11,7 @@ use std::ops::{DerefMut, Range};
 use regex_automata::hybrid::dfa::{self, DFA};
 use regex_automata::nfa::thompson::backtrack::{self, BoundedBacktracker};
 use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
-use regex_automata::nfa::thompson::{self, NFA};
+use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_automata::util::pool::Pool;
 use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::{Anchored, Input};
@@ -20,7 +20,7 @@ use regex_syntax::hir::Hir;
 use crate::finder::Scratch;
 
 /// What a compiled regex may occupy. Patterns are refused that have far fewer states, so compiling does not fail.
-pub(crate) const SIZE_LIMIT: usize = 512 << 20;
+const SIZE_LIMIT: usize = 512 << 20;
 /// What the states of one lazy DFA may occupy before it starts anew. The regexes of generic rules go through thousands of
 /// states in ordinary source code; when these do not fit they are made over and over.
 const CACHE_BYTES: usize = 8 << 20;
@@ -38,59 +38,59 @@ pub(crate) struct Matcher {
     backtracker: BoundedBacktracker,
     /// For what the others refuse: content that is not ASCII around Unicode word boundaries, and long matches.
     fallback: PikeVM,
+    within: usize,
+}
+
+/// A lazy DFA whose states may occupy so much.
+pub(crate) fn lazy_dfa(
+    hir: &Hir,
+    captures: WhichCaptures,
+    cache_bytes: usize,
+) -> Result<DFA, Box<dyn std::error::Error>> {
+    let config = NFA::config().utf8(false).which_captures(captures).nfa_size_limit(Some(SIZE_LIMIT));
+    let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir)?;
+    let config =
+        DFA::config().cache_capacity(cache_bytes).skip_cache_capacity_check(true).unicode_word_boundary(true);
+    Ok(DFA::builder().configure(config).build_from_nfa(nfa)?)
 }
 
 impl Matcher {
-    /// Compiles a regex.
+    /// Compiles a regex. It tells of matches of up to `within` bytes.
     ///
     /// # Panics
     /// When it has far more states than a rule may have.
-    pub(crate) fn new(hir: &Hir) -> Self {
-        Self::compile(hir).expect("parsed and measured before")
+    pub(crate) fn new(hir: &Hir, within: usize) -> Self {
+        Self::compile(hir, within).expect("parsed and measured before")
     }
 
-    fn compile(hir: &Hir) -> Result<Self, Box<dyn std::error::Error>> {
-        let nfa: NFA = thompson::Compiler::new()
-            .configure(NFA::config().utf8(false).nfa_size_limit(Some(SIZE_LIMIT)))
-            .build_from_hir(hir)?;
-        let config = DFA::config()
-            .cache_capacity(CACHE_BYTES)
-            .skip_cache_capacity_check(true)
-            .unicode_word_boundary(true);
+    fn compile(hir: &Hir, within: usize) -> Result<Self, Box<dyn std::error::Error>> {
+        let dfa = lazy_dfa(hir, WhichCaptures::All, CACHE_BYTES)?;
+        let nfa = dfa.get_nfa();
         Ok(Self {
-            dfa: DFA::builder().configure(config).build_from_nfa(nfa.clone())?,
             backtracker: BoundedBacktracker::new_from_nfa(nfa.clone())?,
-            fallback: PikeVM::new_from_nfa(nfa)?,
+            fallback: PikeVM::new_from_nfa(nfa.clone())?,
+            dfa,
+            within,
         })
     }
 
     /// The leftmost match that starts at one of these places. No match that does so ends after `end`. `number` is that of
     /// the regex in `caches`. `read` becomes the end of what was looked at, if that is later.
+    ///
+    /// # Errors
+    /// When a match of more than `within` bytes may start there.
     pub(crate) fn find(
-        &self,
-        caches: (&mut Caches, usize),
-        content: &[u8],
-        places: (Range<usize>, usize),
-        read: &mut usize,
-    ) -> Option<Groups> {
-        let found = self.find_within(caches, content, places, usize::MAX, read);
-        found.unwrap_or_else(|Open| unreachable!("nothing is that long"))
-    }
-
-    /// The same, if it takes no match of more than so many bytes to tell.
-    pub(crate) fn find_within(
         &self,
         (caches, number): (&mut Caches, usize),
         content: &[u8],
         (starts, end): (Range<usize>, usize),
-        within: usize,
         read: &mut usize,
     ) -> Result<Option<Groups>, Open> {
         // A search for one start ends with the first byte that can't belong to a match, while a search for any start goes
         // on to the end.
         if starts.len() <= MAX_TRIES {
             for start in starts {
-                let cut = end.min(start.saturating_add(within));
+                let cut = end.min(start.saturating_add(self.within));
                 let input = Input::new(content).range(start..cut).anchored(Anchored::Yes);
                 let cache = caches.of_dfa(number, &self.dfa);
                 let (ended, looked_at) = end_of_match(&self.dfa, cache, &input, cut < end)?;
@@ -108,7 +108,7 @@ impl Matcher {
         let groups = self.groups(caches, input, ended);
         match groups.as_ref().and_then(|groups| groups.get(0)).filter(|whole| whole.start < starts.end) {
             None => Ok(None),
-            Some(whole) if whole.len() > within => Err(Open),
+            Some(whole) if whole.len() > self.within => Err(Open),
             Some(_) => Ok(groups),
         }
     }
@@ -141,7 +141,7 @@ impl Matcher {
     }
 }
 
-/// It takes a longer match than allowed to tell.
+/// It takes a longer match than the matcher tells of.
 #[derive(Debug)]
 pub(crate) struct Open;
 

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::bound::bound_repetitions;
 use crate::go_syntax::from_go;
 use crate::literal::{Literal, required_literals};
-use crate::matcher::{Caches, Groups, Matcher};
+use crate::matcher::{Caches, Groups, Matcher, Open};
 use crate::run::Run;
-use crate::sieve::{Sieve, limit_to_lift};
+use crate::sieve::{limit_to_lift, sieve};
 
 /// Patterns of more than this many states (see [`count_states`]) are refused.
 const MAX_STATES: usize = 200_000;
@@ -37,14 +37,14 @@ pub(crate) struct Pattern {
     /// The UTF-8 of [`Pattern::bounded`]: most are never looked at, so nothing is checked when the rules load.
     #[serde(borrow)]
     bounded: Cow<'static, [u8]>,
-    /// `bounded`, compiled on first use.
+    /// What finds the same, compiled on first use.
     #[serde(skip)]
     matcher: OnceLock<Arc<Matcher>>,
     /// From which limit of repetitions on its sieve has none; `None`: it has no sieve.
     lifted: Option<u32>,
     /// Compiled on first use.
     #[serde(skip)]
-    sieve: OnceLock<Arc<Sieve>>,
+    sieve: OnceLock<Arc<Matcher>>,
     /// How many capture groups there are, the whole match not counted.
     pub(crate) groups: usize,
     /// The longest possible match.
@@ -147,16 +147,17 @@ impl Pattern {
         {
             return found;
         }
-        self.matcher().find((caches, 2 * number + 1), content, places, read)
+        let found = self.matcher().find((caches, 2 * number + 1), content, places, read);
+        found.unwrap_or_else(|Open| unreachable!("it tells of all matches"))
     }
 
     /// The compiled regex.
     fn matcher(&self) -> &Matcher {
-        self.matcher.get_or_init(|| Arc::new(Matcher::new(&self.hir())))
+        self.matcher.get_or_init(|| Arc::new(Matcher::new(&self.hir(), usize::MAX)))
     }
 
-    fn sieve(&self) -> Option<&Sieve> {
-        let compile = |limit| Arc::new(Sieve::new(self.hir(), limit));
+    fn sieve(&self) -> Option<&Matcher> {
+        let compile = |limit| Arc::new(sieve(self.hir(), limit));
         self.lifted.map(|limit| &**self.sieve.get_or_init(|| compile(limit)))
     }
 

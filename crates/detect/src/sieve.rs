@@ -4,11 +4,9 @@
 //! before the first search, and which multiply in a DFA where the limits follow each other. Most content is dismissed, and
 //! most matches are found, without a limit being reached.
 
-use std::ops::Range;
-
 use regex_syntax::hir::{Capture, Hir, HirKind, Repetition};
 
-use crate::matcher::{Caches, Groups, Matcher, Open};
+use crate::matcher::Matcher;
 use crate::pattern::count_states;
 
 /// Regexes of up to so many states are small enough.
@@ -16,31 +14,10 @@ const SMALL: usize = 512;
 /// Lower limits stay: so few bytes say too little.
 const SHORTEST: u32 = 64;
 
-/// A regex without its upper limits.
-#[derive(Debug)]
-pub(crate) struct Sieve {
-    matcher: Matcher,
-    /// The lowest limit that was lifted. No repetition in a match of at most so many bytes can reach one of them, so such a
-    /// match is that of the regex.
-    within: usize,
-}
-
-impl Sieve {
-    /// Compiles the sieve of a regex: without the limits from this one on, see [`limit_to_lift`].
-    pub(crate) fn new(hir: Hir, limit: u32) -> Self {
-        Self { matcher: Matcher::new(&lift(hir, limit)), within: limit as usize }
-    }
-
-    /// What [`Matcher::find`] would give for the regex itself, unless this is not known.
-    pub(crate) fn find(
-        &self,
-        caches: (&mut Caches, usize),
-        content: &[u8],
-        places: (Range<usize>, usize),
-        read: &mut usize,
-    ) -> Result<Option<Groups>, Open> {
-        self.matcher.find_within(caches, content, places, self.within, read)
-    }
+/// Compiles the sieve of a regex: without the limits from this one on, see [`limit_to_lift`]. It tells what the regex finds
+/// in matches of up to so many bytes: no repetition in them can reach a limit that was lifted.
+pub(crate) fn sieve(hir: Hir, limit: u32) -> Matcher {
+    Matcher::new(&lift(hir, limit), limit as usize)
 }
 
 /// From where on the upper limits of this regex, whose repetitions all have one, must be lifted to make it small, or as small
@@ -107,6 +84,7 @@ fn lift(hir: Hir, limit: u32) -> Hir {
 mod tests {
     use super::*;
     use crate::bound::bound_repetitions;
+    use crate::matcher::{Caches, Groups};
 
     fn parse(regex: &str) -> Hir {
         bound_repetitions(regex_syntax::ParserBuilder::new().utf8(false).build().parse(regex).unwrap())
@@ -136,18 +114,17 @@ mod tests {
         let mut told = 0;
         for regex in regexes {
             let hir = parse(regex);
-            let matcher = Matcher::new(&hir);
+            let matcher = Matcher::new(&hir, usize::MAX);
             for limit in 2..=4 {
-                let sieve = Sieve::new(hir.clone(), limit);
+                let sieve = sieve(hir.clone(), limit);
                 let mut caches = Caches::default();
                 for text in texts(b"ab-", 7) {
                     // From one place, from few, and from so many that they are searched at once.
                     for starts in [0..1, 2..4, 0..text.len() + 1] {
                         let places =
                             (starts.start.min(text.len())..starts.end.min(text.len() + 1), text.len());
-                        let mut read = 0;
-                        let sifted = sieve.find((&mut caches, 0), &text, places.clone(), &mut read);
-                        let found = matcher.find((&mut caches, 1), &text, places, &mut 0);
+                        let sifted = sieve.find((&mut caches, 0), &text, places.clone(), &mut 0);
+                        let found = matcher.find((&mut caches, 1), &text, places, &mut 0).unwrap();
                         if let Ok(sifted) = sifted {
                             let all =
                                 |groups: Groups| (0..groups.len()).map(|group| groups.get(group)).collect();
