@@ -98,6 +98,7 @@ pub(crate) struct Finder {
 }
 
 /// Room for a part of a content.
+#[derive(Debug)]
 pub(crate) struct Scratch {
     /// The part in lower case, and what is around it.
     part: [u8; BACK + PART + 8],

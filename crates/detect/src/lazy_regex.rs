@@ -7,12 +7,12 @@ use regex_automata::Input;
 use regex_automata::hybrid::dfa::{self, DFA};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
-use regex_automata::util::pool::Pool;
 use regex_syntax::hir::Hir;
 use serde::{Deserialize, Serialize};
 
 use crate::matcher::lazy_dfa;
 use crate::pattern::{PatternError, check_states, parse};
+use crate::pool::Pool;
 
 /// What the states of one may occupy before they are made anew.
 const CACHE_BYTES: usize = 2 << 20;
@@ -68,7 +68,7 @@ impl Compiled {
     fn new(hir: &Hir) -> Result<Self, Box<dyn std::error::Error>> {
         let dfa = lazy_dfa(hir, WhichCaptures::None, CACHE_BYTES)?;
         let fallback = PikeVM::new_from_nfa(dfa.get_nfa().clone())?;
-        Ok(Self { dfa, fallback, caches: Pool::new(Caches::default) })
+        Ok(Self { dfa, fallback, caches: Pool::default() })
     }
 
     fn is_match(&self, text: &[u8]) -> bool {

@@ -37,6 +37,7 @@ mod literal;
 mod matcher;
 mod narrow;
 mod pattern;
+mod pool;
 mod proximity;
 mod rule;
 mod rule_set;

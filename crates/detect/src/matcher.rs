@@ -5,14 +5,12 @@
 //! it in sight, needs one automaton for each regex instead of four, and its caches belong to a thread instead of each to a
 //! regex.
 
-use std::fmt;
-use std::ops::{DerefMut, Range};
+use std::ops::Range;
 
 use regex_automata::hybrid::dfa::{self, DFA};
 use regex_automata::nfa::thompson::backtrack::{self, BoundedBacktracker};
 use regex_automata::nfa::thompson::pikevm::{self, PikeVM};
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
-use regex_automata::util::pool::Pool;
 use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::Hir;
@@ -209,7 +207,7 @@ impl Groups {
 }
 
 /// What searches need besides the regexes. One at a time uses it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Caches {
     /// By number of the regex.
     dfas: Vec<Option<UsedCache>>,
@@ -221,6 +219,7 @@ pub(crate) struct Caches {
     pub(crate) scratch: Scratch,
 }
 
+#[derive(Debug)]
 struct UsedCache {
     cache: dfa::Cache,
     /// The number of the last search.
@@ -249,26 +248,5 @@ impl Caches {
                 place.take_if(|used| self.searches.wrapping_sub(used.last_use) > PERIOD / 4);
             }
         }
-    }
-}
-
-/// As many [`Caches`] as there are threads that search.
-pub(crate) struct CachePool(Pool<Caches>);
-
-impl CachePool {
-    pub(crate) fn get(&self) -> impl DerefMut<Target = Caches> {
-        self.0.get()
-    }
-}
-
-impl Default for CachePool {
-    fn default() -> Self {
-        Self(Pool::new(Caches::default))
-    }
-}
-
-impl fmt::Debug for CachePool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CachePool")
     }
 }

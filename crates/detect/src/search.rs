@@ -10,7 +10,8 @@ use crate::byte_set::ByteSets;
 use crate::finder::{Finder, Text};
 use crate::landmarks::{Copied, KnownHit, Landmark, Landmarks, MARGIN_BEFORE, Reach, zones};
 use crate::literal::Literal;
-use crate::matcher::CachePool;
+use crate::matcher::Caches;
+use crate::pool::Pool;
 use crate::rule::Rule;
 use crate::rules::Rules;
 use crate::run::Run;
@@ -68,7 +69,7 @@ pub(crate) struct Search {
     /// The rows of bytes of all rules, close together: they are asked for millions of times.
     runs: Vec<Run>,
     #[serde(skip)]
-    caches: CachePool,
+    caches: Pool<Caches>,
 }
 
 /// A match of a rule's regex.
@@ -173,7 +174,7 @@ impl Search {
             rules: of_rules,
             slow: slow.collect(),
             runs,
-            caches: CachePool::default(),
+            caches: Pool::default(),
         }
     }
 
