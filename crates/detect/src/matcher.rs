@@ -39,17 +39,21 @@ pub(crate) struct Matcher {
     within: usize,
 }
 
+/// What automata are made from.
+pub(crate) fn nfa(hir: &Hir, captures: WhichCaptures) -> Result<NFA, Box<dyn std::error::Error>> {
+    let config = NFA::config().utf8(false).which_captures(captures).nfa_size_limit(Some(SIZE_LIMIT));
+    Ok(thompson::Compiler::new().configure(config).build_from_hir(hir)?)
+}
+
 /// A lazy DFA whose states may occupy so much.
 pub(crate) fn lazy_dfa(
     hir: &Hir,
     captures: WhichCaptures,
     cache_bytes: usize,
 ) -> Result<DFA, Box<dyn std::error::Error>> {
-    let config = NFA::config().utf8(false).which_captures(captures).nfa_size_limit(Some(SIZE_LIMIT));
-    let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir)?;
     let config =
         DFA::config().cache_capacity(cache_bytes).skip_cache_capacity_check(true).unicode_word_boundary(true);
-    Ok(DFA::builder().configure(config).build_from_nfa(nfa)?)
+    Ok(DFA::builder().configure(config).build_from_nfa(nfa(hir, captures)?)?)
 }
 
 impl Matcher {
