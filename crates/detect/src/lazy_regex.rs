@@ -21,7 +21,8 @@ const CACHE_BYTES: usize = 2 << 20;
 /// The compiled form of a regex holds its whole DFA if that is no larger.
 const MAX_BUILT_BYTES: usize = 16 << 10;
 
-/// A regex that is made ready on first use: what a process asks of most is a few short texts, or nothing. Bytes mode, without Unicode classes unless the pattern needs them.
+/// A regex that is made ready on first use: what a process asks of most is a few short texts, or nothing. Bytes mode, without
+/// Unicode classes unless the pattern needs them.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LazyRegex {
     #[serde(borrow)]
@@ -86,6 +87,7 @@ impl LazyRegex {
 
     /// The whole DFA as [`read_dfa`] reads it, or nothing if it would be large.
     fn build(&self) -> Vec<u8> {
+        // It is larger before it is minimized.
         let config = dense::Config::new()
             .start_kind(StartKind::Unanchored)
             .dfa_size_limit(Some(4 * MAX_BUILT_BYTES))
@@ -117,6 +119,7 @@ fn read_dfa(bytes: &[u8]) -> Option<dense::DFA<Vec<u32>>> {
     dense::DFA::from_bytes(place).ok().map(|(dfa, _)| dfa.to_owned())
 }
 
+/// With its DFA, which is built for it.
 impl Serialize for LazyRegex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("LazyRegex", 2)?;

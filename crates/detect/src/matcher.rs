@@ -2,8 +2,8 @@
 //!
 //! Almost all such places are no match, so what counts is how fast a lazy DFA dies there. It is that of the
 //! `regex-automata` crate, the engine inside `regex`: used directly it starts at a place of the content with what is before
-//! it in sight, needs one automaton for each regex instead of four, and its caches belong to a thread instead of each to a
-//! regex.
+//! it in sight, needs one automaton for each regex instead of four, and one thread at a time has the caches of all regexes,
+//! instead of each regex its own.
 
 use std::ops::Range;
 
@@ -36,6 +36,7 @@ pub(crate) struct Matcher {
     backtracker: BoundedBacktracker,
     /// For what the others refuse: content that is not ASCII around Unicode word boundaries, and long matches.
     fallback: PikeVM,
+    /// It tells of matches of up to so many bytes.
     within: usize,
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// So many threads don't wait for each other.
 const SHELVES: usize = 16;
 
-/// There are no more values than were lent at one time, whichever threads come and go. (The pool of `regex-automata` keeps
+/// There are hardly more values than were lent at one time, whichever threads come and go. (The pool of `regex-automata` keeps
 /// values for threads that are gone.)
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
